@@ -1,0 +1,106 @@
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{Event, ProtocolError};
+
+/// Which way an event travels, seen from the session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: a session has two ends.
+pub enum Direction {
+    /// Towards the process: stdin, resize, half-close.
+    ToContainer,
+    /// Towards the person: stdout, stderr, exit.
+    ToClient,
+}
+
+/// One connection's protocol as events: bytes in, events out; events in, bytes out.
+///
+/// The same trait serves both roles. A server-role codec yields `Stdin`, `Resize`, `HalfClose`,
+/// `Close` and takes `Stdout`, `Stderr`, `Exit`, `Close`; a client-role codec the reverse.
+///
+/// # Order of calls
+///
+/// After each `handle_*` drain [`poll_event`](Self::poll_event) until `None`, then
+/// [`poll_transmit`](Self::poll_transmit) until `None`, then sleep until input, an event to
+/// send, or [`poll_timeout`](Self::poll_timeout). After an error drain `poll_transmit` (it may
+/// hold a Close or GOAWAY that names the fault) and drop the connection.
+pub trait Codec {
+    /// Takes what it can from `input`; what is left (part of a frame header) stays for the next
+    /// call. Payloads are split off, not copied.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol; the session is over.
+    fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ProtocolError>;
+
+    /// The peer ended its side of the connection; `input` had been drained before.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::Truncated`] inside a frame.
+    fn handle_eof(&mut self, now: Instant) -> Result<(), ProtocolError>;
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout).
+    ///
+    /// # Errors
+    ///
+    /// The peer missed a deadline that ends the session.
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError>;
+
+    /// The next thing that the peer said.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// Queues `event` for the peer. Events that the protocol or the negotiated streams cannot
+    /// carry are dropped (a resize without a TTY, output after `Exit`).
+    fn send(&mut self, event: Event);
+
+    /// Queues proof of life: an unsolicited pong, a ping.
+    fn send_keepalive(&mut self);
+
+    /// The next bytes for the wire, in order.
+    fn poll_transmit(&mut self) -> Option<Bytes>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Whether the peer has set up all it asked for, so that the process may start.
+    fn is_ready(&self) -> bool;
+
+    /// Whether our goodbye is queued: after [`poll_transmit`](Self::poll_transmit) is drained
+    /// the writing side may be shut down.
+    fn is_finished(&self) -> bool;
+}
+
+impl<C: Codec + ?Sized> Codec for Box<C> {
+    fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ProtocolError> {
+        (**self).handle_input(now, input)
+    }
+    fn handle_eof(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        (**self).handle_eof(now)
+    }
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        (**self).handle_timeout(now)
+    }
+    fn poll_event(&mut self) -> Option<Event> {
+        (**self).poll_event()
+    }
+    fn send(&mut self, event: Event) {
+        (**self).send(event);
+    }
+    fn send_keepalive(&mut self) {
+        (**self).send_keepalive();
+    }
+    fn poll_transmit(&mut self) -> Option<Bytes> {
+        (**self).poll_transmit()
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        (**self).poll_timeout()
+    }
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+    fn is_finished(&self) -> bool {
+        (**self).is_finished()
+    }
+}

@@ -1,0 +1,34 @@
+use thiserror::Error;
+
+/// Why a peer's bytes break its protocol. The session ends; no other is harmed.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum ProtocolError {
+    /// A SPDY frame that is malformed.
+    #[error("spdy: {0}")]
+    Spdy(#[from] crate::spdy::FrameError),
+    /// A WebSocket frame that is malformed.
+    #[error("websocket: {0}")]
+    WebSocket(#[from] crate::websocket::FrameError),
+    /// The peer took longer than the limit to make its streams.
+    #[error("streams missing after {seconds} s: {missing}")]
+    StreamsMissing {
+        /// Seconds waited.
+        seconds: u64,
+        /// Names of the streams that did not come.
+        missing: String,
+    },
+    /// More bytes than the limit for this kind of message.
+    #[error("{what} of {size} bytes, limit {max}")]
+    TooLong {
+        /// What was too long.
+        what: &'static str,
+        /// Bytes received.
+        size: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The connection ended inside a frame.
+    #[error("connection ended inside a frame")]
+    Truncated,
+}

@@ -1,0 +1,378 @@
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::{Sink, Stream};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    time::Sleep,
+};
+
+use crate::{Codec, Event, ProtocolError, limits};
+
+/// A codec whose protocol is known at run time only.
+pub type BoxCodec = Box<dyn Codec + Send>;
+
+/// Why an [`Endpoint`] ended badly.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// The connection broke.
+    #[error("connection: {0}")]
+    Io(#[from] io::Error),
+    /// The peer broke its protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+/// A [`Codec`] over a connection: a `Stream` of what the peer says and a `Sink` of what it is
+/// told.
+///
+/// Cancel-safe: what was read or queued stays inside. While nothing is on its way in or out no
+/// buffer is held. The stream ends after the peer's goodbye or the end of the connection.
+#[derive(Debug)]
+pub struct Endpoint<S, C> {
+    socket: S,
+    codec: C,
+    input: BytesMut,
+    output: VecDeque<Bytes>,
+    queued: usize,
+    unflushed: bool,
+    reading: Reading,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reading {
+    Open,
+    Ended,
+    Failed,
+}
+
+impl<S, C> Endpoint<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Codec + Unpin,
+{
+    /// Runs `codec` over `socket`. `early` are bytes that came right behind the HTTP head.
+    pub fn new(socket: S, codec: C, early: Bytes) -> Self {
+        Self {
+            socket,
+            codec,
+            input: BytesMut::from(early),
+            output: VecDeque::new(),
+            queued: 0,
+            unflushed: false,
+            reading: Reading::Open,
+            timer: None,
+        }
+    }
+
+    /// The codec, to ask it what it knows.
+    pub const fn codec(&self) -> &C {
+        &self.codec
+    }
+
+    /// Waits until the peer has set up its streams ([`Codec::is_ready`]).
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol, took too long, or went away.
+    pub async fn ready(&mut self) -> Result<(), EndpointError> {
+        std::future::poll_fn(|cx| {
+            // A first turn takes in what came with the head.
+            loop {
+                let progress = self.advance(cx)?;
+                if self.codec.is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                match (progress, self.reading) {
+                    (Progress::Made, Reading::Open) => {}
+                    (Progress::Waiting, Reading::Open) => return Poll::Pending,
+                    (_, Reading::Ended | Reading::Failed) => {
+                        return Poll::Ready(Err(ProtocolError::Truncated.into()));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Says goodbye so that nothing is lost: writes all that is queued, ends the writing side,
+    /// then takes in and drops what the peer still sends, until it ends too, for at most
+    /// [`limits::LINGER`] and [`limits::LINGER_BYTES`].
+    ///
+    /// A close with unread input makes the kernel send a reset, which throws away output that
+    /// the peer has not read yet: the commonest cause of lost tails and exit codes.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke before all was written.
+    pub async fn finish(&mut self) -> Result<(), EndpointError> {
+        std::future::poll_fn(|cx| self.poll_drain(cx)).await?;
+        std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await?;
+        if self.reading != Reading::Open {
+            return Ok(());
+        }
+        let mut dropped = 0;
+        let linger = async {
+            let mut scratch = BytesMut::with_capacity(limits::READ_BUFFER);
+            while dropped < limits::LINGER_BYTES {
+                scratch.clear();
+                match self.socket.read_buf(&mut scratch).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => dropped += count,
+                }
+            }
+        };
+        // Running into the limit is no failure: all of ours was written.
+        let _timed_out = tokio::time::timeout(limits::LINGER, linger).await;
+        Ok(())
+    }
+
+    /// Bytes queued for the peer and not yet written.
+    pub const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Queues proof of life for the peer.
+    pub fn send_keepalive(&mut self) {
+        self.codec.send_keepalive();
+        self.collect();
+    }
+
+    /// One turn of the machine: time, reading, writing.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Result<Progress, EndpointError> {
+        let mut progress = Progress::Waiting;
+        if self.poll_timer(cx)? {
+            progress = Progress::Made;
+        }
+        if self.reading == Reading::Open && self.poll_read(cx)? {
+            progress = Progress::Made;
+        }
+        self.collect();
+        if !self.output.is_empty() || self.unflushed {
+            // Writing that cannot go on registers its own wake-up.
+            if let Poll::Ready(result) = self.poll_drain(cx) {
+                result?;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Whether something was read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, EndpointError> {
+        let now = Instant::now();
+        if !self.input.is_empty() {
+            // Bytes behind the head, or left by the last turn.
+            let before = self.input.len();
+            self.take_in(now)?;
+            if self.input.len() != before {
+                return Ok(true);
+            }
+        }
+        self.input.reserve(limits::READ_BUFFER);
+        let count = match poll_read_buf(&mut self.socket, cx, &mut self.input) {
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
+                return Ok(false);
+            }
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(error)) => {
+                self.reading = Reading::Failed;
+                return Err(error.into());
+            }
+        };
+        if count == 0 {
+            self.reading = Reading::Ended;
+            self.codec.handle_eof(now)?;
+        } else {
+            self.take_in(now)?;
+        }
+        Ok(true)
+    }
+
+    fn take_in(&mut self, now: Instant) -> Result<(), EndpointError> {
+        if let Err(error) = self.codec.handle_input(now, &mut self.input) {
+            self.reading = Reading::Failed;
+            self.collect();
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Whether a deadline came.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<bool, EndpointError> {
+        let Some(deadline) = self.codec.poll_timeout() else {
+            self.timer = None;
+            return Ok(false);
+        };
+        if self.timer.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            self.timer = Some((
+                deadline,
+                Box::pin(tokio::time::sleep_until(deadline.into())),
+            ));
+        }
+        if let Some((at, sleep)) = &mut self.timer
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let at = *at;
+            self.timer = None;
+            self.codec.handle_timeout(at)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Moves what the codec has for the wire into the write queue.
+    fn collect(&mut self) {
+        while let Some(bytes) = self.codec.poll_transmit() {
+            self.queued += bytes.len();
+            self.output.push_back(bytes);
+        }
+    }
+
+    /// Writes until the queue is empty and flushed.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        self.collect();
+        while !self.output.is_empty() {
+            let count = {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let mut filled = 0;
+                for (slot, bytes) in slices.iter_mut().zip(&self.output) {
+                    *slot = IoSlice::new(bytes);
+                    filled += 1;
+                }
+                let slices = slices.get(..filled).unwrap_or_default();
+                ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+            }
+            self.written(count);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn written(&mut self, mut count: usize) {
+        self.queued = self.queued.saturating_sub(count);
+        while let Some(first) = self.output.front_mut() {
+            if count < first.len() {
+                first.advance(count);
+                return;
+            }
+            count -= first.len();
+            self.output.pop_front();
+        }
+    }
+}
+
+impl<S, C> Stream for Endpoint<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Codec + Unpin,
+{
+    type Item = Result<Event, EndpointError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(event) = self.codec.poll_event() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if self.reading != Reading::Open {
+                return Poll::Ready(None);
+            }
+            match self.advance(cx) {
+                Ok(Progress::Made) => {}
+                Ok(Progress::Waiting) => return Poll::Pending,
+                Err(error) => {
+                    self.reading = Reading::Failed;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<S, C> Sink<Event> for Endpoint<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Codec + Unpin,
+{
+    type Error = EndpointError;
+
+    fn poll_ready(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EndpointError>> {
+        if self.queued < limits::HIGH_WATER {
+            return Poll::Ready(Ok(()));
+        }
+        let drained = self.poll_drain(cx);
+        if self.queued < limits::HIGH_WATER {
+            // Room again, even when not everything is written yet.
+            return match drained {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(())),
+            };
+        }
+        drained
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, event: Event) -> Result<(), EndpointError> {
+        self.codec.send(event);
+        self.collect();
+        Ok(())
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EndpointError>> {
+        self.poll_drain(cx)
+    }
+
+    fn poll_close(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EndpointError>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.socket)
+            .poll_shutdown(cx)
+            .map_err(EndpointError::from)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    Made,
+    Waiting,
+}
+
+/// Pieces in one gathered write; the kernel takes up to 1024, more than 64 gain nothing.
+const MAX_SLICES: usize = 64;
+
+fn poll_read_buf<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    cx: &mut Context<'_>,
+    input: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    // `read_buf` is the safe door to reading into spare capacity. Its future holds nothing
+    // between polls, so that a new one each time loses nothing.
+    let mut limited = input.limit(limits::READ_BUFFER);
+    let read = std::pin::pin!(socket.read_buf(&mut limited));
+    read.poll(cx)
+}

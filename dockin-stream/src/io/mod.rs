@@ -1,0 +1,12 @@
+//! Adapters that run the state machines over tokio. The only async code of the crate; behind the
+//! feature `tokio`.
+
+#[cfg(feature = "tokio")]
+mod endpoint;
+#[cfg(feature = "tokio")]
+mod relay;
+
+#[cfg(feature = "tokio")]
+pub use endpoint::{BoxCodec, Endpoint, EndpointError};
+#[cfg(feature = "tokio")]
+pub use relay::{Keepalive, run_relay};

@@ -1,0 +1,328 @@
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{Sink, Stream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Sleep,
+};
+
+use super::Endpoint;
+use crate::{Codec, Event, ExitStatus, Gate, Outcome, Output, Relay, Transferred};
+
+/// A connection that can be told that we live, and so be found dead.
+pub trait Keepalive {
+    /// Queues a pong or a ping.
+    fn send_keepalive(&mut self);
+}
+
+impl<S, C> Keepalive for Endpoint<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Codec + Unpin,
+{
+    fn send_keepalive(&mut self) {
+        Self::send_keepalive(self);
+    }
+}
+
+/// Runs `relay` between a client and a container until the session is over.
+///
+/// Back-pressure is end to end: nothing is read from a side while what came before does not fit
+/// into the other's queue. While a client's input waits for the container, the client gets a proof of life
+/// every second: it keeps it from giving up (client-go does after 61 s), and it finds out a
+/// client that died behind its unread input.
+///
+/// Each of the gate's notes goes to `write_down`, and nothing that follows it moves before that
+/// is done. When it fails the session ends: what cannot be written down does not happen.
+///
+/// On return everything for the client is queued in `client`; the caller finishes it.
+pub async fn run_relay<G, A, B, E1, E2, W, F>(
+    client: &mut A,
+    container: &mut B,
+    relay: Relay<G>,
+    write_down: W,
+) -> (Outcome, Transferred)
+where
+    G: Gate + Unpin,
+    G::Note: Unpin,
+    A: Stream<Item = Result<Event, E1>> + Sink<Event> + Keepalive + Unpin,
+    B: Stream<Item = Result<Event, E2>> + Sink<Event> + Unpin,
+    W: FnMut(G::Note) -> F + Unpin,
+    F: Future<Output = Result<(), ExitStatus>>,
+{
+    Driver {
+        client,
+        container,
+        relay,
+        write_down,
+        writing: None,
+        to_client: VecDeque::new(),
+        to_container: VecDeque::new(),
+        flush: Flush::default(),
+        container_open: true,
+        client_open: true,
+        gate_timer: None,
+        blocked_timer: None,
+        outcome: None,
+    }
+    .await
+}
+
+/// How often a client whose input waits gets a proof of life.
+const BLOCKED_KEEPALIVE: Duration = Duration::from_secs(1);
+
+struct Driver<'a, G: Gate, A, B, W, F> {
+    client: &'a mut A,
+    container: &'a mut B,
+    relay: Relay<G>,
+    write_down: W,
+    writing: Option<Pin<Box<F>>>,
+    to_client: VecDeque<Event>,
+    to_container: VecDeque<Event>,
+    flush: Flush,
+    container_open: bool,
+    client_open: bool,
+    gate_timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    blocked_timer: Option<Pin<Box<Sleep>>>,
+    outcome: Option<Outcome>,
+}
+
+/// Which sides have something that is sent but not flushed.
+#[derive(Default)]
+struct Flush {
+    client: bool,
+    container: bool,
+}
+
+impl<G, A, B, E1, E2, W, F> Future for Driver<'_, G, A, B, W, F>
+where
+    G: Gate + Unpin,
+    G::Note: Unpin,
+    A: Stream<Item = Result<Event, E1>> + Sink<Event> + Keepalive + Unpin,
+    B: Stream<Item = Result<Event, E2>> + Sink<Event> + Unpin,
+    W: FnMut(G::Note) -> F + Unpin,
+    F: Future<Output = Result<(), ExitStatus>>,
+{
+    type Output = (Outcome, Transferred);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        // Bounds one turn, so that a busy session leaves room for others.
+        for _ in 0..TURNS {
+            this.take_outputs(cx);
+            this.push_container(cx);
+            this.push_client(cx);
+            if let Some(outcome) = &this.outcome
+                && this.to_client.is_empty()
+                && this.writing.is_none()
+            {
+                return Poll::Ready((outcome.clone(), this.relay.transferred()));
+            }
+            if !this.pull(cx) {
+                this.arm_blocked_timer(cx);
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Turns of the loop before others get their chance.
+const TURNS: usize = 64;
+
+impl<G, A, B, E1, E2, W, F> Driver<'_, G, A, B, W, F>
+where
+    G: Gate + Unpin,
+    G::Note: Unpin,
+    A: Stream<Item = Result<Event, E1>> + Sink<Event> + Keepalive + Unpin,
+    B: Stream<Item = Result<Event, E2>> + Sink<Event> + Unpin,
+    W: FnMut(G::Note) -> F + Unpin,
+    F: Future<Output = Result<(), ExitStatus>>,
+{
+    /// Moves the relay's outputs to the sides' queues, up to a note that is being written.
+    fn take_outputs(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(writing) = &mut self.writing {
+                match writing.as_mut().poll(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(())) => self.writing = None,
+                    Poll::Ready(Err(status)) => {
+                        self.writing = None;
+                        self.to_client.push_back(Event::Exit(status.clone()));
+                        self.to_container.clear();
+                        self.to_container.push_back(Event::Close);
+                        self.outcome = Some(Outcome::Stopped(status));
+                    }
+                }
+            }
+            if self.outcome.is_some() {
+                return;
+            }
+            match self.relay.poll_output() {
+                Output::ToContainer(event) => self.to_container.push_back(event),
+                Output::ToClient(event) => self.to_client.push_back(event),
+                Output::Note(note) => self.writing = Some(Box::pin((self.write_down)(note))),
+                Output::Closed(outcome) => {
+                    self.outcome = Some(outcome);
+                    return;
+                }
+                Output::Wait(deadline) => {
+                    let Some(deadline) = deadline else {
+                        self.gate_timer = None;
+                        return;
+                    };
+                    if self
+                        .gate_timer
+                        .as_ref()
+                        .is_none_or(|(at, _)| *at != deadline)
+                    {
+                        let sleep = tokio::time::sleep_until(deadline.into());
+                        self.gate_timer = Some((deadline, Box::pin(sleep)));
+                    }
+                    let due = match &mut self.gate_timer {
+                        Some((_, sleep)) => sleep.as_mut().poll(cx).is_ready(),
+                        None => false,
+                    };
+                    if !due {
+                        return;
+                    }
+                    self.gate_timer = None;
+                    self.relay.handle_timeout(Instant::now().max(deadline));
+                }
+            }
+        }
+    }
+
+    fn push_container(&mut self, cx: &mut Context<'_>) {
+        let mut failed = false;
+        while self.container_open && !self.to_container.is_empty() {
+            match Pin::new(&mut *self.container).poll_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => failed = true,
+                Poll::Ready(Ok(())) => {
+                    let Some(event) = self.to_container.pop_front() else {
+                        break;
+                    };
+                    failed = Pin::new(&mut *self.container).start_send(event).is_err();
+                    self.flush.container = true;
+                }
+            }
+            if failed {
+                break;
+            }
+        }
+        if self.flush.container && !failed && self.container_open {
+            match Pin::new(&mut *self.container).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.flush.container = false,
+                Poll::Ready(Err(_)) => failed = true,
+            }
+        }
+        if failed {
+            // The process may have ended its input and still give output and a status: what is
+            // meant for it goes nowhere, what it says is still read.
+            self.to_container.clear();
+            self.flush.container = false;
+        }
+    }
+
+    fn push_client(&mut self, cx: &mut Context<'_>) {
+        let mut failed = false;
+        while self.client_open && !self.to_client.is_empty() {
+            match Pin::new(&mut *self.client).poll_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => failed = true,
+                Poll::Ready(Ok(())) => {
+                    let Some(event) = self.to_client.pop_front() else {
+                        break;
+                    };
+                    failed = Pin::new(&mut *self.client).start_send(event).is_err();
+                    self.flush.client = true;
+                }
+            }
+            if failed {
+                break;
+            }
+        }
+        if self.flush.client && !failed && self.client_open {
+            match Pin::new(&mut *self.client).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.flush.client = false,
+                Poll::Ready(Err(_)) => failed = true,
+            }
+        }
+        if failed {
+            self.lose_client();
+        }
+    }
+
+    /// Reads a side whose counterpart has room. `false` when nothing moved.
+    fn pull(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.writing.is_some() || self.outcome.is_some() {
+            return false;
+        }
+        let mut moved = false;
+        if self.client_open && self.to_container.is_empty() {
+            match Pin::new(&mut *self.client).poll_next(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Ok(event))) => {
+                    self.relay.handle_client(Instant::now(), event);
+                    moved = true;
+                }
+                Poll::Ready(Some(Err(_)) | None) => {
+                    self.lose_client();
+                    moved = true;
+                }
+            }
+        }
+        if self.container_open && self.to_client.is_empty() {
+            match Pin::new(&mut *self.container).poll_next(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Ok(event))) => {
+                    self.relay.handle_container(Instant::now(), event);
+                    moved = true;
+                }
+                Poll::Ready(Some(Err(_)) | None) => {
+                    self.container_open = false;
+                    self.relay.handle_container_lost();
+                    moved = true;
+                }
+            }
+        }
+        moved
+    }
+
+    fn lose_client(&mut self) {
+        self.client_open = false;
+        self.to_client.clear();
+        self.flush.client = false;
+        self.relay.handle_client_lost();
+    }
+
+    /// While the client's input waits, proves to it once a second that we live.
+    fn arm_blocked_timer(&mut self, cx: &mut Context<'_>) {
+        let blocked = self.client_open && self.outcome.is_none() && !self.to_container.is_empty();
+        if !blocked {
+            self.blocked_timer = None;
+            return;
+        }
+        let mut sleep = self
+            .blocked_timer
+            .take()
+            .unwrap_or_else(|| Box::pin(tokio::time::sleep(BLOCKED_KEEPALIVE)));
+        if sleep.as_mut().poll(cx).is_ready() {
+            self.client.send_keepalive();
+            self.flush.client = true;
+            cx.waker().wake_by_ref();
+        } else {
+            self.blocked_timer = Some(sleep);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Every size and time of the wire formats, with its reason.
+
+use std::time::Duration;
+
+/// Payload of a SPDY control frame, bytes. Header blocks of the field are under 1 KiB.
+pub const MAX_SPDY_CONTROL: usize = 64 * 1024;
+/// Headers in one SPDY header block. Kubernetes sends at most 4.
+pub const MAX_SPDY_HEADERS: usize = 64;
+/// Inflated SPDY header block, bytes: bounds what a compressed bomb can become.
+pub const MAX_SPDY_HEADER_BLOCK: usize = 16 * 1024;
+/// Name or value of one SPDY header, bytes.
+pub const MAX_SPDY_HEADER_VALUE: usize = 8 * 1024;
+/// Entries of a SPDY SETTINGS frame.
+pub const MAX_SPDY_SETTINGS: usize = 32;
+/// Streams of one exec or attach connection: error, stdin, stdout, stderr, resize and slack.
+pub const MAX_EXEC_STREAMS: usize = 8;
+/// Streams of one port-forward connection: 512 forwarded connections at a time.
+pub const MAX_PORT_FORWARD_STREAMS: usize = 1024;
+/// Declared length of one WebSocket frame, bytes; Go servers refuse larger ones.
+pub const MAX_WEBSOCKET_FRAME: u64 = 32 * 1024 * 1024;
+/// Payload of a WebSocket control frame, bytes. RFC 6455 §5.5.
+pub const MAX_WEBSOCKET_CONTROL: usize = 125;
+/// Status object on the error stream, bytes.
+pub const MAX_STATUS: usize = 64 * 1024;
+/// One resize object, bytes.
+pub const MAX_RESIZE: usize = 256;
+/// A whole base64 text message, bytes: unlike raw ones it must be assembled.
+pub const MAX_BASE64_MESSAGE: usize = 4 * 1024 * 1024;
+/// How long a SPDY client may take to make its streams. Kubernetes: 30 s.
+pub const STREAM_CREATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// One read from a socket, bytes. 256 KiB was not faster, 32 KiB was slower.
+pub const READ_BUFFER: usize = 64 * 1024;
+/// Bytes queued for a peer above which nothing more is read for it.
+pub const HIGH_WATER: usize = 256 * 1024;
+/// How often a side whose input is blocked is told that we live. client-go gives up after 61 s.
+pub const KEEPALIVE: Duration = Duration::from_secs(5);
+/// How long input is drained after the last byte was written, so that the kernel does not throw
+/// away output with a reset (lost tail, `T1`).
+pub const LINGER: Duration = Duration::from_secs(5);
+/// How many bytes are drained during [`LINGER`].
+pub const LINGER_BYTES: usize = 64 * 1024 * 1024;
