@@ -299,6 +299,7 @@ impl<G: Gate> Relay<G> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "time has to start somewhere")]
 mod tests {
     use std::time::Instant;
 

@@ -89,7 +89,12 @@ impl ExitStatus {
     /// status is a failure: what cannot be read is never success.
     #[must_use]
     pub fn parse_json(text: &[u8]) -> Self {
-        let Ok(status) = serde_json::from_slice::<WireStatus>(text) else {
+        // A derived reader takes an array's first element for `status`.
+        let object = text.trim_ascii_start().starts_with(b"{");
+        let Some(status) = object
+            .then(|| serde_json::from_slice::<WireStatus>(text).ok())
+            .flatten()
+        else {
             return Self::internal_error("error stream is not a Status object");
         };
         if status.status == "Success" {
@@ -187,6 +192,7 @@ mod tests {
             &b""[..],
             b"{}",
             b"null",
+            b"[\"Success\"]",
             b"{\"status\":\"Failure\",\"reason\":\"NonZeroExitCode\"}",
             b"{\"status\":\"Failure\",\"reason\":\"NonZeroExitCode\",\"details\":{\"causes\":[{\"reason\":\"ExitCode\",\"message\":\"256\"}]}}",
         ] {

@@ -39,7 +39,7 @@ pub struct Outcome {
 /// ```
 #[must_use]
 pub fn run(command: Option<&str>, stdin: &[u8]) -> Outcome {
-    let config: Result<NetworkConfig, _> = serde_json::from_slice(stdin);
+    let config = read(stdin);
     let version = match &config {
         Ok(config) => config.cni_version.as_deref().unwrap_or(UNNAMED_VERSION),
         Err(_) => UNNAMED_VERSION,
@@ -54,6 +54,14 @@ pub fn run(command: Option<&str>, stdin: &[u8]) -> Outcome {
             exit_code: 1,
         },
     }
+}
+
+fn read(stdin: &[u8]) -> Result<NetworkConfig, serde_json::Error> {
+    // A derived reader takes an array's first element for `cniVersion`.
+    if stdin.trim_ascii_start().starts_with(b"[") {
+        return Err(serde::de::Error::custom("an array is no configuration"));
+    }
+    serde_json::from_slice(stdin)
 }
 
 fn answer(
@@ -147,6 +155,10 @@ mod tests {
         assert_eq!(field(&run(None, b"{}").stdout, "code"), 4);
         assert_eq!(field(&run(Some("add"), b"{}").stdout, "code"), 4);
         assert_eq!(field(&run(Some("VERSION"), b"{").stdout, "code"), 6);
+        assert_eq!(
+            field(&run(Some("VERSION"), b"[\"1.0.0\"]").stdout, "code"),
+            6
+        );
     }
 
     proptest! {

@@ -21,7 +21,6 @@
 
 mod client;
 mod message;
-mod resize_reader;
 mod server;
 
 pub use client::Client;

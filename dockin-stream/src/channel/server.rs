@@ -5,10 +5,10 @@ use bytes::{Bytes, BytesMut};
 use super::{
     CHANNELS, CLOSE_SIGNAL, RESIZE, STATUS, STDERR, STDIN, STDOUT,
     message::{Messages, Part},
-    resize_reader::ResizeReader,
 };
 use crate::{
     Codec, Event, ExitStatus, ProtocolError, StreamSet, Subprotocol,
+    resize::ResizeReader,
     websocket::{CloseCode, Connection, FrameError},
 };
 
@@ -96,7 +96,10 @@ impl Server {
             // Without a TTY dropped at once: the Go translator blocks for good on the second
             // (`T15`). All versions: over a WebSocket even v1 servers read this channel.
             RESIZE if open && self.streams.tty => {
-                self.resize.read(&bytes, end, &mut self.events);
+                self.resize.read(&bytes, &mut self.events);
+                if end {
+                    self.resize.end_message();
+                }
             }
             CLOSE_SIGNAL => {
                 let signalled = self.signal.read(&bytes, end).inspect_err(|error| {

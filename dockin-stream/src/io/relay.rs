@@ -1,3 +1,8 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the adapters are where the clock is read"
+)]
+
 use std::{
     collections::VecDeque,
     future::Future,

@@ -7,12 +7,12 @@ use super::{
     connection::{Connection, ConnectionEvent, Role},
     frame::{GoAwayStatus, RstStatus, StreamId},
     header_block::Headers,
-    resize_stream::ResizeStream,
     stream_type::{StreamType, TypedStreams},
 };
 use crate::{
     Codec, Event, ExitStatus, ProtocolError, StreamSet, Subprotocol,
     limits::{HIGH_WATER, MAX_EXEC_STREAMS, STREAM_CREATION_TIMEOUT},
+    resize::ResizeReader,
 };
 
 /// The server's side of exec or attach over SPDY: what kubelet and CRI servers speak.
@@ -30,7 +30,7 @@ pub struct ExecServer {
     subprotocol: Subprotocol,
     expected: StreamSet,
     streams: TypedStreams,
-    resize: ResizeStream,
+    resize: ResizeReader,
     deadline: Instant,
     ready: bool,
     stdin_ended: bool,
@@ -53,7 +53,7 @@ impl ExecServer {
             subprotocol,
             expected: streams.normalized(),
             streams: TypedStreams::default(),
-            resize: ResizeStream::default(),
+            resize: ResizeReader::default(),
             deadline: now + STREAM_CREATION_TIMEOUT,
             ready: false,
             stdin_ended: false,
@@ -120,8 +120,8 @@ impl ExecServer {
                 self.push(Event::Stdin(bytes));
             }
             Some(StreamType::Resize) => {
-                for size in self.resize.read(&bytes) {
-                    self.push(Event::Resize(size));
+                if !self.finished {
+                    self.resize.read(&bytes, &mut self.events);
                 }
             }
             Some(StreamType::Error | StreamType::Stdout | StreamType::Stderr) | None => {}

@@ -14,7 +14,6 @@ mod exec_client;
 mod exec_server;
 mod frame;
 mod header_block;
-mod resize_stream;
 mod stream_type;
 
 pub use connection::{Connection, ConnectionEvent, Role};

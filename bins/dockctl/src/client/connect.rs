@@ -1,0 +1,180 @@
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{tls, within};
+use crate::{
+    failure::{Failure, chain},
+    kubeconfig::Connection,
+};
+
+/// Opens connections to one server.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    /// `None` for plain HTTP, which is for loopback only.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+/// How long a connection may take, and again its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Connector {
+    pub(super) fn new(connection: &Connection) -> Result<Self, Failure> {
+        let server = &connection.server;
+        let host = server.host().unwrap_or_default();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let encrypted = server.scheme_str() != Some("http");
+        let tls = if encrypted {
+            let name = connection.server_name.as_deref().unwrap_or(&host);
+            let name = ServerName::try_from(name.to_owned())
+                .map_err(|_| Failure::local(format!("`{name}` is no server name")))?;
+            Some((tls::client_config(connection)?, name))
+        } else {
+            None
+        };
+        let port = server
+            .port_u16()
+            .unwrap_or(if encrypted { 443 } else { 80 });
+        Ok(Self { host, port, tls })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Wire, Failure> {
+        let late = |what: &str| {
+            Failure::gateway(format!(
+                "{what} {self} took longer than {} s\nis the gateway running, and the way to it open?",
+                CONNECT_TIMEOUT.as_secs()
+            ))
+        };
+        let socket = within(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)))
+            .await
+            .ok_or_else(|| late("connecting to"))?
+            .map_err(|error| {
+                Failure::gateway(format!(
+                    "cannot connect to {self}: {}\nis the gateway running, and is the server in the kubeconfig right?",
+                    chain(&error)
+                ))
+            })?;
+        // A keystroke must not wait for the one before it. Without this it works, only slower.
+        let _slower = socket.set_nodelay(true);
+        let Some((config, name)) = &self.tls else {
+            return Ok(Wire::Plain(socket));
+        };
+        let handshake = TlsConnector::from(config.clone()).connect(name.clone(), socket);
+        let stream = within(CONNECT_TIMEOUT, handshake)
+            .await
+            .ok_or_else(|| late("TLS handshake with"))?
+            .map_err(|error| self.refused_certificate(&error))?;
+        Ok(Wire::Tls(Box::new(stream)))
+    }
+
+    fn refused_certificate(&self, error: &io::Error) -> Failure {
+        let text = chain(error);
+        let next = if text.contains("UnknownIssuer") {
+            "\nits certificate is not signed by the certificate-authority of the kubeconfig"
+        } else if text.contains("NotValidForName") || text.contains("not valid for") {
+            "\nconnect by a name in its certificate, or set tls-server-name in the kubeconfig"
+        } else {
+            ""
+        };
+        Failure::gateway(format!("TLS handshake with {self}: {text}{next}"))
+    }
+}
+
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({self})")
+    }
+}
+
+/// A connection to the gateway.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Not encrypted; loopback only.
+    Plain(TcpStream),
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Plain(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use dockin_policy::{Decision, RuleSet, SessionState, Subject, Verdict, judge_line};
+
+use crate::{
+    failure::{DENIED, Failure},
+    low_args::PolicyExplainArgs,
+    printable::printable,
+};
+
+/// A question about a rule file.
+#[derive(Debug)]
+pub(crate) enum Policy {
+    /// Is it right?
+    Check(PathBuf),
+    /// What does it say to a line?
+    Explain(PolicyExplainArgs),
+}
+
+/// Answers it; the exit code of an explained line that would be refused is 77.
+pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    match policy {
+        Policy::Check(file) => {
+            let count = load(&file)?.len();
+            let plural = if count == 1 { "" } else { "s" };
+            let file = file.display().to_string();
+            writeln!(
+                out,
+                "{}: {count} rule{plural}, no fault found",
+                printable(&file)
+            )
+            .map_err(|error| Failure::output(&error))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Policy::Explain(args) => {
+            let rules = load(&args.rules)?;
+            let subject = Subject {
+                user: args.user,
+                groups: args.group,
+                cluster: args.cluster,
+                namespace: args.namespace,
+                pod: args.pod,
+                container: args.container,
+                labels: Default::default(),
+            };
+            let mut session = SessionState::default();
+            let verdict = judge_line(&rules, &subject, args.line.as_bytes(), &mut session);
+            explain(&verdict, &mut out).map_err(|error| Failure::output(&error))?;
+            Ok(match verdict.decision {
+                Decision::Allow | Decision::Alert => ExitCode::SUCCESS,
+                // Approval cannot be asked for yet: the gateway refuses, too.
+                _ => ExitCode::from(DENIED),
+            })
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<RuleSet, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::local(format!("cannot read rules `{}`: {error}", path.display()))
+    })?;
+    RuleSet::parse(&text)
+        .map_err(|error| Failure::local(format!("rules `{}`: {error}", path.display())))
+}
+
+/// Decision, rule, reason, and the programs that the line would run.
+fn explain(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "decision   {}", verdict.decision.as_str())?;
+    writeln!(
+        out,
+        "rule       {}",
+        printable(verdict.rule.as_deref().unwrap_or("-"))
+    )?;
+    writeln!(out, "reason     {}", printable(&verdict.to_string()))?;
+    match &verdict.programs {
+        Some(programs) => {
+            for argv in programs {
+                writeln!(out, "program    {}", printable(&argv.join(" ")))?;
+            }
+            Ok(())
+        }
+        None => writeln!(out, "program    cannot be known"),
+    }
+}

@@ -1,0 +1,327 @@
+//! The command line as it is written, before anything is looked up.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::command::demo::DemoArgs;
+
+/// Policed, audited access to containers.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: that of the remote command; 77 denied by policy; 255 no connection \
+                  or a gateway error; 2 usage; 1 other."
+)]
+pub(crate) struct LowArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(subcommand)]
+    pub(crate) command: CommandArgs,
+}
+
+/// Which gateway, as whom.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConnectionArgs {
+    /// Kubeconfig file; default $KUBECONFIG, then ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Cluster of the kubeconfig, instead of the context's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+}
+
+/// Which gateway, as whom, and in which namespace.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Namespace; default that of the context, then `default`
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CommandArgs {
+    /// Try everything on this machine: a gateway, an agent and a pod, without any set-up
+    Demo(DemoArgs),
+    /// Write a kubeconfig that points at a gateway
+    Kubeconfig(KubeconfigArgs),
+    /// Show pods
+    Get(GetArgs),
+    /// Run a command in a container
+    Exec(ExecArgs),
+    /// Connect to the main process of a container
+    Attach(AttachArgs),
+    /// Show what a container wrote
+    Logs(LogsArgs),
+    /// Copy files to or from a container, through the tar in it
+    Cp(CopyArgs),
+    /// Forward local ports to a pod
+    PortForward(PortForwardArgs),
+    /// What happened: who ran what, and what was refused
+    #[command(subcommand)]
+    Audit(AuditArgs),
+    /// What a rule file allows
+    #[command(subcommand)]
+    Policy(PolicyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KubeconfigArgs {
+    /// The gateway's address, as https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// Certificate of the authority that signed the gateway's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate_authority: PathBuf,
+    /// File with the token; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: PathBuf,
+    /// Cluster behind the gateway, one context each; default the gateway's first
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Vec<String>,
+    /// Name of the user entry
+    #[arg(long, value_name = "NAME", default_value = "dockin")]
+    pub(crate) user: String,
+    /// Namespace of the contexts
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Where to write; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "dockin.kubeconfig")]
+    pub(crate) output: PathBuf,
+    /// Write over a file that has other entries
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// What to show: pods
+    #[arg(value_parser = ["pods", "pod", "po"], value_name = "KIND")]
+    pub(crate) kind: String,
+    /// Only the pods of these names
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The pods of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: PodFormat,
+    /// Leave out the headings
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum PodFormat {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// The pod, as NAME or pod/NAME
+    pub(crate) pod: String,
+    /// The command and its arguments, behind --
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// The pod, as NAME or pod/NAME
+    pub(crate) pod: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SessionArgs {
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Standard input is a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Container; default the pod's default container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Print nothing but what the container says
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Character that begins a local escape at the start of a line, with a terminal; or `none`
+    #[arg(short, long, value_name = "CHAR", default_value = "~")]
+    pub(crate) escape_char: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Go on as more is written
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only that many lines from the end
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
+    /// Begin each line with its time
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Only what is newer than this, as 90s, 5m, 2h
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+    /// Of the run before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Container; default the pod's default container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// The pod, as NAME or pod/NAME
+    pub(crate) pod: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CopyArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Container; default the pod's default container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// From: PATH, POD:PATH or NAMESPACE/POD:PATH
+    pub(crate) source: String,
+    /// To: PATH, POD:PATH or NAMESPACE/POD:PATH
+    pub(crate) destination: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PortForwardArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Local address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) address: std::net::IpAddr,
+    /// The pod, as NAME or pod/NAME
+    pub(crate) pod: String,
+    /// LOCAL:REMOTE, PORT for both, or :REMOTE for any free local port
+    #[arg(required = true, value_name = "PORTS")]
+    pub(crate) ports: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditArgs {
+    /// Show the last events
+    Tail(AuditTailArgs),
+    /// Find events
+    Search(AuditSearchArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditTailArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Go on as more happens
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many events
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) lines: usize,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
+    /// Read an audit file instead of asking the gateway
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditSearchArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// By this user
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// In this pod
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pod: Option<String>,
+    /// In this namespace
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// With this verdict: allow, deny, alert
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) verdict: Option<String>,
+    /// With this event code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// Of this session
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Not older than this: 90s, 2h, 7d, or a time as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
+    /// Read an audit file instead of asking the gateway
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum AuditFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyArgs {
+    /// Read a rule file and say what is wrong with it
+    Check {
+        /// The rule file
+        file: PathBuf,
+    },
+    /// Say what the rules make of a command line, and why; exit 77 when it is denied
+    Explain(PolicyExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PolicyExplainArgs {
+    /// The rule file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
+    /// The command line, as it would be typed
+    pub(crate) line: String,
+    /// As this user
+    #[arg(long, value_name = "NAME", default_value = "anyone")]
+    pub(crate) user: String,
+    /// As a member of this group
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Vec<String>,
+    /// On this cluster
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub(crate) cluster: String,
+    /// In this namespace
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) namespace: String,
+    /// In this pod
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) pod: String,
+    /// In this container
+    #[arg(short, long, value_name = "NAME", default_value = "")]
+    pub(crate) container: String,
+}

@@ -1,0 +1,267 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use dockin_core::{
+    Error, ErrorKind, Target,
+    access_list::{AccessEntry, AccessList},
+    tls,
+};
+use serde::Deserialize;
+
+/// `opserver.yaml`, checked, with every path relative to nothing but the working directory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Address to serve; port 0 picks one.
+    pub(crate) listen: SocketAddr,
+    /// What clients see.
+    pub(crate) tls: TlsFiles,
+    /// What agents see; needed when a cluster has agents.
+    #[serde(default)]
+    pub(crate) agents_tls: Option<TlsFiles>,
+    /// Token file.
+    pub(crate) tokens: PathBuf,
+    /// Rule file.
+    pub(crate) rules: PathBuf,
+    /// Audit file.
+    pub(crate) audit: PathBuf,
+    /// Who may reach what.
+    #[serde(default)]
+    access: Vec<AccessEntry>,
+    /// What there is to reach, the default one first.
+    pub(crate) clusters: Vec<Cluster>,
+}
+
+/// Files of one side of TLS, PEM.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFiles {
+    /// Certificate chain, own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+    /// Authority whose certificates are trusted.
+    pub(crate) authority: PathBuf,
+}
+
+/// One cluster: agents, or a kube-apiserver.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// Its name in URLs, rules and audit.
+    pub(crate) name: String,
+    /// The agents whose containers it has.
+    #[serde(default)]
+    pub(crate) agents: Vec<Agent>,
+    /// The kubeconfig of a kube-apiserver.
+    #[serde(default)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// Where an agent listens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Agent {
+    /// Its name; its certificate is for `NAME.agent.dockin.internal`.
+    pub(crate) name: String,
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` naming the file, the line or key, and what it should be.
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            let hint = "cannot be read; `dockin-opserver init --data DIR` makes one";
+            wrong(path, hint).with_source(error)
+        })?;
+        let mut config: Self =
+            serde_saphyr::from_str(&text).map_err(|error| wrong(path, error.without_snippet()))?;
+        config
+            .check()
+            .map_err(|error| wrong(path, error.message()))?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Who may reach what.
+    ///
+    /// # Errors
+    ///
+    /// None after [`load`](Self::load), which has checked it.
+    pub(crate) fn access(&self) -> Result<AccessList, Error> {
+        AccessList::new(self.access.clone())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
+        self.access()?;
+        if self.clusters.is_empty() {
+            return bad("`clusters` is empty; name at least one".to_owned());
+        }
+        let mut clusters = BTreeSet::new();
+        for Cluster {
+            name,
+            agents,
+            kubeconfig,
+        } in &self.clusters
+        {
+            Target::pod(name, "default", "any")
+                .map_err(|error| Error::new(ErrorKind::Misuse, error.to_string()))?;
+            if !clusters.insert(name) {
+                return bad(format!("cluster `{name}` is given twice; rename one"));
+            }
+            match (agents.as_slice(), kubeconfig) {
+                ([], None) => {
+                    return bad(format!("cluster `{name}` needs `agents` or `kubeconfig`"));
+                }
+                ([_, ..], Some(_)) => {
+                    return bad(format!(
+                        "cluster `{name}` has `agents` and `kubeconfig`; make two clusters of it"
+                    ));
+                }
+                ([_, ..], None) if self.agents_tls.is_none() => {
+                    return bad(format!(
+                        "cluster `{name}` has agents, so `agents_tls` is needed"
+                    ));
+                }
+                _ => {}
+            }
+            let mut names = BTreeSet::new();
+            for agent in agents {
+                check_agent(&agent.name, &agent.address)?;
+                if !names.insert(&agent.name) {
+                    let agent = &agent.name;
+                    return bad(format!(
+                        "agent `{agent}` of cluster `{name}` is given twice"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        let mut paths = vec![&mut self.tokens, &mut self.rules, &mut self.audit];
+        for files in [Some(&mut self.tls), self.agents_tls.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            paths.extend([&mut files.certificate, &mut files.key, &mut files.authority]);
+        }
+        paths.extend(
+            self.clusters
+                .iter_mut()
+                .filter_map(|cluster| cluster.kubeconfig.as_mut()),
+        );
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+/// Whether an agent can have this name and address.
+///
+/// # Errors
+///
+/// `Misuse` saying what is wrong with which.
+pub(crate) fn check_agent(name: &str, address: &str) -> Result<(), Error> {
+    tls::agent_name(name)?;
+    let port = address.rsplit_once(':').and_then(|(host, port)| {
+        let port: u16 = port.parse().ok()?;
+        (!host.is_empty() && port != 0).then_some(port)
+    });
+    match port {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
+            ErrorKind::Misuse,
+            format!("address `{address}` of agent `{name}` is not HOST:PORT"),
+        )),
+    }
+}
+
+fn wrong(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Misuse,
+        format!("configuration `{}`: {what}", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::fs;
+
+    use super::Config;
+
+    const GOOD: &str = r#"
+listen: 127.0.0.1:6443
+tls: { certificate: tls/server.pem, key: tls/server.key, authority: tls/ca.pem }
+agents_tls: { certificate: tls/gateway.pem, key: tls/gateway.key, authority: tls/ca.pem }
+tokens: tokens.yaml
+rules: /etc/rules.yaml
+audit: audit/audit.jsonl
+access:
+  - { groups: [admins], verbs: ["*"], clusters: ["*"], namespaces: ["*"] }
+clusters:
+  - name: local
+    agents: [ { name: node1, address: "127.0.0.1:10250" } ]
+  - name: prod
+    kubeconfig: prod.kubeconfig
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("opserver.yaml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path)
+            .map_err(|error| error.chain().replace(&*folder.path().to_string_lossy(), ""))
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let config = load(GOOD).unwrap();
+        assert!(config.tokens.is_absolute() && config.tokens.ends_with("tokens.yaml"));
+        assert_eq!(config.rules.to_str(), Some("/etc/rules.yaml"));
+        assert!(config.clusters.iter().any(|cluster| {
+            cluster
+                .kubeconfig
+                .as_ref()
+                .is_some_and(|path| path.is_absolute())
+        }));
+        assert!(config.access().is_ok());
+    }
+
+    #[test]
+    fn errors_name_file_place_and_fix() {
+        for (from, to, words) in [
+            ("audit: audit", "audits: audit", ["line 7", "audit"]),
+            ("127.0.0.1:6443", "nowhere", ["line 2", "socket address"]),
+            ("[\"*\"], clusters", "[run], clusters", ["entry 1", "`run`"]),
+            (
+                "name: prod\n    kubeconfig: prod.kubeconfig",
+                "name: prod",
+                ["`prod`", "`kubeconfig`"],
+            ),
+            ("name: prod\n", "name: local\n", ["`local`", "twice"]),
+            ("10250", "0", ["127.0.0.1:0", "HOST:PORT"]),
+            ("name: node1", "name: a b", ["a b", "DNS"]),
+            ("agents_tls:", "#", ["`local`", "`agents_tls`"]),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains("/opserver.yaml"), "{error}");
+            for word in words {
+                assert!(error.contains(word), "{word} in: {error}");
+            }
+        }
+    }
+}

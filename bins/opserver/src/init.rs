@@ -1,0 +1,305 @@
+use std::{
+    fmt::Write as _,
+    fs::{DirBuilder, OpenOptions},
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use dockin_core::{
+    Error, ErrorKind, Target,
+    policy::DEFAULT_RULES,
+    tls::{self, authority::Authority},
+};
+use jiff::Timestamp;
+
+use crate::config::check_agent;
+
+/// What a data directory is made from.
+#[derive(Args)]
+pub(crate) struct Init {
+    /// Directory to make; must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Address to serve.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Name or address that clients reach the server at, beside localhost; may be repeated.
+    #[arg(long = "host", value_name = "NAME_OR_IP")]
+    hosts: Vec<String>,
+    /// An agent and where it listens; may be repeated.
+    #[arg(
+        long = "agent",
+        value_name = "NAME=HOST:PORT",
+        default_value = "node1=127.0.0.1:10250"
+    )]
+    agents: Vec<String>,
+    /// Name of the cluster that the agents are.
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    cluster: String,
+}
+
+/// Makes the directory with all that `serve` needs, and what each agent needs.
+///
+/// # Errors
+///
+/// `Conflict` when something is there already; nothing of it is changed.
+pub(crate) fn init(wanted: &Init) -> Result<(), Error> {
+    Target::pod(&wanted.cluster, "default", "any")
+        .map_err(|error| Error::new(ErrorKind::Misuse, error.to_string()))?;
+    let agents = wanted
+        .agents
+        .iter()
+        .map(|text| agent(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let now = Timestamp::now();
+    let authority = Authority::new(now)?;
+    let server = authority.server(&server_names(wanted), now)?;
+    let gateway = authority.client("dockin-gateway", tls::GATEWAY_NAME, now)?;
+
+    let data = &wanted.data;
+    make_empty(data)?;
+    let certificates = data.join("tls");
+    make(&certificates)?;
+    let file = |name: &str| certificates.join(name);
+    authority.write(&file("ca.pem"), &file("ca.key"))?;
+    server.write(&file("server.pem"), &file("server.key"))?;
+    gateway.write(&file("gateway.pem"), &file("gateway.key"))?;
+    write(&data.join("rules.yaml"), DEFAULT_RULES)?;
+    write(&data.join("tokens.yaml"), "users: []\n")?;
+    write(&data.join("opserver.yaml"), &configuration(wanted, &agents))?;
+    for agent in &agents {
+        let folder = data.join("agents").join(&agent.name);
+        make(&folder)?;
+        // The name that gateways check comes first, the address is for people with curl.
+        let names = [tls::agent_name(&agent.name)?, agent.host.clone()];
+        let issued = authority.server(&names, now)?;
+        issued.write(&folder.join("agent.pem"), &folder.join("agent.key"))?;
+        write(&folder.join("ca.pem"), authority.certificate())?;
+        write(&folder.join("opagent.yaml"), &agent_configuration(agent))?;
+    }
+    eprint!("{}", next_steps(data, &agents));
+    Ok(())
+}
+
+struct Agent {
+    name: String,
+    host: String,
+    port: u16,
+    address: String,
+}
+
+fn agent(text: &str) -> Result<Agent, Error> {
+    let wrong = || {
+        Error::new(
+            ErrorKind::Misuse,
+            format!("--agent `{text}` is not NAME=HOST:PORT"),
+        )
+    };
+    let (name, address) = text.split_once('=').ok_or_else(wrong)?;
+    check_agent(name, address)?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok(Agent {
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port: port.parse().map_err(|_| wrong())?,
+        address: address.to_owned(),
+    })
+}
+
+fn server_names(wanted: &Init) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .to_vec();
+    let ip = wanted.listen.ip();
+    if !ip.is_unspecified() {
+        names.push(ip.to_string());
+    }
+    names.extend(wanted.hosts.iter().cloned());
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+fn configuration(wanted: &Init, agents: &[Agent]) -> String {
+    let mut text = format!(
+        r#"# Paths are relative to this file.
+listen: "{}"
+tls: {{ certificate: tls/server.pem, key: tls/server.key, authority: tls/ca.pem }}
+agents_tls: {{ certificate: tls/gateway.pem, key: tls/gateway.key, authority: tls/ca.pem }}
+tokens: tokens.yaml
+rules: rules.yaml
+audit: audit/audit.jsonl
+# Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
+# port-forward, audit.
+access:
+  - {{ groups: [admins], verbs: ["*"], clusters: ["*"], namespaces: ["*"] }}
+  # - {{ groups: [dev], verbs: [get, list, exec, logs], clusters: ["*"], namespaces: [default] }}
+clusters:
+  - name: {}
+    agents:
+"#,
+        wanted.listen,
+        quoted(&wanted.cluster),
+    );
+    for agent in agents {
+        let (name, address) = (quoted(&agent.name), quoted(&agent.address));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "      - {{ name: {name}, address: {address} }}");
+    }
+    text
+}
+
+fn agent_configuration(agent: &Agent) -> String {
+    let listen: SocketAddr = agent
+        .address
+        .parse()
+        .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], agent.port)));
+    format!(
+        r#"# Paths are relative to this file.
+name: {}
+listen: "{listen}"
+tls: {{ certificate: agent.pem, key: agent.key, authority: ca.pem }}
+docker: {{ host: "unix:///var/run/docker.sock" }}
+"#,
+        quoted(&agent.name),
+    )
+}
+
+fn next_steps(data: &Path, agents: &[Agent]) -> String {
+    let data = data.display();
+    let mut text = format!("made {data}; next:\n");
+    for Agent { name, address, .. } in agents {
+        let _ = writeln!(
+            text,
+            "  on {address}: dockin-opagent --config opagent.yaml   (with {data}/agents/{name})"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  dockin-opserver token add --data {data} --user NAME --group admins"
+    );
+    let _ = writeln!(text, "  dockin-opserver serve --data {data}");
+    text
+}
+
+/// A YAML string, which JSON's are.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn make_empty(path: &Path) -> Result<(), Error> {
+    make(path)?;
+    let mut entries = path.read_dir().map_err(|error| unwritable(path, error))?;
+    if entries.next().is_some() {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("`{}` is not empty; name a new directory", path.display()),
+        ));
+    }
+    Ok(())
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| unwritable(path, error))
+}
+
+/// Writes a new file that only its owner can read.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| unwritable(path, error))
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("`{}` cannot be made", path.display()),
+    )
+    .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use dockin_core::{ErrorKind, tls::Identity};
+
+    use super::{Init, init};
+    use crate::config::Config;
+
+    #[test]
+    fn made_directory_can_be_served_and_is_never_made_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("dockin");
+        let wanted = Init {
+            data: data.clone(),
+            listen: "0.0.0.0:7443".parse().unwrap(),
+            hosts: vec!["gateway.example.com".to_owned(), "10.0.0.1".to_owned()],
+            agents: vec![
+                "node1=10.0.0.2:10250".to_owned(),
+                "node2=[::1]:10250".to_owned(),
+                "n3=n3.example.com:9".to_owned(),
+            ],
+            cluster: "local".to_owned(),
+        };
+        init(&wanted).unwrap();
+        let config = Config::load(&data.join("opserver.yaml")).unwrap();
+        for files in [Some(&config.tls), config.agents_tls.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            Identity::load(&files.certificate, &files.key).unwrap();
+            dockin_core::tls::certificates(&files.authority).unwrap();
+        }
+        assert!(config.rules.is_file());
+        dockin_core::identity::TokenFile::load(&config.tokens).unwrap();
+        let mode = |path| fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(""), mode("tls/ca.key"), mode("tokens.yaml")],
+            [0o700, 0o600, 0o600]
+        );
+        let agent = fs::read_to_string(data.join("agents/n3/opagent.yaml")).unwrap();
+        assert!(agent.contains("0.0.0.0:9"), "{agent}");
+        assert_eq!(init(&wanted).unwrap_err().kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn impossible_wishes_make_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("dockin");
+        for (agent, cluster) in [
+            ("node1", "local"),
+            ("a b=h:1", "local"),
+            ("n=h:x", "local"),
+            ("n=h:1", "a/b"),
+        ] {
+            let wanted = Init {
+                data: data.clone(),
+                listen: "127.0.0.1:0".parse().unwrap(),
+                hosts: vec![],
+                agents: vec![agent.to_owned()],
+                cluster: cluster.to_owned(),
+            };
+            assert_eq!(
+                init(&wanted).unwrap_err().kind(),
+                ErrorKind::Misuse,
+                "{agent} {cluster}"
+            );
+            assert!(!data.exists());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The gateway: makes its own certificates and tokens, and serves.
+
+mod config;
+mod init;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use config::Config;
+use dockin_core::{Error, ErrorKind, identity::TokenFile};
+use jiff::Timestamp;
+
+/// Policed and audited access to containers: kubectl talks to this server.
+#[derive(Parser)]
+#[command(name = "dockin-opserver", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a data directory: configuration, default rules, certificates.
+    Init(init::Init),
+    /// Give tokens to people, and take them back.
+    #[command(subcommand)]
+    Token(Token),
+    /// Serve until SIGTERM or SIGINT.
+    Serve(Serve),
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token for a user and print it. It cannot be shown again.
+    Add {
+        /// Data directory that `init` made.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Whose token it is.
+        #[arg(long, value_name = "NAME")]
+        user: String,
+        /// A group of his; may be repeated.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        /// From when on it is worthless, such as 2030-01-31T00:00:00Z; never, without.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Timestamp>,
+    },
+    /// Take back every token of a user. It counts within a second.
+    Revoke {
+        /// Data directory that `init` made.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Whose tokens.
+        #[arg(long, value_name = "NAME")]
+        user: String,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Serve {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory that `init` made; its `opserver.yaml` is the configuration.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    dockin_core::tls::install_default();
+    let outcome = match Arguments::parse().command {
+        Command::Init(wanted) => init::init(&wanted),
+        Command::Token(wanted) => token(wanted),
+        Command::Serve(wanted) => run(&wanted),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dockin-opserver: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn token(command: Token) -> Result<(), Error> {
+    let tokens = |data: PathBuf| Config::load(&data.join("opserver.yaml")).map(|it| it.tokens);
+    match command {
+        Token::Add {
+            data,
+            user,
+            groups,
+            expires,
+        } => {
+            let token = TokenFile::add(&tokens(data)?, &user, &groups, expires)?;
+            println!("{token}");
+            eprintln!("this is the token of `{user}`; it cannot be shown again");
+        }
+        Token::Revoke { data, user } => {
+            let count = TokenFile::revoke(&tokens(data)?, &user)?;
+            eprintln!("{count} of `{user}` revoked");
+        }
+    }
+    Ok(())
+}
+
+fn run(command: &Serve) -> Result<(), Error> {
+    let path = match (&command.config, &command.data) {
+        (Some(file), _) => file.clone(),
+        (None, Some(folder)) => folder.join("opserver.yaml"),
+        (None, None) => return Err(Error::new(ErrorKind::Misuse, "give --config or --data")),
+    };
+    let config = Config::load(&path)?;
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Unavailable, "no runtime").with_source(error))?
+        .block_on(serve::serve(config))
+}

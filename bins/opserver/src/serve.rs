@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use dockin_core::{
+    Error, ErrorKind,
+    audit::FileSink,
+    gateway::{Cluster, Gateway},
+    identity::TokenFile,
+    policy::{Reload, Rules},
+    runtime::{agent::AgentRuntime, kube::KubeCluster},
+    service::HttpEndpoint,
+    tls::{self, Identity},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, TlsFiles};
+
+/// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
+pub(crate) async fn serve(config: Config) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let (changes, mut changed) = mpsc::unbounded_channel();
+    let rules = Rules::follow(config.rules.clone(), stop.clone(), move |change| {
+        // The receiver lives as long as the gateway.
+        let _stopped = changes.send(change);
+    })?;
+    let authenticator = Arc::new(TokenFile::load(&config.tokens)?);
+    let audit = Arc::new(FileSink::open(&config.audit)?);
+    let authorizer = Arc::new(config.access()?);
+    let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
+    for cluster in &config.clusters {
+        builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
+    }
+    let gateway = Arc::new(builder.build()?);
+    let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
+    let server_tls = tls::server_config(identity, None)?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot listen on {}", config.listen),
+        )
+        .with_source(error)
+    })?;
+    let address = listener.local_addr().map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error)
+    })?;
+    stop_on_signal(stop.clone())?;
+    let told = Arc::clone(&gateway);
+    let source = config.rules.display().to_string();
+    tokio::spawn(async move {
+        while let Some(change) = changed.recv().await {
+            report(&source, &change);
+            if let Err(error) = told.rules_changed(&source, &change).await {
+                tracing::error!(error = error.chain(), "change of rules not audited");
+            }
+        }
+    });
+    eprintln!("listening on https://{address}");
+    gateway.serve(listener, server_tls, stop).await;
+    Ok(())
+}
+
+async fn open(cluster: &config::Cluster, tls: Option<&TlsFiles>) -> Result<Cluster, Error> {
+    if let Some(kubeconfig) = &cluster.kubeconfig {
+        let kube = KubeCluster::from_kubeconfig(&cluster.name, kubeconfig).await?;
+        return Ok(Cluster::of_kube(&cluster.name, kube));
+    }
+    let files = tls.ok_or_else(|| Error::new(ErrorKind::Misuse, "`agents_tls` is missing"))?;
+    let identity = Identity::load(&files.certificate, &files.key)?;
+    let authority = tls::certificates(&files.authority)?;
+    let client_tls = Arc::new(tls::client_config(&authority, Some(identity))?);
+    let mut agents = Vec::new();
+    for agent in &cluster.agents {
+        let endpoint = HttpEndpoint::new(
+            format!("agent {}", agent.name),
+            &agent.address,
+            &tls::agent_name(&agent.name)?,
+            Arc::clone(&client_tls),
+        )?;
+        agents.push((agent.name.clone(), AgentRuntime::new(endpoint)));
+    }
+    Ok(Cluster::of_agents(&cluster.name, agents))
+}
+
+fn stop_on_signal(stop: CancellationToken) -> Result<(), Error> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "signals cannot be heard").with_source(error)
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    // Files are watched anyway; the signal that others use for that must not end us.
+    let mut reload = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = reload.recv() => {}
+            }
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn report(source: &str, change: &Reload) {
+    match change {
+        Reload::Accepted(rules) => {
+            tracing::info!(source, rules = rules.len(), "other rules are in force");
+        }
+        Reload::Rejected(error) => {
+            tracing::error!(source, error, "rules refused, the old ones stay in force");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A Docker daemon of the tests' own, on a Unix socket, without networks, with one image.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// The image that the tests run: the machine's static busybox and nothing else.
+const IMAGE: &str = "dockin.local/busybox:test";
+
+pub(crate) struct Docker {
+    daemon: Child,
+    socket: PathBuf,
+    data: PathBuf,
+}
+
+impl Docker {
+    /// Starts a daemon whose files are all below `scratch`, and loads the image.
+    pub(crate) fn start(scratch: &Path) -> Result<Self, String> {
+        mount_control_groups()?;
+        let socket = scratch.join("docker.sock");
+        let data = scratch.join("docker");
+        let log_path = scratch.join("dockerd.log");
+        let log = std::fs::File::create(&log_path).map_err(|error| error.to_string())?;
+        let errors = log.try_clone().map_err(|error| error.to_string())?;
+        let daemon = Command::new("dockerd")
+            .args(["--iptables=false", "--bridge=none"])
+            .arg(format!("--host=unix://{}", socket.display()))
+            .arg("--data-root")
+            .arg(&data)
+            .arg("--exec-root")
+            .arg(scratch.join("exec"))
+            .arg("--pidfile")
+            .arg(scratch.join("docker.pid"))
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("dockerd: {error}"))?;
+        let mut docker = Self {
+            daemon,
+            socket,
+            data,
+        };
+        docker.wait_until_up(&log_path)?;
+        docker.load_image(scratch)?;
+        Ok(docker)
+    }
+
+    /// What `DOCKER_HOST` must say.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    fn wait_until_up(&mut self, log: &Path) -> Result<(), String> {
+        for _ in 0..120 {
+            let ended = self.daemon.try_wait().map_err(|error| error.to_string())?;
+            let up = || {
+                let mut version = self.client();
+                version
+                    .args(["version", "--format", "{{.Server.Version}}"])
+                    .output()
+            };
+            match (ended, up()) {
+                (None, Ok(output)) if output.status.success() => {
+                    let version = String::from_utf8_lossy(&output.stdout);
+                    eprintln!("xtask: dockerd {} at {}", version.trim(), self.host());
+                    return Ok(());
+                }
+                (None, _) => thread::sleep(Duration::from_millis(500)),
+                (Some(status), _) => {
+                    let text = std::fs::read_to_string(log).unwrap_or_default();
+                    return Err(format!("dockerd ended with {status}:\n{text}"));
+                }
+            }
+        }
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        Err(format!("dockerd does not answer after 60 s:\n{text}"))
+    }
+
+    fn load_image(&self, scratch: &Path) -> Result<(), String> {
+        let root = scratch.join("image");
+        for folder in ["bin", "etc", "tmp", "root", "dev", "proc", "sys", "data"] {
+            std::fs::create_dir_all(root.join(folder)).map_err(|error| error.to_string())?;
+        }
+        let busybox = crate::packages::find("busybox").ok_or("no busybox")?;
+        std::fs::copy(&busybox, root.join("bin/busybox")).map_err(|error| error.to_string())?;
+        std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")
+            .map_err(|error| error.to_string())?;
+        let applets = Command::new(&busybox)
+            .arg("--list")
+            .output()
+            .map_err(|error| format!("busybox --list: {error}"))?;
+        for applet in String::from_utf8_lossy(&applets.stdout).lines() {
+            if applet != "busybox" {
+                std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))
+                    .map_err(|error| format!("{applet}: {error}"))?;
+            }
+        }
+        let mut tar = Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .args(["-c", "."])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("tar: {error}"))?;
+        let archive = tar.stdout.take().ok_or("tar gives no output")?;
+        let status = self
+            .client()
+            .args(["import", "--change", "CMD [\"/bin/sleep\",\"2147483647\"]"])
+            .args(["--change", "ENV PATH=/bin", "-", IMAGE])
+            .stdin(archive)
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|error| format!("docker import: {error}"))?;
+        let packed = tar.wait().map_err(|error| error.to_string())?;
+        if status.success() && packed.success() {
+            Ok(())
+        } else {
+            Err(format!(
+                "image {IMAGE} could not be made: tar {packed}, docker import {status}"
+            ))
+        }
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new("docker");
+        client.env("DOCKER_HOST", self.host()).stderr(Stdio::null());
+        client
+    }
+
+    fn stop(&mut self) {
+        // Containers first: they outlive their daemon.
+        let listed = self.client().args(["ps", "-aq"]).output();
+        let ids = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let ids = ids.unwrap_or_default();
+        if !ids.trim().is_empty() {
+            let _removed = self
+                .client()
+                .args(["rm", "-f"])
+                .args(ids.split_whitespace())
+                .stdout(Stdio::null())
+                .status();
+        }
+        let _told = Command::new("kill")
+            .arg(self.daemon.id().to_string())
+            .status();
+        for _ in 0..40 {
+            if matches!(self.daemon.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(250));
+        }
+        let _killed = self.daemon.kill();
+        let _reaped = self.daemon.wait();
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let below = self.data.display().to_string();
+        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+            if mount.starts_with(&below) {
+                let _unmounted = Command::new("umount").arg("-l").arg(mount).status();
+            }
+        }
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Docker needs control groups; a bare machine may have none mounted.
+fn mount_control_groups() -> Result<(), String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
+    let mounted = mounts.lines().any(|line| {
+        let kind = line.split(' ').nth(2);
+        kind == Some("cgroup") || kind == Some("cgroup2")
+    });
+    if mounted {
+        return Ok(());
+    }
+    let status = Command::new("cgroupfs-mount")
+        .status()
+        .map_err(|error| format!("control groups are not mounted, and cgroupfs-mount: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cgroupfs-mount ended with {status}"))
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask`: what the project does to itself.
+//!
+//! `cargo xtask test` is the README's test command: it installs what the tests need (as root on
+//! Debian), starts private servers in a temporary directory, runs everything, and stops what it
+//! started.
+
+mod docker;
+mod kubectl;
+mod packages;
+mod scratch;
+mod steps;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test [--keep-going]   install what is needed, start private servers, run every check
+  bench [ARGUMENTS]     start private servers, then `cargo bench` with these arguments
+  servers               start the private servers and wait for Enter; prints the variables
+                        under which the tests find them
+  packages              say which packages are missing
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test"] => steps::test(false),
+        ["test", "--keep-going"] => steps::test(true),
+        ["bench", rest @ ..] => steps::bench(rest),
+        ["servers"] => steps::servers(),
+        ["packages"] => packages::report(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! May he? The [`Authorizer`] port and the [`Permit`] that it leads to.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::{Error, ErrorKind, Target, identity::Principal};
+
+/// What somebody wants to do with a target.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Read one object.
+    Get,
+    /// Read many.
+    List,
+    /// Run a command.
+    Exec,
+    /// Join the main process's streams.
+    Attach,
+    /// Read what it printed.
+    Logs,
+    /// Reach one of its ports.
+    PortForward,
+    /// Read the audit trail.
+    Audit,
+}
+
+impl Verb {
+    /// The word used in configuration and audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Exec => "exec",
+            Self::Attach => "attach",
+            Self::Logs => "logs",
+            Self::PortForward => "port-forward",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer of an [`Authorizer`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// He may.
+    Allow,
+    /// He may not, and why.
+    Deny {
+        /// For the person and the audit trail.
+        reason: String,
+    },
+}
+
+/// Decides whether a principal may do a verb on a target.
+#[async_trait]
+pub trait Authorizer: Send + Sync {
+    /// The decision. What cannot be decided is a denial.
+    async fn decide(&self, principal: &Principal, verb: Verb, target: &Target) -> Decision;
+
+    /// Whether there is anything in `cluster` that the principal may do, for lists of clusters.
+    async fn reaches(&self, principal: &Principal, cluster: &str) -> bool {
+        let everything = Target::namespace(cluster, "*");
+        self.decide(principal, Verb::List, &everything).await == Decision::Allow
+    }
+}
+
+/// Identifies one session in audit, logs and on the node: a UUID of version 7.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SessionId(Uuid);
+
+impl SessionId {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id in `text`, or `None`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl Default for SessionId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// The proof that a principal was authorized for one verb on one target.
+///
+/// Only [`authorize`] makes one, and a [`Runtime`](crate::runtime::Runtime) cannot be called
+/// without it. A literal does not compile:
+///
+/// ```compile_fail
+/// let permit = dockin_core::access::Permit { session: todo!() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct Permit {
+    session: SessionId,
+    principal: Arc<Principal>,
+    verb: Verb,
+    target: Target,
+}
+
+impl Permit {
+    /// The session this permit opens.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+    /// Who.
+    #[must_use]
+    pub const fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+    /// What.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        self.verb
+    }
+    /// Where.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+/// Asks `authorizer`, and makes the permit when it allows.
+///
+/// `session` is the caller's when it continues one (the agent, told by the gateway), else new.
+///
+/// # Errors
+///
+/// Kind `Forbidden` with the authorizer's reason.
+pub async fn authorize(
+    authorizer: &dyn Authorizer,
+    principal: &Arc<Principal>,
+    verb: Verb,
+    target: Target,
+    session: SessionId,
+) -> Result<Permit, Error> {
+    match authorizer.decide(principal, verb, &target).await {
+        Decision::Allow => Ok(Permit {
+            session,
+            principal: Arc::clone(principal),
+            verb,
+            target,
+        }),
+        Decision::Deny { reason } => Err(Error::new(
+            ErrorKind::Forbidden,
+            format!(
+                "user `{}` may not {verb} `{target}`: {reason}",
+                principal.user
+            ),
+        )),
+    }
+}

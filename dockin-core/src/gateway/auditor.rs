@@ -1,0 +1,288 @@
+//! What the gateway writes down, and in which words. Every text is masked here.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use dockin_policy::{
+    Decision, JudgedLine, Verdict,
+    audit::{
+        AccessDenied, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal, EventTarget,
+        LoginFailed, PolicyReload, PortForward, SessionEnd, SessionStart, redact_argv, redact_text,
+    },
+};
+use dockin_stream::{ExitStatus, Outcome, Transferred};
+
+use super::Call;
+use crate::{
+    Error, Target,
+    access::{Permit, SessionId, Verb},
+    audit::AuditSink,
+    kubernetes::ExecOptions,
+    policy::Reload,
+    service::PortsEnd,
+    session::{Carried, CopyDirection, FileCopy},
+};
+
+/// Makes events and appends them; a call returns when its event is durable.
+pub(super) struct Auditor {
+    sink: Arc<dyn AuditSink>,
+}
+
+impl Auditor {
+    pub(super) const fn new(sink: Arc<dyn AuditSink>) -> Self {
+        Self { sink }
+    }
+
+    pub(super) async fn login_failed(
+        &self,
+        client: SocketAddr,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let reason = error.message().to_owned();
+        let kind = AuditKind::LoginFailed(LoginFailed { reason });
+        self.sink
+            .append(event(kind).with_client(client.to_string()))
+            .await
+    }
+
+    pub(super) async fn access_denied(
+        &self,
+        call: &Call,
+        verb: Verb,
+        target: &Target,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let kind = AuditKind::AccessDenied(AccessDenied {
+            verb: verb.to_string(),
+            reason: error.message().to_owned(),
+            rule: None,
+        });
+        let event = event(kind)
+            .with_principal(principal(call))
+            .with_client(call.client.to_string())
+            .with_target(target_of(target));
+        self.sink.append(event).await
+    }
+
+    pub(super) async fn session_started(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        options: &ExecOptions,
+    ) -> Result<(), Error> {
+        let start = SessionStart {
+            verb: permit.verb().to_string(),
+            argv: redact_argv(&options.argv),
+            tty: options.streams.tty,
+        };
+        self.append(call, permit, AuditKind::SessionStart(start))
+            .await
+    }
+
+    /// The session's end, and when it was a copy, what was copied.
+    pub(super) async fn session_ended(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        carried: Option<&Carried>,
+        copy: Option<&FileCopy>,
+    ) -> Result<(), Error> {
+        let transferred = carried
+            .map(|carried| carried.transferred)
+            .unwrap_or_default();
+        if let Some(copy) = copy {
+            self.append(call, permit, AuditKind::FileCopy(copied(copy, transferred)))
+                .await?;
+        }
+        let (exit_status, reason) = match carried.map(|carried| &carried.outcome) {
+            Some(Outcome::Ended(status)) => spoken(status),
+            Some(Outcome::Stopped(status)) => (None, spoken(status).1),
+            Some(Outcome::ClientGone) => (None, Some("the client went away".to_owned())),
+            Some(Outcome::ContainerLost) => (
+                None,
+                Some("the connection to the container was lost".to_owned()),
+            ),
+            Some(_) | None => (None, Some("the gateway stopped".to_owned())),
+        };
+        let end = SessionEnd {
+            exit_status,
+            reason,
+            bytes_in: transferred.stdin,
+            bytes_out: transferred.output,
+        };
+        self.append(call, permit, AuditKind::SessionEnd(end)).await
+    }
+
+    pub(super) async fn session_failed(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let end = SessionEnd {
+            reason: Some(error.chain()),
+            ..SessionEnd::default()
+        };
+        self.append(call, permit, AuditKind::SessionEnd(end)).await
+    }
+
+    pub(super) async fn command_judged(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        argv: &[String],
+        verdict: &Verdict,
+    ) -> Result<(), Error> {
+        let command = Command {
+            argv: Some(redact_argv(argv)),
+            ..judged(verdict)
+        };
+        self.append(call, permit, verdict_kind(verdict, command))
+            .await
+    }
+
+    pub(super) async fn line_judged(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        line: &JudgedLine,
+    ) -> Result<(), Error> {
+        let command = Command {
+            // The interceptor masks; a second time does no harm.
+            line: Some(redact_text(&line.line)),
+            confidence: Some(line.confidence.as_str().to_owned()),
+            source: Some(line.source.as_str().to_owned()),
+            ..judged(&line.verdict)
+        };
+        self.append(call, permit, verdict_kind(&line.verdict, command))
+            .await
+    }
+
+    pub(super) async fn forward_started(&self, call: &Call, permit: &Permit) -> Result<(), Error> {
+        let start = SessionStart {
+            verb: permit.verb().to_string(),
+            ..SessionStart::default()
+        };
+        self.append(call, permit, AuditKind::SessionStart(start))
+            .await
+    }
+
+    pub(super) async fn port_opened(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        port: u16,
+    ) -> Result<(), Error> {
+        let forward = PortForward {
+            port,
+            ..PortForward::default()
+        };
+        self.append(call, permit, AuditKind::PortForward(forward))
+            .await
+    }
+
+    pub(super) async fn forward_ended(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        end: &PortsEnd,
+    ) -> Result<(), Error> {
+        let end = SessionEnd {
+            reason: end.error.clone(),
+            ..SessionEnd::default()
+        };
+        self.append(call, permit, AuditKind::SessionEnd(end)).await
+    }
+
+    pub(super) async fn rules_changed(&self, source: &str, change: &Reload) -> Result<(), Error> {
+        let source = source.to_owned();
+        let kind = match change {
+            Reload::Accepted(rules) => AuditKind::PolicyReloaded(PolicyReload {
+                source,
+                rules: u64::try_from(rules.len()).ok(),
+                error: None,
+            }),
+            Reload::Rejected(error) => AuditKind::PolicyRejected(PolicyReload {
+                source,
+                rules: None,
+                error: Some(error.clone()),
+            }),
+        };
+        self.sink.append(event(kind)).await
+    }
+
+    pub(super) async fn recent(&self, limit: usize) -> Result<Vec<Bytes>, Error> {
+        self.sink.recent(limit).await
+    }
+
+    async fn append(&self, call: &Call, permit: &Permit, kind: AuditKind) -> Result<(), Error> {
+        let event = event(kind)
+            .with_session(session(permit.session()))
+            .with_principal(principal(call))
+            .with_client(call.client.to_string())
+            .with_target(target_of(permit.target()));
+        self.sink.append(event).await
+    }
+}
+
+fn event(kind: AuditKind) -> AuditEvent {
+    AuditEvent::new(jiff::Timestamp::now().to_string(), kind)
+}
+
+fn session(id: SessionId) -> String {
+    id.to_string()
+}
+
+fn principal(call: &Call) -> EventPrincipal {
+    EventPrincipal {
+        user: call.principal.user.clone(),
+        groups: call.principal.groups.clone(),
+    }
+}
+
+fn target_of(target: &Target) -> EventTarget {
+    EventTarget {
+        cluster: target.cluster.clone(),
+        namespace: target.namespace.clone(),
+        pod: target.pod.clone(),
+        container: target.container.clone().unwrap_or_default(),
+    }
+}
+
+/// What every judged command says, argv or line aside.
+fn judged(verdict: &Verdict) -> Command {
+    let programs = verdict.programs.as_ref();
+    Command {
+        decision: verdict.decision.as_str().to_owned(),
+        rule: verdict.rule.clone(),
+        reason: redact_text(&verdict.to_string()),
+        programs: programs.map(|all| all.iter().map(|argv| redact_argv(argv)).collect()),
+        ..Command::default()
+    }
+}
+
+fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
+    match verdict.decision {
+        Decision::Allow | Decision::Alert => AuditKind::CommandVerdict(command),
+        Decision::Ask | Decision::Deny => AuditKind::CommandRefused(command),
+    }
+}
+
+fn copied(copy: &FileCopy, transferred: Transferred) -> Copy {
+    let (direction, bytes) = match copy.direction {
+        CopyDirection::Upload => (Direction::Upload, transferred.stdin),
+        CopyDirection::Download => (Direction::Download, transferred.output),
+    };
+    Copy {
+        direction,
+        path: redact_text(&copy.path),
+        bytes,
+    }
+}
+
+fn spoken(status: &ExitStatus) -> (Option<i32>, Option<String>) {
+    match status {
+        ExitStatus::Exited(code) => (Some(i32::from(*code)), None),
+        ExitStatus::Failed(failure) => (None, Some(redact_text(&failure.message))),
+    }
+}

@@ -1,0 +1,203 @@
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dockin_policy::{Decision, Interceptor, RuleSet, Subject, Verdict, judge_argv};
+use dockin_stream::{ExitStatus, Relay};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::{Call, Cluster, Found, Gateway};
+use crate::{
+    Error, ErrorKind,
+    access::{Permit, Verb},
+    kubernetes::ExecOptions,
+    service::{Body, Upgrade},
+    session::{FileCopy, InterceptorGate, carry},
+};
+
+impl Gateway {
+    /// Opens a session: exec, or attach to the main process.
+    ///
+    /// Everything that can be refused is refused before the 101, as a `Status`. An error after
+    /// it would reach kubectl in a shape it cannot explain.
+    pub(super) async fn exec(
+        self: &Arc<Self>,
+        call: Call,
+        cluster: &Cluster,
+        verb: Verb,
+        namespace: &str,
+        pod: &str,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        let upgrade = Upgrade::remote_command(&request)?;
+        let query = request.uri().query().unwrap_or_default();
+        let options = match verb {
+            Verb::Exec => ExecOptions::parse_exec(query)?,
+            _ => ExecOptions::parse_attach(query)?,
+        };
+        let (permit, found) = self
+            .permit(
+                &call,
+                cluster,
+                verb,
+                (namespace, pod),
+                options.container.as_deref(),
+            )
+            .await?;
+        let rules = self.rules.current();
+        let subject = subject(&permit, &found);
+        if verb == Verb::Exec {
+            let verdict = judge_argv(&rules, &subject, &options.argv);
+            self.admit(&call, &permit, &options.argv, &verdict, &request)
+                .await?;
+        }
+        self.auditor
+            .session_started(&call, &permit, &options)
+            .await?;
+        let opened = if verb == Verb::Exec {
+            found
+                .runtime
+                .exec(&permit, &options.argv, options.streams)
+                .await
+        } else {
+            found.runtime.attach(&permit, options.streams).await
+        };
+        let container = match opened {
+            Ok(container) => container,
+            Err(error) => {
+                self.auditor.session_failed(&call, &permit, &error).await?;
+                return Err(error);
+            }
+        };
+        let gate = self.gate(rules, subject, &options, verb);
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        let protocol = upgrade.protocol();
+        let gateway = Arc::clone(self);
+        self.sessions.spawn(async move {
+            let write_down = |line| {
+                let (gateway, call, permit) = (&gateway, &call, &permit);
+                async move {
+                    gateway.auditor.line_judged(call, permit, &line).await.map_err(|error| {
+                        ExitStatus::internal_error(format!(
+                            "session ended: it cannot be written down ({})",
+                            error.chain()
+                        ))
+                    })
+                }
+            };
+            let carried = carry(
+                on_upgrade,
+                protocol,
+                options.streams,
+                container,
+                Relay::new(gate),
+                write_down,
+            );
+            let carried = gateway.cut.run_until_cancelled(carried).await;
+            let copy = FileCopy::detect(&options.argv);
+            let ended =
+                gateway.auditor.session_ended(&call, &permit, carried.as_ref(), copy.as_ref());
+            if let Err(error) = ended.await {
+                tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
+            }
+        });
+        Ok(upgrade.into_response())
+    }
+
+    /// Lets an exec's command pass, or refuses it; either way it is written down first.
+    async fn admit(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        argv: &[String],
+        verdict: &Verdict,
+        request: &Request<Incoming>,
+    ) -> Result<(), Error> {
+        let admitted = matches!(verdict.decision, Decision::Allow | Decision::Alert);
+        // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
+        let repeated = !admitted && self.refusals.seen_before(call, permit, argv, request);
+        if !repeated {
+            self.auditor
+                .command_judged(call, permit, argv, verdict)
+                .await?;
+        }
+        if !admitted {
+            return Err(Error::new(ErrorKind::Forbidden, verdict.to_string()));
+        }
+        Ok(())
+    }
+
+    fn gate(
+        &self,
+        rules: Arc<RuleSet>,
+        subject: Subject,
+        options: &ExecOptions,
+        verb: Verb,
+    ) -> InterceptorGate {
+        // What an attached main process is cannot be known from here: it is judged as the
+        // strictest thing it may be, a shell.
+        let shell = ["sh".to_owned()];
+        let argv = if verb == Verb::Exec {
+            options.argv.as_slice()
+        } else {
+            &shell
+        };
+        let interceptor =
+            Interceptor::new(Arc::clone(&rules), subject, argv, options.streams.tty, None);
+        InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules)
+    }
+}
+
+/// Whom and what the rules are asked about.
+fn subject(permit: &Permit, found: &Found) -> Subject {
+    let (principal, target) = (permit.principal(), permit.target());
+    Subject {
+        user: principal.user.clone(),
+        groups: principal.groups.clone(),
+        cluster: target.cluster.clone(),
+        namespace: target.namespace.clone(),
+        pod: target.pod.clone(),
+        container: target.container.clone().unwrap_or_default(),
+        labels: found.pod.labels.clone(),
+    }
+}
+
+/// The last refusals, so that one that kubectl asks for twice is written down once.
+#[derive(Debug, Default)]
+pub(super) struct RefusalMemory(Mutex<VecDeque<u64>>);
+
+/// Refusals remembered: far more than can be between kubectl's two requests.
+const REMEMBERED: usize = 256;
+
+impl RefusalMemory {
+    /// Whether the same kubectl process was refused the same thing already. Each refusal is
+    /// forgotten when it has been seen again, so that a third request counts anew.
+    fn seen_before(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        argv: &[String],
+        request: &Request<Incoming>,
+    ) -> bool {
+        let Some(session) = request.headers().get("kubectl-session") else {
+            return false;
+        };
+        let mut hasher = DefaultHasher::new();
+        (session.as_bytes(), call.client.ip(), argv).hash(&mut hasher);
+        (&permit.principal().user, permit.target()).hash(&mut hasher);
+        let key = hasher.finish();
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(position) = seen.iter().position(|known| *known == key) {
+            seen.remove(position);
+            return true;
+        }
+        if seen.len() == REMEMBERED {
+            seen.pop_front();
+        }
+        seen.push_back(key);
+        false
+    }
+}

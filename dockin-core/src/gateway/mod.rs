@@ -1,0 +1,344 @@
+//! The gateway's service: a Kubernetes API through which people reach containers, judged and
+//! written down.
+//!
+//! One file per surface: [`pods`](self) lists and reads, `exec` opens sessions, `logs` and
+//! `ports` carry what their names say; `routes` is the one table of paths.
+
+mod auditor;
+mod cluster;
+mod exec;
+mod logs;
+mod own;
+#[cfg(feature = "kube")]
+mod pass;
+mod pods;
+mod ports;
+mod routes;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::cluster::{Cluster, Found, Listing};
+use self::{
+    auditor::Auditor,
+    exec::RefusalMemory,
+    routes::{Route, Routed},
+};
+use crate::{
+    Error, ErrorKind, Target, TargetError,
+    access::{self, Authorizer, Permit, SessionId, Verb},
+    audit::AuditSink,
+    identity::{Authenticator, Credentials, Principal},
+    policy::{Reload, Rules},
+    service::{Body, Peer, Server, json, serve, status_response, text},
+};
+
+/// Builds a [`Gateway`] from its ports.
+#[must_use]
+pub struct GatewayBuilder {
+    authenticator: Arc<dyn Authenticator>,
+    authorizer: Arc<dyn Authorizer>,
+    audit: Arc<dyn AuditSink>,
+    rules: Arc<Rules>,
+    clusters: Vec<Cluster>,
+}
+
+/// The one door to the containers of many clusters.
+pub struct Gateway {
+    authenticator: Arc<dyn Authenticator>,
+    authorizer: Arc<dyn Authorizer>,
+    auditor: Auditor,
+    rules: Arc<Rules>,
+    clusters: Vec<Cluster>,
+    refusals: RefusalMemory,
+    /// Sessions that are open; they outlive the connections they came on.
+    sessions: TaskTracker,
+    /// Ends them.
+    cut: CancellationToken,
+}
+
+impl GatewayBuilder {
+    /// Adds a cluster; the first one is also served without the `/clusters/{name}` prefix.
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
+    /// The gateway.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` without a cluster, or when two have the same name.
+    pub fn build(self) -> Result<Gateway, Error> {
+        if self.clusters.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Misuse,
+                "`clusters` is empty: name at least one",
+            ));
+        }
+        let mut names: Vec<&str> = self.clusters.iter().map(Cluster::name).collect();
+        names.sort_unstable();
+        if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
+            return Err(Error::new(
+                ErrorKind::Misuse,
+                format!("cluster `{twice}` is named twice"),
+            ));
+        }
+        Ok(Gateway {
+            authenticator: self.authenticator,
+            authorizer: self.authorizer,
+            auditor: Auditor::new(self.audit),
+            rules: self.rules,
+            clusters: self.clusters,
+            refusals: RefusalMemory::default(),
+            sessions: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        })
+    }
+}
+
+/// How long sessions may go on after the order to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a handler knows about a request that has passed authentication.
+struct Call {
+    principal: Arc<Principal>,
+    client: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts building: who people are, what they may, where it is written down, and the rules
+    /// by which commands are judged.
+    pub fn builder(
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+        audit: Arc<dyn AuditSink>,
+        rules: Arc<Rules>,
+    ) -> GatewayBuilder {
+        GatewayBuilder {
+            authenticator,
+            authorizer,
+            audit,
+            rules,
+            clusters: Vec::new(),
+        }
+    }
+
+    /// Serves `listener` until `stop`; then sessions have 10 s to end, and those that are still
+    /// open are cut and written down as ended.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        stop: CancellationToken,
+    ) {
+        serve(listener, tls, Arc::clone(&self), stop).await;
+        self.sessions.close();
+        if tokio::time::timeout(DRAIN, self.sessions.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!(
+                open = self.sessions.len(),
+                "drain time is over, sessions are cut"
+            );
+            self.cut.cancel();
+            self.sessions.wait().await;
+        }
+    }
+
+    /// Tells the audit trail that other rules from `source` are in force, or were refused.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail cannot be written.
+    pub async fn rules_changed(&self, source: &str, change: &Reload) -> Result<(), Error> {
+        self.auditor.rules_changed(source, change).await
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        let Routed { cluster, route } = routes::parse(request.method(), request.uri().path())?;
+        if matches!(route, Route::Health) {
+            return Ok(text(StatusCode::OK, "ok\n"));
+        }
+        let principal = self.authenticate(&peer, request.headers()).await?;
+        let call = Call {
+            principal,
+            client: peer.address,
+        };
+        if request
+            .headers()
+            .keys()
+            .any(|name| name.as_str().starts_with("impersonate-"))
+        {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                "impersonation is not accepted from clients: leave out --as and --as-group",
+            ));
+        }
+        match route {
+            Route::OwnClusters => return Ok(self.own_clusters(&call).await),
+            Route::OwnAudit => return self.own_audit(&call, request.uri().query()).await,
+            _ => {}
+        }
+        let cluster = self.cluster(cluster.as_deref())?;
+        #[cfg(feature = "kube")]
+        if let Some(upstream) = cluster.upstream()
+            && !route.is_session()
+        {
+            return self.pass_through(&call, cluster, upstream, request).await;
+        }
+        match route {
+            Route::Discovery(document) => Ok(json(&document)),
+            Route::Namespaces { name } => {
+                self.namespaces(&call, cluster, name.as_deref(), &request)
+                    .await
+            }
+            Route::Pods { namespace } => {
+                self.pods(&call, cluster, namespace.as_deref(), &request)
+                    .await
+            }
+            Route::Pod { namespace, pod } => {
+                self.pod(&call, cluster, &namespace, &pod, &request).await
+            }
+            Route::Exec { namespace, pod } => {
+                self.exec(call, cluster, Verb::Exec, &namespace, &pod, request)
+                    .await
+            }
+            Route::Attach { namespace, pod } => {
+                self.exec(call, cluster, Verb::Attach, &namespace, &pod, request)
+                    .await
+            }
+            Route::Logs { namespace, pod } => {
+                self.logs(&call, cluster, &namespace, &pod, &request).await
+            }
+            Route::PortForward { namespace, pod } => {
+                self.ports(call, cluster, &namespace, &pod, request).await
+            }
+            Route::Other => Err(Error::new(
+                ErrorKind::NotFound,
+                "the server could not find the requested resource",
+            )),
+            Route::Health | Route::OwnClusters | Route::OwnAudit => {
+                Err(Error::new(ErrorKind::Misuse, "route handled twice"))
+            }
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Principal>, Error> {
+        let mut credentials = Credentials::default();
+        credentials.bearer = bearer(headers);
+        credentials.address = Some(peer.address.ip());
+        let result = self.authenticator.authenticate(&credentials).await;
+        if let Err(error) = &result
+            && credentials.bearer.is_some()
+        {
+            self.auditor.login_failed(peer.address, error).await?;
+        }
+        result
+    }
+
+    fn cluster(&self, name: Option<&str>) -> Result<&Cluster, Error> {
+        let found = match name {
+            Some(name) => self.clusters.iter().find(|cluster| cluster.name() == name),
+            None => self.clusters.first(),
+        };
+        found.ok_or_else(|| {
+            let name = name.unwrap_or_default();
+            Error::new(ErrorKind::NotFound, format!("cluster \"{name}\" not found"))
+        })
+    }
+
+    /// The permit, or a refusal that is written down.
+    async fn authorize(&self, call: &Call, verb: Verb, target: Target) -> Result<Permit, Error> {
+        let authorizer = &*self.authorizer;
+        let session = SessionId::new();
+        let wanted = target.clone();
+        let result = access::authorize(authorizer, &call.principal, verb, target, session).await;
+        if let Err(error) = &result {
+            self.auditor
+                .access_denied(call, verb, &wanted, error)
+                .await?;
+        }
+        result
+    }
+
+    /// The pod and its container, and the permit for it. Whether a pod exists is told only to
+    /// those who may use it.
+    async fn permit(
+        &self,
+        call: &Call,
+        cluster: &Cluster,
+        verb: Verb,
+        (namespace, pod): (&str, &str),
+        container: Option<&str>,
+    ) -> Result<(Permit, Found), Error> {
+        let (permit, found) = self
+            .pod_permit(call, cluster, verb, (namespace, pod))
+            .await?;
+        let container = &found.pod.container(container)?.name;
+        let target = permit
+            .target()
+            .clone()
+            .with_container(container)
+            .map_err(malformed)?;
+        let permit = self.authorize(call, verb, target).await?;
+        Ok((permit, found))
+    }
+
+    /// The pod, and the permit for it as a whole.
+    async fn pod_permit(
+        &self,
+        call: &Call,
+        cluster: &Cluster,
+        verb: Verb,
+        (namespace, pod): (&str, &str),
+    ) -> Result<(Permit, Found), Error> {
+        let target = Target::pod(cluster.name(), namespace, pod).map_err(malformed)?;
+        let permit = self.authorize(call, verb, target).await?;
+        let found = cluster.find(call, namespace, pod).await?;
+        Ok((permit, found))
+    }
+}
+
+impl Server for Gateway {
+    async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        match self.route(peer, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(error = error.chain(), "request refused");
+                let mut response = status_response(&error);
+                if error.kind() == ErrorKind::Unauthenticated {
+                    response.headers_mut().insert(
+                        header::WWW_AUTHENTICATE,
+                        http::HeaderValue::from_static("Bearer realm=\"dockin\""),
+                    );
+                }
+                response
+            }
+        }
+    }
+}
+
+fn malformed(error: TargetError) -> Error {
+    Error::new(ErrorKind::Malformed, error.to_string())
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim().to_owned())
+}

@@ -1,0 +1,169 @@
+//! The one table of paths.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::{Error, ErrorKind, kubernetes::discovery};
+
+/// Where a request goes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Route {
+    /// `/healthz`, `/readyz`, `/livez`.
+    Health,
+    /// `/dockin/v1/clusters`.
+    OwnClusters,
+    /// `/dockin/v1/audit`.
+    OwnAudit,
+    /// `/version`, `/api`, `/apis`, `/api/v1`.
+    Discovery(Value),
+    /// `/api/v1/namespaces[/{name}]`.
+    Namespaces { name: Option<String> },
+    /// `/api/v1[/namespaces/{namespace}]/pods`.
+    Pods { namespace: Option<String> },
+    /// `…/pods/{pod}`.
+    Pod { namespace: String, pod: String },
+    /// `…/pods/{pod}/exec`.
+    Exec { namespace: String, pod: String },
+    /// `…/pods/{pod}/attach`.
+    Attach { namespace: String, pod: String },
+    /// `…/pods/{pod}/log`.
+    Logs { namespace: String, pod: String },
+    /// `…/pods/{pod}/portforward`.
+    PortForward { namespace: String, pod: String },
+    /// Anything else, which only a kube-apiserver may know.
+    Other,
+}
+
+impl Route {
+    /// Whether it opens a session, which policy and audit must see whatever carries it on.
+    pub(super) const fn is_session(&self) -> bool {
+        matches!(
+            self,
+            Self::Exec { .. } | Self::Attach { .. } | Self::PortForward { .. } | Self::Logs { .. }
+        )
+    }
+}
+
+/// A route, and the cluster that the path names.
+#[derive(Debug, PartialEq)]
+pub(super) struct Routed {
+    pub(super) cluster: Option<String>,
+    pub(super) route: Route,
+}
+
+/// Finds the route of a path. Segments are compared as they are on the wire: a path with an
+/// escape, an empty or a dot segment where a name belongs matches nothing, so that no second
+/// reading of it can mean something else.
+pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
+    let mut segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    if segments.last() == Some(&"") {
+        segments.pop();
+    }
+    if segments.iter().any(|segment| {
+        segment.is_empty() || *segment == "." || *segment == ".." || segment.contains('%')
+    }) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "the server could not find the requested path",
+        ));
+    }
+    let mut cluster = None;
+    let mut rest = segments.as_slice();
+    if let ["clusters", name, behind @ ..] = rest {
+        cluster = Some((*name).to_owned());
+        rest = behind;
+    }
+    let read = method == Method::GET;
+    let upgrade = read || method == Method::POST;
+    let owned = |text: &str| text.to_owned();
+    let route = match *rest {
+        ["healthz" | "readyz" | "livez"] if read => Route::Health,
+        ["dockin", "v1", "clusters"] if read => Route::OwnClusters,
+        ["dockin", "v1", "audit"] if read => Route::OwnAudit,
+        ["version"] if read => Route::Discovery(discovery::version()),
+        ["api"] if read => Route::Discovery(discovery::api_versions()),
+        ["apis"] if read => Route::Discovery(discovery::api_groups()),
+        ["api", "v1"] if read => Route::Discovery(discovery::resources()),
+        ["api", "v1", "namespaces"] if read => Route::Namespaces { name: None },
+        ["api", "v1", "namespaces", name] if read => Route::Namespaces {
+            name: Some(owned(name)),
+        },
+        ["api", "v1", "pods"] if read => Route::Pods { namespace: None },
+        ["api", "v1", "namespaces", namespace, "pods"] if read => Route::Pods {
+            namespace: Some(owned(namespace)),
+        },
+        ["api", "v1", "namespaces", namespace, "pods", pod] if read => Route::Pod {
+            namespace: owned(namespace),
+            pod: owned(pod),
+        },
+        ["api", "v1", "namespaces", namespace, "pods", pod, "log"] if read => Route::Logs {
+            namespace: owned(namespace),
+            pod: owned(pod),
+        },
+        ["api", "v1", "namespaces", namespace, "pods", pod, "exec"] if upgrade => Route::Exec {
+            namespace: owned(namespace),
+            pod: owned(pod),
+        },
+        ["api", "v1", "namespaces", namespace, "pods", pod, "attach"] if upgrade => Route::Attach {
+            namespace: owned(namespace),
+            pod: owned(pod),
+        },
+        [
+            "api",
+            "v1",
+            "namespaces",
+            namespace,
+            "pods",
+            pod,
+            "portforward",
+        ] if upgrade => Route::PortForward {
+            namespace: owned(namespace),
+            pod: owned(pod),
+        },
+        _ => Route::Other,
+    };
+    Ok(Routed { cluster, route })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::{Route, parse};
+
+    #[test]
+    fn a_path_with_two_readings_matches_nothing() {
+        for path in [
+            "/api/v1/namespaces/default/pods/web%2f..%2fother/exec",
+            "/api/v1/namespaces/../pods",
+            "/clusters//api/v1/pods",
+            "//api/v1/pods/../x",
+        ] {
+            assert!(parse(&Method::GET, path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_prefix_is_taken_off_once() {
+        let routed = parse(
+            &Method::POST,
+            "/clusters/prod/api/v1/namespaces/a/pods/b/exec",
+        );
+        let routed = routed.map(|routed| (routed.cluster, routed.route)).ok();
+        let exec = Route::Exec {
+            namespace: "a".to_owned(),
+            pod: "b".to_owned(),
+        };
+        assert_eq!(routed, Some((Some("prod".to_owned()), exec)));
+        let twice = parse(&Method::GET, "/clusters/a/clusters/b/version");
+        assert_eq!(twice.map(|routed| routed.route).ok(), Some(Route::Other));
+    }
+
+    #[test]
+    fn only_reading_and_upgrading_methods_have_routes() {
+        let exec = parse(&Method::DELETE, "/api/v1/namespaces/a/pods/b/exec");
+        assert_eq!(exec.map(|routed| routed.route).ok(), Some(Route::Other));
+        let pods = parse(&Method::POST, "/api/v1/namespaces/a/pods");
+        assert_eq!(pods.map(|routed| routed.route).ok(), Some(Route::Other));
+    }
+}

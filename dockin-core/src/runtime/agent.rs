@@ -1,0 +1,272 @@
+//! Pods behind a node agent: its kubelet-like API over mutual TLS.
+
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+use dockin_stream::{
+    StreamSet, Subprotocol, channel,
+    io::{Endpoint, EndpointError},
+    portforward,
+    websocket::handshake,
+};
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyStream;
+use hyper::body::Incoming;
+
+use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime, SESSION_HEADER, USER_HEADER};
+use crate::{
+    Error, ErrorKind,
+    access::Permit,
+    directory::{Directory, Pod},
+    kubernetes::{ExecOptions, LogQuery, pod_not_found},
+    service::{Body, HttpEndpoint, dial_over_spdy, empty, header_pairs, upgraded},
+};
+
+/// One node agent, as runtime and as directory.
+#[derive(Clone)]
+pub struct AgentRuntime {
+    endpoint: HttpEndpoint,
+}
+
+impl AgentRuntime {
+    /// The agent at `endpoint`, which is connected to for each request.
+    #[must_use]
+    pub const fn new(endpoint: HttpEndpoint) -> Self {
+        Self { endpoint }
+    }
+
+    async fn session(
+        &self,
+        permit: &Permit,
+        verb: &str,
+        argv: &[String],
+        streams: StreamSet,
+    ) -> Result<BoxSession, Error> {
+        let options = ExecOptions {
+            argv: argv.to_vec(),
+            streams,
+            container: None,
+        };
+        let uri = format!(
+            "{}?{}",
+            container_path(verb, permit)?,
+            options.to_kubelet_query()
+        );
+        let request = self.request(permit, Method::GET, &uri)?;
+        let key = handshake::request_key(random()?);
+        let request = upgrade_to_websocket(request, &key)?;
+        let response = self.endpoint.connect().await?.send(request).await?;
+        self.expect_switch(&response)?;
+        self.check_handshake(&response, &key)?;
+        let (socket, early) = upgraded(response).await?;
+        let codec = channel::Client::new(Subprotocol::V5, streams, u64::from_ne_bytes(random()?));
+        let name = self.endpoint.name().to_owned();
+        let broken = move |error: EndpointError| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("connection to {name} broke"),
+            )
+            .with_source(error)
+        };
+        let endpoint = Endpoint::new(socket, codec, early);
+        Ok(Box::pin(
+            endpoint.map_err(broken.clone()).sink_map_err(broken),
+        ))
+    }
+
+    fn request(&self, permit: &Permit, method: Method, uri: &str) -> Result<Request<Body>, Error> {
+        let user = HeaderValue::from_str(&percent(&permit.principal().user));
+        let session = HeaderValue::from_str(&permit.session().to_string());
+        let (Ok(user), Ok(session)) = (user, session) else {
+            return Err(Error::new(ErrorKind::Misuse, "session header"));
+        };
+        Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(USER_HEADER, user)
+            .header(SESSION_HEADER, session)
+            .body(empty())
+            .map_err(|error| {
+                Error::new(ErrorKind::Malformed, "request to the agent").with_source(error)
+            })
+    }
+
+    fn expect_switch(&self, response: &Response<Incoming>) -> Result<(), Error> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Misbehaved,
+            format!(
+                "{} answered {} to an upgrade",
+                self.endpoint.name(),
+                response.status()
+            ),
+        ))
+    }
+
+    fn check_handshake(&self, response: &Response<Incoming>, key: &str) -> Result<(), Error> {
+        let headers = response.headers();
+        let chosen = headers.get(header::SEC_WEBSOCKET_PROTOCOL);
+        let chosen = chosen.and_then(|value| value.to_str().ok());
+        let checked = handshake::check_response(header_pairs(headers), key)
+            .and_then(|()| handshake::chosen_channel(chosen, &[Subprotocol::V5]));
+        match checked {
+            Ok(Some(Subprotocol::V5)) => Ok(()),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Misbehaved,
+                format!("{} does not speak v5.channel.k8s.io", self.endpoint.name()),
+            )),
+            Err(error) => Err(Error::new(
+                ErrorKind::Misbehaved,
+                format!(
+                    "{} answered with a bad WebSocket handshake",
+                    self.endpoint.name()
+                ),
+            )
+            .with_source(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for AgentRuntime {
+    async fn exec(
+        &self,
+        permit: &Permit,
+        argv: &[String],
+        streams: StreamSet,
+    ) -> Result<BoxSession, Error> {
+        self.session(permit, "exec", argv, streams).await
+    }
+
+    async fn attach(&self, permit: &Permit, streams: StreamSet) -> Result<BoxSession, Error> {
+        self.session(permit, "attach", &[], streams).await
+    }
+
+    async fn logs(&self, permit: &Permit, options: LogOptions) -> Result<LogStream, Error> {
+        let query = LogQuery {
+            options,
+            ..LogQuery::default()
+        };
+        let uri = format!(
+            "{}?{}",
+            container_path("containerLogs", permit)?,
+            query.to_query()
+        );
+        let request = self.request(permit, Method::GET, &uri)?;
+        let response = self.endpoint.connect().await?.send(request).await?;
+        let frames = BodyStream::new(response.into_body());
+        Ok(Box::pin(frames.filter_map(|frame| async {
+            match frame {
+                Ok(frame) => frame.into_data().ok().map(Ok),
+                Err(error) => Some(Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "connection to the agent broke in the log",
+                )
+                .with_source(error))),
+            }
+        })))
+    }
+
+    async fn dial(&self, permit: &Permit, port: u16) -> Result<Box<dyn PortStream>, Error> {
+        let target = permit.target();
+        let uri = format!("/portForward/{}/{}", target.namespace, target.pod);
+        let mut request = self.request(permit, Method::POST, &uri)?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+        headers.insert(
+            "x-stream-protocol-version",
+            HeaderValue::from_static(portforward::SUBPROTOCOL),
+        );
+        let response = self.endpoint.connect().await?.send(request).await?;
+        self.expect_switch(&response)?;
+        let (socket, early) = upgraded(response).await?;
+        dial_over_spdy(socket, early, port).await
+    }
+}
+
+#[async_trait]
+impl Directory for AgentRuntime {
+    async fn pods(&self, namespace: Option<&str>) -> Result<Vec<Pod>, Error> {
+        let request = Request::get("/pods").body(empty()).map_err(|error| {
+            Error::new(ErrorKind::Misuse, "request to the agent").with_source(error)
+        })?;
+        let body = self.endpoint.connect().await?.fetch(request).await?;
+        let mut pods: Vec<Pod> = serde_json::from_slice(&body).map_err(|error| {
+            Error::new(
+                ErrorKind::Misbehaved,
+                format!(
+                    "{} gave a list of pods that cannot be read",
+                    self.endpoint.name()
+                ),
+            )
+            .with_source(error)
+        })?;
+        if let Some(namespace) = namespace {
+            pods.retain(|pod| pod.namespace == namespace);
+        }
+        Ok(pods)
+    }
+
+    async fn pod(&self, namespace: &str, name: &str) -> Result<Pod, Error> {
+        let pods = self.pods(Some(namespace)).await?;
+        pods.into_iter()
+            .find(|pod| pod.name == name)
+            .ok_or_else(|| pod_not_found(name))
+    }
+}
+
+fn container_path(verb: &str, permit: &Permit) -> Result<String, Error> {
+    let target = permit.target();
+    let container = target
+        .container
+        .as_deref()
+        .ok_or_else(|| Error::new(ErrorKind::Misuse, format!("`{target}` names no container")))?;
+    // A target's parts are checked names: no byte of them needs escaping in a path.
+    Ok(format!(
+        "/{verb}/{}/{}/{container}",
+        target.namespace, target.pod
+    ))
+}
+
+fn upgrade_to_websocket(mut request: Request<Body>, key: &str) -> Result<Request<Body>, Error> {
+    let key = HeaderValue::from_str(key)
+        .map_err(|error| Error::new(ErrorKind::Misuse, "WebSocket key").with_source(error))?;
+    let headers = request.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(
+        header::SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
+    headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(Subprotocol::V5.as_str()),
+    );
+    Ok(request)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "no randomness from the system").with_source(error)
+    })?;
+    Ok(bytes)
+}
+
+/// Escapes all but unreserved characters. RFC 3986 §2.3.
+fn percent(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut escaped, byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                escaped.push(char::from(byte));
+            } else {
+                let _infallible = write!(escaped, "%{byte:02X}");
+            }
+            escaped
+        })
+}

@@ -1,0 +1,16 @@
+//! HTTP plumbing that gateway and agent share: serving connections, upgrades, answers, and the
+//! client side of the same.
+
+mod client;
+mod port_forward;
+mod respond;
+mod serve;
+mod upgrade;
+
+pub(crate) use client::refusal;
+pub use client::{HttpConnection, HttpEndpoint};
+pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
+pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
+pub use serve::{Peer, Server, serve};
+pub(crate) use upgrade::pairs as header_pairs;
+pub use upgrade::{BoxIo, Protocol, Upgrade, upgraded};

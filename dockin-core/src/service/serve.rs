@@ -1,0 +1,137 @@
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Body;
+use crate::tls;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The names of its verified client certificate, when it showed one.
+    pub certificate_names: Arc<[String]>,
+}
+
+/// What handles the requests of every connection.
+pub trait Server: Send + Sync + 'static {
+    /// Answers one request. Never fails: an error is an answer too.
+    fn handle(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// How long a client may take for the TLS handshake and for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sessions may go on after the order to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves connections of `listener` until `stop`, then lets what is open end for a while.
+///
+/// HTTP/1.1 over TLS. A connection that misbehaves harms itself alone.
+pub async fn serve<S: Server>(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    server: Arc<S>,
+    stop: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let tasks = TaskTracker::new();
+    loop {
+        let (socket, address) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: waiting is all that helps.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let acceptor = acceptor.clone();
+        let server = Arc::clone(&server);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tune(&socket);
+            let accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(socket)).await;
+            match accepted {
+                Ok(Ok(stream)) => connection(stream, address, server, stop).await,
+                Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%address, "TLS handshake timed out"),
+            }
+        });
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::info!(
+            open = tasks.len(),
+            "drain time is over, connections are cut"
+        );
+    }
+}
+
+/// What every socket of ours gets: no Nagle delay, and a dead peer is found.
+pub(super) fn tune(socket: &TcpStream) {
+    let tuned = socket.set_nodelay(true);
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "TCP_NODELAY not set");
+    }
+    #[cfg(feature = "service")]
+    keepalive(socket);
+}
+
+fn keepalive(socket: &TcpStream) {
+    use rustix::net::sockopt;
+
+    let result = sockopt::set_socket_keepalive(socket, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(socket, Duration::from_secs(30)))
+        .and_then(|()| sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10)))
+        .and_then(|()| sockopt::set_tcp_keepcnt(socket, 3));
+    if let Err(error) = result {
+        tracing::debug!(%error, "keepalive not set");
+    }
+}
+
+async fn connection<S: Server>(
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    server: Arc<S>,
+    stop: CancellationToken,
+) {
+    let peer = Peer {
+        address,
+        certificate_names: tls::peer_names(stream.get_ref().1).into(),
+    };
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        let peer = peer.clone();
+        async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}

@@ -1,0 +1,76 @@
+use std::{future::Future, time::Instant};
+
+use dockin_stream::{
+    Event, ExitStatus, Gate, Outcome, Relay, StreamSet, Transferred,
+    io::{Endpoint, run_relay},
+};
+use futures::SinkExt;
+use hyper::upgrade::OnUpgrade;
+
+use crate::{
+    runtime::BoxSession,
+    service::{Protocol, upgraded},
+};
+
+/// A session that is over.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// What went to and fro.
+    pub(crate) transferred: Transferred,
+}
+
+impl Carried {
+    fn nothing() -> Self {
+        Self {
+            outcome: Outcome::ClientGone,
+            transferred: Transferred::default(),
+        }
+    }
+}
+
+/// Carries a session between a client that upgrades and the container, to its end.
+///
+/// When this returns, or is dropped, the container's side is gone too, and with it every
+/// process of the session.
+pub(crate) async fn carry<G, W, F>(
+    upgrade: OnUpgrade,
+    protocol: Protocol,
+    streams: StreamSet,
+    mut container: BoxSession,
+    relay: Relay<G>,
+    write_down: W,
+) -> Carried
+where
+    G: Gate + Unpin,
+    G::Note: Unpin,
+    W: FnMut(G::Note) -> F + Unpin,
+    F: Future<Output = Result<(), ExitStatus>>,
+{
+    let Ok((socket, early)) = upgraded(upgrade).await else {
+        return Carried::nothing();
+    };
+    let Some(codec) = protocol.server_codec(streams, Instant::now()) else {
+        return Carried::nothing();
+    };
+    let mut client = Endpoint::new(socket, codec, early);
+    if let Err(error) = client.ready().await {
+        tracing::debug!(%error, "client never set up its streams");
+        let status = ExitStatus::internal_error(error.to_string());
+        // He may still read why.
+        let _gone = client.send(Event::Exit(status)).await;
+        let _gone = client.finish().await;
+        return Carried::nothing();
+    }
+    let (outcome, transferred) = run_relay(&mut client, &mut container, relay, write_down).await;
+    // The processes end now; the client may take its time with the last bytes.
+    drop(container);
+    if let Err(error) = client.finish().await {
+        tracing::debug!(%error, "client went away before the last byte");
+    }
+    Carried {
+        outcome,
+        transferred,
+    }
+}

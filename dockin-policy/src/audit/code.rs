@@ -1,0 +1,57 @@
+//! Stable numbers for what can happen.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// A stable code of an audit event, three letters and three digits.
+///
+/// The space is open: a reader keeps codes that a newer writer made. A code
+/// never changes its meaning and is never used again.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Code(Cow<'static, str>);
+
+impl Code {
+    /// A session was opened.
+    pub const SESSION_START: Self = Self::new("SES-001");
+    /// A session ended.
+    pub const SESSION_END: Self = Self::new("SES-002");
+    /// A command was judged and went on.
+    pub const COMMAND_VERDICT: Self = Self::new("CMD-001");
+    /// A command was judged and refused.
+    pub const COMMAND_REFUSED: Self = Self::new("CMD-002");
+    /// Files were copied into or out of a container.
+    pub const FILE_COPY: Self = Self::new("CPY-001");
+    /// A port of a container was forwarded.
+    pub const PORT_FORWARD: Self = Self::new("FWD-001");
+    /// A known principal asked for what it may not do.
+    pub const ACCESS_DENIED: Self = Self::new("ACC-001");
+    /// Nobody could be identified.
+    pub const LOGIN_FAILED: Self = Self::new("ACC-002");
+    /// A new rule set is in force.
+    pub const POLICY_RELOADED: Self = Self::new("POL-001");
+    /// A new rule set was not taken; the old one stays in force.
+    pub const POLICY_REJECTED: Self = Self::new("POL-002");
+    /// A node agent did not answer.
+    pub const AGENT_UNREACHABLE: Self = Self::new("AGT-001");
+
+    /// A kind of event that this version does not know.
+    pub const UNKNOWN: Self = Self::new("UNK-000");
+
+    const fn new(code: &'static str) -> Self {
+        Self(Cow::Borrowed(code))
+    }
+
+    /// The code as text, such as `CMD-002`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

@@ -1,0 +1,414 @@
+//! Masks secrets in text and argument lists before anything is written down.
+
+/// Masks secrets in an argument list.
+///
+/// Masked are values of options and variables whose names speak of secrets,
+/// credentials in `Authorization` headers and URLs, and the glued or following
+/// value of `-p` and `-u` for programs that take a secret there. A value that
+/// follows in the next argument is masked too.
+#[must_use]
+pub fn redact_argv<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
+    let mut masker = Masker::default();
+    argv.iter().map(|word| masker.word(word.as_ref())).collect()
+}
+
+/// Masks secrets in a command line or any other text.
+///
+/// Works on blank-separated words, so that the rest of the text, broken
+/// quoting included, stays as it was. Linear in the length of `text`.
+///
+/// ```
+/// # use dockin_policy::audit::redact_text;
+/// assert_eq!(redact_text("curl -u ann:s3cret https://x"), "curl -u [redacted] https://x");
+/// assert_eq!(redact_text("PASSWORD='a b' ./run --token=abc"), "PASSWORD=[redacted] ./run --token=[redacted]");
+/// ```
+#[must_use]
+pub fn redact_text(text: &str) -> String {
+    let mut masker = Masker::default();
+    let mut output = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let blank = rest
+            .find(|character: char| !is_separator(character))
+            .unwrap_or(rest.len());
+        let (separators, behind) = rest.split_at(blank);
+        if separators.contains([';', '|', '&', '\n', '(', ')']) {
+            masker = Masker::default();
+        }
+        output.push_str(separators);
+        let (word, behind) = behind.split_at(word_length(behind));
+        output.push_str(&masker.word(word));
+        rest = behind;
+    }
+    output
+}
+
+/// What the words before say about the next one.
+#[derive(Debug, Default)]
+struct Masker {
+    program: Program,
+    next: Next,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Program {
+    /// The program's name has not come yet.
+    #[default]
+    None,
+    /// `-pSECRET`, as database clients have it.
+    GluedPassword,
+    /// `-p SECRET`, as login commands have it.
+    Password,
+    /// `-u USER:SECRET`.
+    UserInfo,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Next {
+    #[default]
+    Plain,
+    Secret,
+    /// Behind `Authorization:`: the scheme, then the secret.
+    Scheme,
+}
+
+impl Masker {
+    fn word(&mut self, word: &str) -> String {
+        let bare = word.trim_matches(['"', '\'']);
+        match self.next {
+            Next::Secret if !word.is_empty() => {
+                self.next = Next::Plain;
+                return keep_quotes(word);
+            }
+            Next::Scheme if !word.is_empty() => {
+                let is_scheme = SCHEMES
+                    .iter()
+                    .any(|scheme| bare.eq_ignore_ascii_case(scheme));
+                self.next = if is_scheme { Next::Secret } else { Next::Plain };
+                return if is_scheme {
+                    word.to_owned()
+                } else {
+                    keep_quotes(word)
+                };
+            }
+            _ => {}
+        }
+        if let Some(masked) = self.option(word, bare) {
+            return masked;
+        }
+        if self.program == Program::None
+            && !bare.contains('=')
+            && !WRAPPERS.contains(&bare)
+            && !bare.starts_with('-')
+        {
+            self.program = program(bare);
+        }
+        if let Some(masked) = assignment(word) {
+            return masked;
+        }
+        if let Some(masked) = self.header(word, bare) {
+            return masked;
+        }
+        user_info(word).unwrap_or_else(|| word.to_owned())
+    }
+
+    fn option(&mut self, word: &str, bare: &str) -> Option<String> {
+        if let Some(name) = bare.strip_prefix("--") {
+            if name.contains('=') {
+                return assignment(word);
+            }
+            if is_secret_name(name) || name == "user" && self.program == Program::UserInfo {
+                self.next = Next::Secret;
+            }
+            return None;
+        }
+        if !bare.starts_with('-') {
+            return None;
+        }
+        let (flag, value) = bare.split_at_checked(2)?;
+        let takes_secret = matches!(
+            (self.program, flag),
+            (Program::GluedPassword | Program::Password, "-p")
+                | (Program::Password, "-a" | "-w")
+                | (Program::UserInfo, "-u" | "-U")
+        );
+        if takes_secret && !value.is_empty() {
+            return Some(format!("{flag}{MASK}"));
+        }
+        if takes_secret && self.program != Program::GluedPassword {
+            self.next = Next::Secret;
+        }
+        let name = bare.trim_start_matches('-');
+        if name.len() > 1 && !name.contains('=') && is_secret_name(name) {
+            self.next = Next::Secret;
+        }
+        if bare.contains('=') {
+            assignment(word)
+        } else {
+            None
+        }
+    }
+
+    fn header(&mut self, word: &str, bare: &str) -> Option<String> {
+        let lower = bare.to_ascii_lowercase();
+        if lower == "bearer" {
+            self.next = Next::Secret;
+            return None;
+        }
+        let (name, value) = lower.split_once(':')?;
+        if !HEADERS.contains(&name) && !HEADERS.iter().any(|header| name.ends_with(header)) {
+            return None;
+        }
+        if value.trim().is_empty() {
+            self.next = if name.ends_with("authorization") {
+                Next::Scheme
+            } else {
+                Next::Secret
+            };
+            return None;
+        }
+        let colon = word.find(':')?;
+        let head = word.get(..=colon)?;
+        Some(format!("{head}{MASK}{}", closing_quote(word)))
+    }
+}
+
+fn program(word: &str) -> Program {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    match name {
+        "mysql" | "mysqldump" | "mysqladmin" | "mysqlimport" | "mysqlshow" | "mariadb"
+        | "mariadb-dump" => Program::GluedPassword,
+        "sshpass" | "mongo" | "mongosh" | "mongodump" | "docker" | "podman" | "redis-cli"
+        | "ldapsearch" | "ldapmodify" | "htpasswd" => Program::Password,
+        "curl" | "wget" | "http" | "smbclient" => Program::UserInfo,
+        _ => Program::Other,
+    }
+}
+
+/// `NAME=value`, with or without dashes, when the name speaks of secrets.
+fn assignment(word: &str) -> Option<String> {
+    let (name, value) = word.split_once('=')?;
+    let bare = name.trim_matches(['"', '\'', '-']);
+    // `-e PASSWORD=x`, `env:TOKEN=x` and the like: only the last part is the name.
+    let bare = bare
+        .rsplit(|character: char| {
+            !character.is_alphanumeric() && !matches!(character, '_' | '-' | '.')
+        })
+        .next()?;
+    if value.is_empty() || !is_secret_name(bare) {
+        return None;
+    }
+    // The opening quote may stand before the name.
+    let tail = if word.starts_with(['"', '\'']) {
+        closing_quote(word)
+    } else {
+        ""
+    };
+    Some(format!("{name}={MASK}{tail}"))
+}
+
+/// `scheme://user:secret@host`.
+fn user_info(word: &str) -> Option<String> {
+    let start = word.find("://")? + 3;
+    let (head, rest) = word.split_at(start);
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let at = rest.get(..authority)?.rfind('@')?;
+    Some(format!("{head}{MASK}{}", rest.get(at..)?))
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase().replace('-', "_");
+    SECRET_PARTS.iter().any(|part| lower.contains(part))
+        || SECRET_WORDS.iter().any(|word| {
+            lower == *word
+                || lower
+                    .strip_suffix(word)
+                    .is_some_and(|head| head.ends_with('_'))
+        })
+}
+
+fn keep_quotes(word: &str) -> String {
+    let opening = if word.starts_with('"') {
+        "\""
+    } else if word.starts_with('\'') {
+        "'"
+    } else {
+        ""
+    };
+    let closing = if opening.is_empty() || word.len() > 1 {
+        closing_quote(word)
+    } else {
+        ""
+    };
+    format!("{opening}{MASK}{closing}")
+}
+
+fn closing_quote(word: &str) -> &'static str {
+    match word.chars().next_back() {
+        Some('"') => "\"",
+        Some('\'') => "'",
+        _ => "",
+    }
+}
+
+/// Bytes of the next word: up to a separator outside quotes. A quoted part that
+/// is an argument of its own is split at blanks, so that headers are seen.
+fn word_length(text: &str) -> usize {
+    let mut quote = None;
+    let mut value = false;
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        match (quote, character) {
+            (None, '\\') => escaped = true,
+            (None, '"' | '\'') => {
+                quote = Some(character);
+                value = at > 0;
+            }
+            (Some(open), _) if character == open => quote = None,
+            (None, _) if is_separator(character) => return at,
+            (Some(_), _) if character.is_whitespace() && !value => return at,
+            _ => {
+                if character == '=' {
+                    value = true;
+                }
+            }
+        }
+    }
+    text.len()
+}
+
+fn is_separator(character: char) -> bool {
+    character.is_whitespace() || matches!(character, ';' | '|' | '&' | '(' | ')')
+}
+
+/// What stands in the place of a secret.
+const MASK: &str = "[redacted]";
+const SCHEMES: [&str; 6] = ["basic", "bearer", "digest", "negotiate", "token", "apikey"];
+const HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "x-auth-token",
+    "cookie",
+    "-token",
+    "-secret",
+];
+const WRAPPERS: [&str; 12] = [
+    "sudo", "env", "exec", "nohup", "time", "nice", "command", "doas", "stdbuf", "setsid",
+    "export", "then",
+];
+const SECRET_PARTS: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "private_key",
+    "api_key",
+    "apikey",
+];
+const SECRET_WORDS: [&str; 7] = [
+    "pass",
+    "pwd",
+    "pw",
+    "access_key",
+    "auth",
+    "pgpassword",
+    "mysql_pwd",
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a failed unwrap is a failed test"
+    )]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn planted_secrets_do_not_survive_in_text() {
+        for line in [
+            "mysql -uroot -pS3CRET db",
+            "mysql --password=S3CRET",
+            "mysql --password S3CRET",
+            "sudo mysql -pS3CRET",
+            "curl -u ann:S3CRET https://example.test",
+            "curl -uann:S3CRET https://example.test",
+            "curl --user ann:S3CRET https://example.test",
+            "curl https://ann:S3CRET@example.test/x",
+            "curl -H 'Authorization: Bearer S3CRET' https://example.test",
+            "curl -H \"Authorization: Basic S3CRET\"",
+            "curl -H Authorization:S3CRET",
+            "curl -H 'X-Api-Key: S3CRET'",
+            "curl -H 'x-vault-token: S3CRET'",
+            "PASSWORD=S3CRET ./run",
+            "PASSWORD='S3CRET and S3CRET' ./run",
+            "export DB_PASSWORD=\"S3CRET\"; ls",
+            "ls; PGPASSWORD=S3CRET psql",
+            "docker run -e 'TOKEN=S3CRET' image",
+            "docker login -u ann -p S3CRET host",
+            "sshpass -p S3CRET ssh host",
+            "sshpass -pS3CRET ssh host",
+            "redis-cli -a S3CRET ping",
+            "tool --api-key S3CRET",
+            "tool --client-secret=S3CRET",
+            "tool -password S3CRET",
+            "git clone https://S3CRET@example.test/r.git",
+            "AWS_SECRET_ACCESS_KEY=S3CRET aws s3 ls",
+            "echo x && mysql -pS3CRET",
+        ] {
+            let masked = redact_text(line);
+            assert!(!masked.contains("S3CRET"), "{line} -> {masked}");
+            assert!(masked.contains(MASK), "{line} -> {masked}");
+        }
+    }
+
+    #[test]
+    fn planted_secrets_do_not_survive_in_arguments() {
+        for argv in [
+            &["mysql", "-pS3CRET"][..],
+            &["curl", "-H", "Authorization: Bearer S3CRET"],
+            &["env", "TOKEN=S3CRET x", "run"],
+            &["tool", "--password", "S3CRET with blanks"],
+            &["curl", "-u", "ann:S3CRET"],
+        ] {
+            let masked = redact_argv(argv).join(" ");
+            assert!(!masked.contains("S3CRET"), "{argv:?} -> {masked}");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_secret_stays_as_it_is() {
+        for line in [
+            "ls -la /srv",
+            "mkdir -p a/b",
+            "ps -p 1",
+            "cp -p a b; tar -pxf c",
+            "echo 'it''s' \"a  b\"  | grep -u x",
+            "kill -9 1",
+            "ssh user@host",
+            "curl https://example.test/a@b",
+            "echo \"unterminated",
+        ] {
+            assert_eq!(redact_text(line), line);
+        }
+    }
+
+    proptest! {
+        /// No text panics, and masking twice is masking once.
+        #[test]
+        fn any_text_is_masked_once(text in "[ -~\\n漢]{0,80}") {
+            let once = redact_text(&text);
+            prop_assert_eq!(redact_text(&once), once);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The way from a line to a verdict, with what the session has done so far.
+
+use std::sync::Arc;
+
+use super::action::{Actions, Confidence, JudgedLine, LineSource};
+use crate::{
+    Completeness, Decision, Dialect, RuleSet, SessionState, StdinProgram, Subject, Verdict,
+    audit::redact_text, is_complete, judge_line, judge_unknown,
+};
+
+/// Rules, who types, and the state that earlier lines left in the shell.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    rules: Arc<RuleSet>,
+    subject: Subject,
+    dialect: Dialect,
+    session: SessionState,
+}
+
+/// A verdict that is not carried out yet, and the state if it is.
+#[derive(Debug)]
+pub(super) struct Opinion {
+    verdict: Verdict,
+    session: Option<SessionState>,
+}
+
+impl Judgement {
+    pub(super) fn new(
+        rules: Arc<RuleSet>,
+        subject: Subject,
+        program: Option<&StdinProgram>,
+    ) -> Self {
+        let dialect = match program {
+            Some(StdinProgram::Shell(dialect)) => *dialect,
+            _ => Dialect::Bash,
+        };
+        Self {
+            rules,
+            subject,
+            dialect,
+            session: SessionState::default(),
+        }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.rules = rules;
+    }
+
+    pub(super) fn completeness(&self, line: &[u8]) -> Completeness {
+        is_complete(line, self.dialect)
+    }
+
+    /// Judges `line` without leaving a trace in the session.
+    pub(super) fn judge(&self, line: &[u8]) -> Opinion {
+        let mut session = self.session.clone();
+        let verdict = judge_line(&self.rules, &self.subject, line, &mut session);
+        Opinion {
+            verdict,
+            session: Some(session),
+        }
+    }
+
+    /// What the rules say about a line that cannot be known.
+    pub(super) fn judge_unknown(&self) -> Opinion {
+        Opinion {
+            verdict: judge_unknown(&self.rules, &self.subject),
+            session: None,
+        }
+    }
+
+    /// Judges a line that refers to a history nobody knows here.
+    pub(super) fn judge_history(&self, line: &[u8]) -> Opinion {
+        let (known, unknown) = (self.judge(line), self.judge_unknown());
+        if known.is_more_severe_than(&unknown) {
+            known
+        } else {
+            unknown
+        }
+    }
+
+    /// The line behind `opinion` goes to the shell.
+    pub(super) fn adopt(&mut self, opinion: Opinion) {
+        if let Some(session) = opinion.session {
+            self.session = session;
+        }
+    }
+
+    /// Judges that an interpreter will read code nobody can judge; false ends the session.
+    pub(super) fn opaque_program(&self, actions: &mut Actions) -> bool {
+        let opinion = self.judge_unknown();
+        actions.judged(opinion.to_record(
+            JudgedLine::UNKNOWN,
+            Confidence::Opaque,
+            LineSource::Script,
+        ));
+        if opinion.is_refusal() {
+            actions.end(format!("refused: {}", opinion.verdict));
+            return false;
+        }
+        true
+    }
+}
+
+impl Opinion {
+    pub(super) fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Approval cannot be asked for yet, so `ask` refuses too.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.verdict.decision >= Decision::Ask
+    }
+
+    /// True when a rule names what the line does, and not merely the lack of one.
+    pub(super) fn is_by_rule(&self) -> bool {
+        self.verdict.rule.is_some()
+    }
+
+    pub(super) fn is_more_severe_than(&self, other: &Self) -> bool {
+        self.verdict.decision > other.verdict.decision
+    }
+
+    /// Lets the line go on although it could not be judged, and says so in the record.
+    pub(super) fn tolerate(&mut self) {
+        self.verdict.decision = self.verdict.decision.min(Decision::Alert);
+    }
+
+    /// Takes everything out of the verdict that may quote a line typed without echo.
+    ///
+    /// Decision and rule stay; the reason becomes that of `unknown`.
+    pub(super) fn conceal(&mut self, unknown: Self) {
+        self.verdict = Verdict {
+            decision: self.verdict.decision,
+            rule: self.verdict.rule.take(),
+            programs: None,
+            ..unknown.verdict
+        };
+    }
+
+    pub(super) fn to_record(
+        &self,
+        line: &str,
+        confidence: Confidence,
+        source: LineSource,
+    ) -> JudgedLine {
+        let mut verdict = self.verdict.clone();
+        verdict.redact();
+        JudgedLine {
+            line: redact_text(line.trim_end_matches(['\r', '\n'])),
+            verdict,
+            confidence,
+            source,
+        }
+    }
+}

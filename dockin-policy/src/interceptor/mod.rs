@@ -1,0 +1,195 @@
+//! Bytes of one live session become lines, verdicts, and what may go on.
+//!
+//! ```text
+//!            ┌ PassThrough ─ forward
+//! stdin ─────┼ Script ────── commands ─┐
+//!            └ Terminal ──── lines ────┴─ judge ─┬─ Judged, Forward
+//! stdout ───────▲ echo                           └─ Judged, Draw (and ^C to a shell)
+//! ```
+
+mod action;
+mod foreground;
+mod judgement;
+mod reading;
+mod refusal;
+mod script;
+mod terminal;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+pub use self::action::{Action, Confidence, JudgedLine, LineSource, Mode};
+use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
+use crate::{RuleSet, StdinProgram, Subject, reads_commands_from_stdin};
+
+/// Judges what a user types into one session before the container gets it.
+///
+/// Sans-IO: call one `handle_*`, then drain [`poll_action`](Self::poll_action)
+/// until it gives `None`, then wait for bytes or for
+/// [`poll_timeout`](Self::poll_timeout). Actions are in order, and an
+/// [`Action::Judged`] comes before the [`Action::Forward`] of the bytes that
+/// submit the line it is about.
+///
+/// Lines that ask for approval are refused: nobody is asked yet.
+#[derive(Debug)]
+pub struct Interceptor {
+    inner: Inner,
+    actions: Actions,
+}
+
+#[derive(Debug)]
+enum Inner {
+    PassThrough,
+    Opaque {
+        judgement: Box<Judgement>,
+        started: bool,
+        ended: bool,
+    },
+    Script(Box<Script>),
+    Terminal(Box<Terminal>),
+}
+
+impl Interceptor {
+    /// Starts to watch a session that runs `argv`.
+    ///
+    /// `tty` tells whether the container's side is a terminal, `size` its
+    /// columns and rows. Without a terminal the mode follows from
+    /// [`reads_commands_from_stdin`]. That `argv` itself may run is the
+    /// caller's business, by [`judge_argv`](crate::judge_argv).
+    #[must_use]
+    pub fn new(
+        rules: Arc<RuleSet>,
+        subject: Subject,
+        argv: &[String],
+        tty: bool,
+        size: Option<(u16, u16)>,
+    ) -> Self {
+        let program = reads_commands_from_stdin(argv);
+        let inner = if tty {
+            let judgement = Judgement::new(rules, subject, program.as_ref());
+            Inner::Terminal(Box::new(Terminal::new(
+                judgement,
+                argv,
+                program.is_some(),
+                size.unwrap_or(DEFAULT_SIZE),
+            )))
+        } else {
+            match program {
+                None => Inner::PassThrough,
+                Some(StdinProgram::Shell(_)) => Inner::Script(Box::new(Script::new(
+                    Judgement::new(rules, subject, program.as_ref()),
+                ))),
+                Some(_) => Inner::Opaque {
+                    judgement: Box::new(Judgement::new(rules, subject, program.as_ref())),
+                    started: false,
+                    ended: false,
+                },
+            }
+        };
+        Self {
+            inner,
+            actions: Actions::default(),
+        }
+    }
+
+    /// How the session is watched.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self.inner {
+            Inner::PassThrough => Mode::PassThrough,
+            Inner::Opaque { .. } => Mode::Opaque,
+            Inner::Script(_) => Mode::Script,
+            Inner::Terminal(_) => Mode::Terminal,
+        }
+    }
+
+    /// Puts another rule set in force, from the next line on.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque { judgement, .. } => judgement.set_rules(rules),
+            Inner::Script(script) => script.set_rules(rules),
+            Inner::Terminal(terminal) => terminal.set_rules(rules),
+        }
+    }
+
+    /// Takes bytes that the user sent.
+    pub fn handle_stdin(&mut self, now: Instant, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        match &mut self.inner {
+            Inner::PassThrough => self.actions.forward(bytes),
+            Inner::Opaque {
+                judgement,
+                started,
+                ended,
+            } => {
+                if !std::mem::replace(started, true) {
+                    *ended = !judgement.opaque_program(&mut self.actions);
+                }
+                if !*ended {
+                    self.actions.forward(bytes);
+                }
+            }
+            Inner::Script(script) => script.handle_stdin(&bytes, &mut self.actions),
+            Inner::Terminal(terminal) => terminal.handle_stdin(now, bytes, &mut self.actions),
+        }
+    }
+
+    /// The user will send no more.
+    pub fn handle_half_close(&mut self, now: Instant) {
+        match &mut self.inner {
+            Inner::PassThrough => self.actions.half_close(),
+            Inner::Opaque { ended, .. } => {
+                if !*ended {
+                    self.actions.half_close();
+                }
+            }
+            Inner::Script(script) => script.handle_half_close(&mut self.actions),
+            Inner::Terminal(terminal) => terminal.handle_half_close(now, &mut self.actions),
+        }
+    }
+
+    /// The user's window has another size, in columns and rows.
+    pub fn handle_resize(&mut self, columns: u16, rows: u16) {
+        if let Inner::Terminal(terminal) = &mut self.inner {
+            terminal.handle_resize(columns, rows);
+        }
+    }
+
+    /// Looks at bytes that the container sent; they reach the user in any case.
+    ///
+    /// Costs nothing unless the session has a terminal.
+    pub fn handle_output(&mut self, now: Instant, is_stderr: bool, bytes: &[u8]) {
+        // A terminal has one output; what comes as stderr is the runtime's own word.
+        if let (Inner::Terminal(terminal), false) = (&mut self.inner, is_stderr) {
+            terminal.handle_output(now, bytes, &mut self.actions);
+        }
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Inner::Terminal(terminal) = &mut self.inner {
+            terminal.handle_timeout(now, &mut self.actions);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due, if at all.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.inner {
+            Inner::Terminal(terminal) => terminal.poll_timeout(),
+            _ => None,
+        }
+    }
+
+    /// The next thing to do, `None` when nothing is left to do now.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.next()
+    }
+}
+
+/// Columns and rows of a terminal that did not tell its size.
+const DEFAULT_SIZE: (u16, u16) = (80, 24);

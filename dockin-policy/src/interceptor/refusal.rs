@@ -1,0 +1,50 @@
+//! What a refused user sees.
+
+use crate::Verdict;
+
+/// The message on a terminal: red, on a line of its own, without control characters.
+///
+/// The cursor may stand anywhere in the user's line, so the message starts on a
+/// new row; the shell draws its next prompt below it.
+pub(super) fn on_terminal(verdict: &Verdict, is_hidden: bool) -> Vec<u8> {
+    format!("\r\n\x1b[31m{}\x1b[0m\r\n", message(verdict, is_hidden)).into_bytes()
+}
+
+/// The message on stderr of a session without terminal.
+pub(super) fn on_stderr(verdict: &Verdict) -> Vec<u8> {
+    format!("{}\n", message(verdict, false)).into_bytes()
+}
+
+fn message(verdict: &Verdict, is_hidden: bool) -> String {
+    let text = if is_hidden {
+        // The verdict may quote what was typed without echo.
+        let rule = verdict.rule.as_deref().unwrap_or("the rule set");
+        format!("dockin: refused: hidden input, by `{rule}`")
+    } else {
+        format!("dockin: refused: {verdict}")
+    };
+    let mut clean: String = text
+        .chars()
+        .map(|character| {
+            if is_hostile(character) {
+                '?'
+            } else {
+                character
+            }
+        })
+        .collect();
+    if let Some((end, _)) = clean.char_indices().nth(MAX_MESSAGE) {
+        clean.truncate(end);
+        clean.push('…');
+    }
+    clean
+}
+
+/// Characters that move the cursor or turn the text around.
+fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Longest message, characters; five rows of a usual terminal.
+const MAX_MESSAGE: usize = 400;

@@ -1,0 +1,437 @@
+//! A person at a terminal: keys, echo, and the Enter that is held between them.
+
+mod judging;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use self::judging::Line;
+use super::{
+    action::{Actions, Confidence, JudgedLine, LineSource},
+    foreground::Foreground,
+    judgement::Judgement,
+};
+use crate::{
+    RuleSet,
+    terminal::{Key, KeyDecoder, LineEditor, Screen},
+};
+
+/// Watches one terminal.
+///
+/// Keys go to the container at once, except one that submits a line: it and
+/// everything behind it wait until the line is judged.
+///
+/// ```text
+/// typing ──submit key──▶ held ──keys and screen agree──────────▶ judge (sure)
+///                          │──echo quiet for QUIET─────────────▶ judge (likely)
+///                          └──LONGEST_WAIT after the key───────▶ judge (likely or opaque)
+/// ```
+///
+/// A refused submit key is swallowed and `^C` is sent in its place: bash, dash,
+/// zsh and busybox ash all drop the line, a whole construct at a continuation
+/// prompt included, and draw a fresh prompt below the message. Nothing is sent
+/// until a line feed shows that they did: bash loses an interrupt that a key
+/// follows closely. If it does not come in [`CLEAR_WAIT`], `^E ^U` follows, for
+/// a shell in which interrupts are ignored. No printable byte is ever typed into
+/// the shell. A program that was running is interrupted, as if the user had
+/// pressed `^C`. What was typed ahead behind the refused line is dropped, as a
+/// terminal drops it at `^C`.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    judgement: Judgement,
+    decoder: KeyDecoder,
+    editor: LineEditor,
+    screen: Screen,
+    foreground: Foreground,
+    /// False when the session's own program is not a shell.
+    starts_with_shell: bool,
+    backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
+    held: Option<Held>,
+    half_close: bool,
+    ended: bool,
+    /// Lines of a construct that is not complete.
+    pieces: String,
+    /// The prompt in front of the first of `pieces`.
+    first_prompt: String,
+    refused: Option<Refused>,
+    /// When the `^C` for a refused line was sent, until the shell has answered.
+    clearing: Option<Instant>,
+    last_output: Option<Instant>,
+    has_output: Since,
+    /// The anchor was set after the output had become quiet.
+    is_anchor_quiet: bool,
+    /// Something stood behind the prompt before the first key.
+    is_filled: bool,
+    /// The line follows `^O`, which fetches it from the history.
+    is_operating: bool,
+    /// The last key was `^X`, the start of a readline chord.
+    chord: bool,
+    /// Inside a refused bracketed paste, whose rest is swallowed.
+    drops_paste: bool,
+    /// A prompt variable was set: prompts prove nothing any more.
+    prompt_changed: bool,
+}
+
+/// Whether the container has sent anything since these moments.
+#[derive(Debug, Default)]
+struct Since {
+    submit: bool,
+    first_key: bool,
+}
+
+/// A submit key that waits.
+#[derive(Debug)]
+struct Held {
+    key: Bytes,
+    submit: Submit,
+    since: Instant,
+}
+
+/// What a held key would do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Submit {
+    /// Ends the line.
+    Line,
+    /// Ends the line, and readline puts the next one of its history in place.
+    Operate,
+    /// Ends the line after a `#` was put in front of it.
+    Comment,
+    /// Behind `^V`: text for a line editor, the end of the line for anything else.
+    Quoted,
+    /// `^D`: a deletion for a line editor, the end of the line for the kernel.
+    EndOfFile,
+    /// Opens an editor on the line and runs what comes out of it.
+    Editor,
+}
+
+/// A refused line that may still stand in the shell's buffer.
+#[derive(Debug)]
+struct Refused {
+    text: String,
+    line_feeds: u64,
+}
+
+impl Terminal {
+    pub(super) fn new(
+        judgement: Judgement,
+        argv: &[String],
+        starts_with_shell: bool,
+        size: (u16, u16),
+    ) -> Self {
+        let mut foreground = Foreground::default();
+        foreground.start(std::slice::from_ref(&argv.to_vec()), "");
+        Self {
+            judgement,
+            decoder: KeyDecoder::new(),
+            editor: LineEditor::new(),
+            screen: Screen::new(size.0, size.1),
+            foreground,
+            starts_with_shell,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            held: None,
+            half_close: false,
+            ended: false,
+            pieces: String::new(),
+            first_prompt: String::new(),
+            refused: None,
+            clearing: None,
+            last_output: None,
+            has_output: Since::default(),
+            is_anchor_quiet: false,
+            is_filled: false,
+            is_operating: false,
+            chord: false,
+            drops_paste: false,
+            prompt_changed: false,
+        }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.judgement.set_rules(rules);
+    }
+
+    pub(super) fn handle_stdin(&mut self, now: Instant, bytes: Bytes, actions: &mut Actions) {
+        if self.ended {
+            return;
+        }
+        self.backlog_bytes += bytes.len();
+        if self.backlog_bytes > MAX_BACKLOG {
+            self.ended = true;
+            self.backlog.clear();
+            actions.end(format!("more than {MAX_BACKLOG} bytes typed ahead"));
+            return;
+        }
+        self.backlog.push_back(bytes);
+        self.run(now, actions);
+    }
+
+    pub(super) fn handle_half_close(&mut self, now: Instant, actions: &mut Actions) {
+        self.half_close = true;
+        self.run(now, actions);
+    }
+
+    pub(super) fn handle_resize(&mut self, columns: u16, rows: u16) {
+        self.screen.resize(columns, rows);
+    }
+
+    pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
+        self.screen.process(bytes);
+        self.last_output = Some(now);
+        self.has_output = Since {
+            submit: true,
+            first_key: true,
+        };
+        self.run(now, actions);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Actions) {
+        self.run(now, actions);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(since) = self.clearing {
+            return Some(since + CLEAR_WAIT);
+        }
+        let held = self.held.as_ref()?;
+        let quiet = self
+            .last_output
+            .map_or(held.since, |output| output.max(held.since))
+            + QUIET;
+        let longest = held.since + LONGEST_WAIT;
+        // Without any echo there is nothing to become quiet.
+        Some(if self.has_output.first_key {
+            quiet.min(longest)
+        } else {
+            longest
+        })
+    }
+
+    fn run(&mut self, now: Instant, actions: &mut Actions) {
+        if let Some(since) = self.clearing {
+            let is_clear = self
+                .refused
+                .as_ref()
+                .is_none_or(|refused| self.screen.line_feeds() > refused.line_feeds);
+            let is_over = now.saturating_duration_since(since) >= CLEAR_WAIT;
+            if !is_clear && !is_over {
+                return;
+            }
+            if !is_clear {
+                actions.forward(Bytes::from_static(b"\x05\x15"));
+            }
+            self.clearing = None;
+        }
+        while self.clearing.is_none() {
+            if self.held.is_some() && !self.try_release(now, actions) {
+                return;
+            }
+            let Some(chunk) = self.backlog.pop_front() else {
+                break;
+            };
+            self.backlog_bytes -= chunk.len();
+            self.scan(now, chunk, actions);
+        }
+        if self.clearing.is_none() && std::mem::take(&mut self.half_close) {
+            actions.half_close();
+        }
+    }
+
+    /// Forwards keys up to the first one that must wait.
+    fn scan(&mut self, now: Instant, chunk: Bytes, actions: &mut Actions) {
+        let mut start = 0;
+        for (at, byte) in chunk.iter().copied().enumerate() {
+            if self.decoder.is_between_keys() && !self.editor.is_touched() && !self.is_full_screen()
+            {
+                self.begin_line(now);
+            }
+            let Some(key) = self.decoder.feed(byte) else {
+                continue;
+            };
+            if self.drops_paste {
+                start = at + 1;
+                self.drops_paste = key != Key::PasteEnd;
+                continue;
+            }
+            let Some(submit) = self.submit(key) else {
+                self.edit(key);
+                if self.is_refused_paste(now, actions) {
+                    start = at + 1;
+                }
+                continue;
+            };
+            actions.forward(chunk.slice(start..at));
+            let behind = chunk.slice(at + 1..);
+            self.backlog_bytes += behind.len();
+            if !behind.is_empty() {
+                self.backlog.push_front(behind);
+            }
+            self.held = Some(Held {
+                key: chunk.slice(at..=at),
+                submit,
+                since: now,
+            });
+            return;
+        }
+        actions.forward(chunk.slice(start..));
+    }
+
+    fn begin_line(&mut self, now: Instant) {
+        self.is_anchor_quiet = self.has_output.submit
+            && self
+                .last_output
+                .is_none_or(|output| now.saturating_duration_since(output) >= SETTLED);
+        self.has_output.first_key = false;
+        if std::mem::take(&mut self.is_operating) {
+            self.is_anchor_quiet = true;
+        }
+        // Before the echo of the last Enter has come, the row is still that of the last line.
+        self.is_filled = self.screen.set_anchor(self.is_anchor_quiet);
+        if self.is_anchor_quiet && !self.prompt_changed {
+            self.foreground.see_prompt(self.screen.prompt());
+        }
+    }
+
+    /// What `key` submits, if it does.
+    fn submit(&mut self, key: Key) -> Option<Submit> {
+        let chord = std::mem::replace(&mut self.chord, key == Key::Control(0x18));
+        let literal = self.editor.is_pasting() && self.screen.has_bracketed_paste();
+        match key {
+            Key::Control(b'\r' | b'\n') if literal => None,
+            Key::Control(b'\r' | b'\n') if self.editor.is_quoting() => Some(Submit::Quoted),
+            Key::Control(b'\r' | b'\n') => Some(Submit::Line),
+            _ if self.editor.is_pasting() || self.editor.is_quoting() => None,
+            Key::Alt(b'\r' | b'\n') => {
+                self.editor.doubt();
+                Some(Submit::Line)
+            }
+            Key::Control(0x0f) => Some(Submit::Operate),
+            Key::Alt(b'#') => Some(Submit::Comment),
+            Key::Control(0x05) if chord => Some(Submit::Editor),
+            Key::Alt(b'v') if !self.is_full_screen() => Some(Submit::Editor),
+            Key::Control(0x04) if !self.editor.is_empty() => {
+                let edits = self.screen.has_bracketed_paste()
+                    && !self.editor.is_at_end()
+                    && self.editor.is_sure();
+                (!edits).then_some(Submit::EndOfFile)
+            }
+            _ => None,
+        }
+    }
+
+    fn edit(&mut self, key: Key) {
+        let was_touched = self.editor.is_touched();
+        match key {
+            // The kernel drops the line at an interrupt even in the middle of a paste.
+            Key::Control(0x03) => {
+                self.editor.start_line();
+                self.pieces.clear();
+            }
+            _ => self.editor.apply(key),
+        }
+        let is_answer = key == Key::Reply && !was_touched;
+        if is_answer || matches!(key, Key::Control(0x03 | 0x1a)) && self.editor.is_empty() {
+            self.next_line();
+        }
+    }
+
+    /// Judges the held line if it is known by now; false when it is not.
+    fn try_release(&mut self, now: Instant, actions: &mut Actions) -> bool {
+        let Some(held) = &self.held else { return true };
+        let (submit, since) = (held.submit, held.since);
+        if self.is_full_screen() {
+            self.release_in_full_screen(now, actions);
+            return true;
+        }
+        match submit {
+            Submit::Editor => {
+                let opinion = self.judgement.judge_unknown();
+                let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+                self.conclude(now, opinion, line, actions);
+                return true;
+            }
+            Submit::Comment => {
+                let text = format!("#{}", self.editor.text());
+                let opinion = self.judgement.judge(text.as_bytes());
+                let line = Line::new(text, Confidence::Likely, LineSource::Keys);
+                self.conclude(now, opinion, line, actions);
+                return true;
+            }
+            _ => {}
+        }
+        let quiet_since = self.last_output.map_or(since, |output| output.max(since));
+        let is_over = now.saturating_duration_since(since) >= LONGEST_WAIT;
+        let is_quiet =
+            self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
+        let reading = self.read();
+        if !reading.agrees && !is_quiet && !is_over {
+            return false;
+        }
+        if !is_quiet && !is_over && !self.is_anchor_quiet && self.would_refuse(&reading) {
+            return false;
+        }
+        self.judge(now, &reading, submit, actions);
+        true
+    }
+
+    /// Sends the held key and starts the next line.
+    fn release(&mut self, actions: &mut Actions) {
+        let Some(held) = self.held.take() else { return };
+        actions.forward(held.key);
+        match held.submit {
+            Submit::Quoted => {
+                // Whoever took it as Enter has a new line now, a line editor has a longer one.
+                self.editor.insert('\n');
+                self.editor.apply(Key::Unknown);
+            }
+            Submit::Operate => {
+                self.finish_line();
+                self.editor.doubt();
+                self.is_operating = true;
+            }
+            _ => self.finish_line(),
+        }
+    }
+
+    fn finish_line(&mut self) {
+        self.pieces.clear();
+        self.has_output.submit = false;
+        self.next_line();
+    }
+
+    fn next_line(&mut self) {
+        self.editor.start_line();
+        self.screen.clear_anchor();
+        self.chord = false;
+        self.is_filled = false;
+    }
+
+    /// Sends a held `^D` that changes the line or nothing.
+    fn release_key(&mut self, actions: &mut Actions) {
+        if let Some(held) = self.held.take() {
+            actions.forward(held.key);
+            self.editor.apply(Key::Control(0x04));
+        }
+    }
+
+    fn is_full_screen(&self) -> bool {
+        self.screen.is_alternate() && self.foreground.is_full_screen() && !self.shows_shell_prompt()
+    }
+}
+
+/// Echo counts as complete after this time without output.
+const QUIET: Duration = Duration::from_millis(30);
+/// A submit key waits no longer, whatever is missing: people notice about this much.
+const LONGEST_WAIT: Duration = Duration::from_millis(300);
+/// Output before the first key of a line is a prompt if it is older than this.
+const SETTLED: Duration = Duration::from_millis(10);
+/// How long a shell may take to drop a refused line before the next key is tried.
+const CLEAR_WAIT: Duration = Duration::from_millis(150);
+/// Most bytes that wait behind a held key.
+const MAX_BACKLOG: usize = 1024 * 1024;

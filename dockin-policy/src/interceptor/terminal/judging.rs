@@ -1,0 +1,407 @@
+//! What is made of a held line: read, judged, sent on or refused.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Refused, Submit, Terminal};
+use crate::{
+    Completeness,
+    interceptor::{
+        action::{Actions, Confidence, JudgedLine, LineSource},
+        judgement::Opinion,
+        reading::{
+            Reading, escape_to_shell, has_history_reference, is_continuation_prompt, searched,
+            shell_escapes, without_search,
+        },
+        refusal,
+    },
+    terminal::KeyDecoder,
+};
+
+/// A line as it is written down.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) text: String,
+    confidence: Confidence,
+    source: LineSource,
+    is_hidden: bool,
+}
+
+impl Line {
+    pub(super) fn new(text: impl Into<String>, confidence: Confidence, source: LineSource) -> Self {
+        Self {
+            text: text.into(),
+            confidence,
+            source,
+            is_hidden: false,
+        }
+    }
+}
+
+impl Terminal {
+    /// Refuses a paste as soon as one of its complete lines is refused by a rule.
+    ///
+    /// A line editor submits a paste only at Enter, but that something asked for
+    /// paste marks does not prove that it heeds them.
+    pub(super) fn is_refused_paste(&mut self, now: Instant, actions: &mut Actions) -> bool {
+        if !self.editor.is_pasting() || self.is_full_screen() {
+            return false;
+        }
+        let text = self.editor.text();
+        if !text.ends_with('\n') || text.trim().is_empty() {
+            return false;
+        }
+        let whole = format!("{}{text}", self.pieces);
+        if self.judgement.completeness(whole.as_bytes()) == Completeness::NeedsMore {
+            return false;
+        }
+        let opinion = self.judgement.judge(whole.as_bytes());
+        if !opinion.is_refusal() || !opinion.is_by_rule() {
+            return false;
+        }
+        self.drops_paste = true;
+        actions.judged(opinion.to_record(&whole, Confidence::Likely, LineSource::Keys));
+        self.refuse(now, &opinion, &whole, false, actions);
+        true
+    }
+
+    /// What keys and screen tell about the line now.
+    pub(super) fn read(&self) -> Reading {
+        let keys = self.editor.text();
+        let line = self.screen.line(self.editor.is_completed());
+        let row = self.screen.cursor_line();
+        let has_prompt = line.is_some();
+        let screen = without_search(
+            searched(&row)
+                .map(str::to_owned)
+                .or(line)
+                .unwrap_or_default(),
+        );
+        let typed = keys.trim_end();
+        let follows = self.editor.is_sure() && !self.is_filled;
+        let is_shown = screen.trim_end() == typed
+            || (!self.is_anchor_quiet && !typed.is_empty() && row.ends_with(typed));
+        let is_masked = screen
+            .chars()
+            .all(|character| matches!(character, '*' | '•'));
+        let is_elsewhere = is_shown || self.screen.shows(typed);
+        // The screen shows another line than the keys: a key is bound to something else.
+        let is_contradicted = !is_elsewhere && !is_masked && self.is_anchor_quiet;
+        let is_hidden = follows
+            && !is_shown
+            && !keys.is_empty()
+            && !self.screen.has_bracketed_paste()
+            && !self.foreground.hides_commands()
+            && (is_masked || !is_elsewhere && !is_contradicted);
+        Reading {
+            has_prompt,
+            is_sure: follows && !is_contradicted,
+            agrees: follows && is_shown,
+            is_hidden,
+            keys,
+            screen,
+        }
+    }
+
+    pub(super) fn judge(
+        &mut self,
+        now: Instant,
+        reading: &Reading,
+        submit: Submit,
+        actions: &mut Actions,
+    ) {
+        self.confirm_refusal();
+        let leftover = self
+            .refused
+            .as_ref()
+            .map(|refused| refused.text.clone())
+            .unwrap_or_default();
+        let is_blank = if reading.is_sure {
+            &reading.keys
+        } else {
+            &reading.screen
+        }
+        .trim()
+        .is_empty()
+            && (reading.is_sure || reading.has_prompt);
+        if is_blank && leftover.is_empty() && self.pieces.is_empty() && self.is_known_blank(reading)
+        {
+            let guess = self.judgement.judge(reading.keys.as_bytes());
+            if !guess.is_refusal() || !guess.is_by_rule() {
+                self.release(actions);
+                return;
+            }
+        }
+        let (text, source) = if reading.is_sure {
+            (&reading.keys, LineSource::Keys)
+        } else {
+            (&reading.screen, LineSource::Screen)
+        };
+        let confidence = match (reading.agrees, text.trim().is_empty()) {
+            (true, _) => Confidence::Sure,
+            (false, false) => Confidence::Likely,
+            (false, true) => Confidence::Opaque,
+        };
+        if confidence == Confidence::Opaque && !reading.is_sure {
+            let guess = self
+                .judgement
+                .judge(format!("{}{}", self.pieces, reading.keys).as_bytes());
+            let unknown = self.judgement.judge_unknown();
+            let opinion = if guess.is_by_rule() && guess.is_more_severe_than(&unknown) {
+                guess
+            } else {
+                unknown
+            };
+            let line = Line {
+                is_hidden: reading.is_hidden,
+                ..Line::new(JudgedLine::UNKNOWN, confidence, source)
+            };
+            self.conclude(now, opinion, line, actions);
+            return;
+        }
+        let whole = format!("{}{leftover}{text}", self.pieces);
+        if submit != Submit::EndOfFile
+            && !reading.is_hidden
+            && self.needs_more(now, &whole, text, actions)
+        {
+            return;
+        }
+        let mut opinion = if self.is_trusted_language() {
+            self.judgement.judge(b"")
+        } else if has_history_reference(text) {
+            self.judgement.judge_history(whole.as_bytes())
+        } else {
+            self.judgement.judge(whole.as_bytes())
+        };
+        if self.excuses(&opinion, reading) {
+            opinion.tolerate();
+        }
+        let mut record = whole;
+        for other in self.other_readings(reading) {
+            let second = self.judgement.judge(other.as_bytes());
+            if second.is_by_rule() && second.is_more_severe_than(&opinion) {
+                opinion = second;
+                record = other;
+            }
+        }
+        if submit == Submit::EndOfFile && !opinion.is_refusal() {
+            self.release_key(actions);
+            return;
+        }
+        let confidence = if self.foreground.is_other_language() {
+            Confidence::Opaque
+        } else {
+            confidence
+        };
+        let line = Line {
+            is_hidden: reading.is_hidden,
+            ..Line::new(record, confidence, source)
+        };
+        self.conclude(now, opinion, line, actions);
+    }
+
+    /// Whether a line typed ahead would be refused, which waits until the lines before it are done:
+    /// the `^C` would interrupt them.
+    pub(super) fn would_refuse(&self, reading: &Reading) -> bool {
+        self.judgement
+            .judge(format!("{}{}", self.pieces, reading.keys).as_bytes())
+            .is_refusal()
+    }
+
+    /// What else the line may mean; only rules that name it count there.
+    fn other_readings(&self, reading: &Reading) -> Vec<String> {
+        let mut others = Vec::new();
+        let is_screen_useful = !reading.agrees
+            && !reading.is_hidden
+            && self.is_anchor_quiet
+            && !reading.screen.is_empty();
+        // A key may be bound to anything, so what the screen shows counts as well.
+        if reading.is_sure && is_screen_useful {
+            others.push(format!("{}{}", self.pieces, reading.screen));
+        }
+        // What the screen adds to the keys may be a prompt.
+        if !reading.is_sure && self.editor.is_sure() {
+            others.push(format!("{}{}", self.pieces, reading.keys));
+        }
+        if self.foreground.is_other_language() || !self.starts_with_shell {
+            let text = if reading.is_sure {
+                &reading.keys
+            } else {
+                &reading.screen
+            };
+            others.extend(shell_escapes(text));
+        }
+        others
+    }
+
+    /// True at the prompt of an interpreter whose lines look like nothing a shell would run.
+    fn is_trusted_language(&self) -> bool {
+        !self.prompt_changed
+            && self.foreground.is_other_language()
+            && self.is_anchor_quiet
+            && matches!(self.screen.prompt(), ">>> " | "... ")
+    }
+
+    /// True when an empty line is empty by evidence: by its keys, or because the echo shows so.
+    fn is_known_blank(&self, reading: &Reading) -> bool {
+        reading.is_sure
+            || self.has_output.first_key && self.is_anchor_quiet && !self.foreground.is_echo_off()
+    }
+
+    /// Keeps a line that the shell will ask to continue, and forwards it; true when it did.
+    fn needs_more(
+        &mut self,
+        now: Instant,
+        whole: &str,
+        piece: &str,
+        actions: &mut Actions,
+    ) -> bool {
+        let mut whole = whole.to_owned();
+        if self.judgement.completeness(whole.as_bytes()) != Completeness::NeedsMore
+            || whole.len() > MAX_CONSTRUCT
+        {
+            return false;
+        }
+        if self.pieces.is_empty() {
+            self.first_prompt = self.screen.prompt().to_owned();
+        } else if !self.is_trusted_continuation() {
+            // Whoever reads this piece may not be the shell that waits for more.
+            let alone = self.judgement.judge(piece.as_bytes());
+            if alone.is_refusal() && alone.is_by_rule() {
+                self.conclude(
+                    now,
+                    alone,
+                    Line::new(piece, Confidence::Likely, LineSource::Keys),
+                    actions,
+                );
+                return true;
+            }
+        }
+        whole.push('\n');
+        self.release(actions);
+        self.pieces = whole;
+        true
+    }
+
+    fn is_trusted_continuation(&self) -> bool {
+        !self.prompt_changed
+            && !self.foreground.is_other_language()
+            && !is_continuation_prompt(&self.first_prompt)
+            && (!self.is_anchor_quiet || is_continuation_prompt(self.screen.prompt()))
+    }
+
+    /// Whether a refusal that no rule names is let pass because no shell may be reading.
+    fn excuses(&self, opinion: &Opinion, reading: &Reading) -> bool {
+        if !opinion.is_refusal() || opinion.is_by_rule() {
+            return false;
+        }
+        self.foreground.is_other_language()
+            || !self.starts_with_shell
+            || self.screen.is_alternate()
+            || reading.is_hidden && self.foreground.may_ask_for_secret()
+    }
+
+    /// Carries out `opinion` about `text`.
+    pub(super) fn conclude(
+        &mut self,
+        now: Instant,
+        mut opinion: Opinion,
+        line: Line,
+        actions: &mut Actions,
+    ) {
+        let Line {
+            text,
+            confidence,
+            source,
+            is_hidden,
+        } = line;
+        if is_hidden {
+            opinion.conceal(self.judgement.judge_unknown());
+        }
+        let shown = if is_hidden {
+            JudgedLine::HIDDEN
+        } else {
+            text.as_str()
+        };
+        actions.judged(opinion.to_record(shown, confidence, source));
+        if opinion.is_refusal() {
+            self.refuse(now, &opinion, &text, is_hidden, actions);
+            return;
+        }
+        if ["PS1", "PS2", "PROMPT", "prompt"]
+            .iter()
+            .any(|name| text.contains(name))
+        {
+            self.prompt_changed = true;
+        }
+        if !self.foreground.is_other_language() && !is_hidden {
+            let programs = opinion.verdict().programs.clone().unwrap_or_default();
+            self.foreground.start(&programs, self.screen.prompt());
+        }
+        self.judgement.adopt(opinion);
+        self.release(actions);
+    }
+
+    fn refuse(
+        &mut self,
+        now: Instant,
+        opinion: &Opinion,
+        text: &str,
+        is_hidden: bool,
+        actions: &mut Actions,
+    ) {
+        self.held = None;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
+        self.decoder = KeyDecoder::new();
+        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
+        if self.editor.is_pasting() {
+            actions.forward(Bytes::from_static(b"\x1b[201~"));
+        }
+        actions.forward(Bytes::from_static(b"\x03"));
+        self.clearing = Some(now);
+        self.refused = Some(Refused {
+            text: text.to_owned(),
+            line_feeds: self.screen.line_feeds(),
+        });
+        self.pieces.clear();
+        self.next_line();
+    }
+
+    /// Forgets a refused line once the shell has shown that it dropped it.
+    fn confirm_refusal(&mut self) {
+        let Some(refused) = &self.refused else { return };
+        let last = refused.text.lines().next_back().unwrap_or_default().trim();
+        let is_gone = self.screen.line_feeds() > refused.line_feeds
+            && (last.is_empty() || !self.screen.prompt().contains(last));
+        if is_gone {
+            self.refused = None;
+        }
+    }
+
+    /// True when the cursor's row begins like the prompt the program was started from.
+    pub(super) fn shows_shell_prompt(&self) -> bool {
+        let prompt = self.foreground.start_prompt().trim();
+        !prompt.is_empty() && self.screen.cursor_line().starts_with(prompt)
+    }
+
+    /// Lets Enter through to an editor or pager, unless its command row asks for a shell.
+    pub(super) fn release_in_full_screen(&mut self, now: Instant, actions: &mut Actions) {
+        if let Some(command) = escape_to_shell(&self.screen.bottom_line()).map(str::to_owned) {
+            let opinion = self.judgement.judge(command.as_bytes());
+            actions.judged(opinion.to_record(&command, Confidence::Likely, LineSource::Screen));
+            if opinion.is_refusal() {
+                self.refuse(now, &opinion, &command, false, actions);
+                return;
+            }
+        }
+        if let Some(held) = self.held.take() {
+            actions.forward(held.key);
+        }
+        self.editor.start_line();
+    }
+}
+
+/// Longest construct over several lines, bytes.
+const MAX_CONSTRUCT: usize = 64 * 1024;

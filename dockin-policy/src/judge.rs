@@ -1,0 +1,246 @@
+//! THE judgement: rules, who asks, and what would run.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Decision, Reason, RuleSet, Verdict,
+    rule::Match,
+    shell::{
+        Analysis, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
+        analyze_line, stdin_program,
+    },
+};
+
+/// Who asks, and for what.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Subject {
+    /// User name.
+    pub user: String,
+    /// His groups.
+    pub groups: Vec<String>,
+    /// Cluster.
+    pub cluster: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Pod.
+    pub pod: String,
+    /// Container.
+    pub container: String,
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Bytes of a line that are looked at.
+const MAX_LINE: usize = 64 * 1024;
+/// Characters of a command that a verdict shows.
+const MAX_SHOWN: usize = 120;
+
+/// Judges a line for a shell. `session` is what earlier lines left, and becomes what this one
+/// leaves.
+///
+/// ```
+/// use dockin_policy::{Decision, RuleSet, SessionState, Subject, judge_line};
+///
+/// let rules = RuleSet::parse("rules: [{id: no-rm, effect: forbid, commands: [rm]}]")?;
+/// let mut session = SessionState::default();
+/// let verdict = judge_line(&rules, &Subject::default(), b"x=rm; \"$x\" -rf /data", &mut session);
+/// assert_eq!(verdict.decision, Decision::Deny);
+/// # Ok::<(), dockin_policy::RuleSetError>(())
+/// ```
+#[must_use]
+pub fn judge_line(
+    rules: &RuleSet,
+    subject: &Subject,
+    line: &[u8],
+    session: &mut SessionState,
+) -> Verdict {
+    let shown = shorten(String::from_utf8_lossy(line).trim());
+    if line.len() > MAX_LINE {
+        return unknown(rules, shown, "a line longer than is looked at", None);
+    }
+    match analyze_line(line, session) {
+        Ok(analysis) => judge_analysis(rules, subject, &analysis, &shown),
+        Err(ParseError::TooDeep { offset }) => {
+            let what = "a line that nests deeper than is looked at";
+            unknown(rules, shown, what, Some(offset..line.len()))
+        }
+        Err(ParseError::Malformed { offset }) => unparsed(rules, shown, offset),
+        Err(ParseError::Incomplete) => unparsed(rules, shown, line.len()),
+    }
+}
+
+/// Judges an argument list that is started without a shell, and what it runs in turn.
+#[must_use]
+pub fn judge_argv(rules: &RuleSet, subject: &Subject, argv: &[String]) -> Verdict {
+    let shown = shorten(&argv.join(" "));
+    if argv.iter().map(String::len).sum::<usize>() > MAX_LINE {
+        return unknown(rules, shown, "arguments longer than are looked at", None);
+    }
+    judge_analysis(rules, subject, &analyze_argv(argv), &shown)
+}
+
+/// The verdict on something whose text nobody knows.
+#[must_use]
+pub fn judge_unknown(rules: &RuleSet, _subject: &Subject) -> Verdict {
+    unknown(rules, String::new(), "the line cannot be known", None)
+}
+
+/// What reads commands from standard input when `argv` is run, seen through wrappers such as
+/// `env`; `None` when standard input is data.
+#[must_use]
+pub fn reads_commands_from_stdin(argv: &[String]) -> Option<StdinProgram> {
+    // The innermost program is what has standard input in the end.
+    let analysis = analyze_argv(argv);
+    analysis
+        .commands
+        .last()
+        .and_then(|command| stdin_program(&command.argv))
+}
+
+/// The most severe of what is said of each command and each unknown.
+fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown: &str) -> Verdict {
+    let mut worst = Verdict {
+        decision: Decision::Allow,
+        reason: Reason::Default,
+        rule: None,
+        programs: None,
+        span: None,
+        subject: shown.to_owned(),
+        contact: rules.contact().to_owned(),
+    };
+    for command in &analysis.commands {
+        let verdict = judge(rules, subject, command);
+        let named = verdict.rule.is_some() && worst.rule.is_none();
+        if verdict.decision > worst.decision || (verdict.decision == worst.decision && named) {
+            worst = verdict;
+        }
+    }
+    if let Some(first) = analysis.unknowns.first()
+        && rules.on_unknown > worst.decision
+    {
+        worst = unknown(
+            rules,
+            shown.to_owned(),
+            first.what,
+            Some(first.span.clone()),
+        );
+    }
+    if analysis.unknowns.is_empty() {
+        let programs = analysis
+            .commands
+            .iter()
+            .filter(|command| !command.argv.is_empty());
+        let texts = |command: &Resolved| {
+            command
+                .argv
+                .iter()
+                .map(|value| value.shown().to_owned())
+                .collect()
+        };
+        worst.programs = Some(programs.map(texts).collect());
+    }
+    worst
+}
+
+/// Judges one program: every rule for the subject that matches is heard, the most severe wins,
+/// and without any the default decides.
+fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
+    let words: Vec<&str> = command.argv.iter().map(Value::shown).collect();
+    let shown = if words.is_empty() {
+        command
+            .writes
+            .iter()
+            .map(|path| format!("> {}", path.shown()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    } else {
+        words.join(" ")
+    };
+    let mut verdict = Verdict {
+        decision: rules.default,
+        reason: Reason::Default,
+        rule: None,
+        programs: None,
+        span: Some(command.span.clone()),
+        subject: shorten(&shown),
+        contact: rules.contact().to_owned(),
+    };
+    // A redirection alone is nothing that a white list could name.
+    if words.is_empty() {
+        verdict.decision = Decision::Allow;
+    }
+    let mut maybe = None;
+    let mut spoken = false;
+    for rule in rules.rules.iter().filter(|rule| rule.scope.covers(subject)) {
+        match rule.matches(command) {
+            Match::No => {}
+            Match::Maybe => maybe = maybe.or(Some(rule)),
+            Match::Yes => {
+                let decision = rule.effect.decision();
+                if !spoken || decision > verdict.decision {
+                    verdict.decision = decision;
+                    verdict.rule = Some(rule.id.clone());
+                    verdict.reason = Reason::Rule {
+                        message: rule.message.clone(),
+                    };
+                }
+                spoken = true;
+            }
+        }
+    }
+    if let Some(rule) = maybe {
+        // Whether the rule holds depends on an argument that is not known.
+        let severest = rules.on_unknown.min(rule.effect.decision());
+        if severest > verdict.decision {
+            verdict.decision = severest;
+            verdict.rule = Some(rule.id.clone());
+            verdict.reason = Reason::Unknown {
+                what: "whether the rule holds depends on an argument that is not known",
+            };
+        }
+    }
+    verdict
+}
+
+fn unknown(
+    rules: &RuleSet,
+    subject: String,
+    what: &'static str,
+    span: Option<std::ops::Range<usize>>,
+) -> Verdict {
+    Verdict {
+        decision: rules.on_unknown,
+        reason: Reason::Unknown { what },
+        rule: None,
+        programs: None,
+        span,
+        subject,
+        contact: rules.contact().to_owned(),
+    }
+}
+
+fn unparsed(rules: &RuleSet, subject: String, offset: usize) -> Verdict {
+    Verdict {
+        decision: rules.on_unknown,
+        reason: Reason::Unparsed { offset },
+        rule: None,
+        programs: None,
+        span: None,
+        subject,
+        contact: rules.contact().to_owned(),
+    }
+}
+
+/// One printable line of bounded length.
+fn shorten(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
+        .filter(|c| !c.is_control())
+        .take(MAX_SHOWN + 1)
+        .collect();
+    if shown.chars().count() > MAX_SHOWN {
+        shown = shown.chars().take(MAX_SHOWN - 1).chain(['…']).collect();
+    }
+    shown
+}

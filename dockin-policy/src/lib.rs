@@ -1,0 +1,29 @@
+//! What a command line would run, whether it may, and what is written down about it. Pure
+//! functions and state machines: bytes, values and `now` in; verdicts, actions and events out.
+//!
+//! # The part of the walks that is ours
+//!
+//! *A command judged*: bytes typed → [`Interceptor`], which rebuilds the line from keys, echo and
+//! screen and holds the byte that submits it → [`judge_line`], which reads the line as the shell
+//! would and asks the [`RuleSet`] of every program in it → [`Verdict`] → forwarded, or refused on
+//! the person's own screen → an [`audit`] event, always.
+//!
+//! What cannot be parsed or known is never let through silently: the rule set's `on_unknown`
+//! decides, and that is deny unless it says otherwise.
+
+pub mod audit;
+mod interceptor;
+pub mod io;
+mod judge;
+mod rule;
+mod rule_set;
+mod shell;
+pub mod terminal;
+mod verdict;
+
+pub use interceptor::{Action, Confidence, Interceptor, JudgedLine, LineSource, Mode};
+pub use judge::{Subject, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin};
+pub use rule::Effect;
+pub use rule_set::{RuleSet, RuleSetError};
+pub use shell::{Completeness, Dialect, SessionState, StdinProgram, is_complete};
+pub use verdict::{Decision, Reason, Verdict};

@@ -1,0 +1,425 @@
+use std::collections::BTreeMap;
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::{
+    Decision, Subject,
+    shell::{Resolved, Value, base_name},
+};
+
+/// What one rule says, checked.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: String,
+    pub(crate) effect: Effect,
+    pub(crate) message: String,
+    pub(crate) scope: Scope,
+    pub(crate) commands: Vec<Pattern>,
+    pub(crate) writes: Vec<Pattern>,
+    pub(crate) arguments: Arguments,
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// It may run, unless another rule says otherwise.
+    Allow,
+    /// It may not run; overrides every other rule.
+    Forbid,
+    /// A second person decides.
+    Ask,
+    /// It may run, and somebody is told.
+    Alert,
+}
+
+impl Effect {
+    pub(crate) const fn decision(self) -> Decision {
+        match self {
+            Self::Allow => Decision::Allow,
+            Self::Alert => Decision::Alert,
+            Self::Ask => Decision::Ask,
+            Self::Forbid => Decision::Deny,
+        }
+    }
+}
+
+/// For whom and where a rule counts; an empty list is everybody and everywhere.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) users: Vec<Pattern>,
+    pub(crate) groups: Vec<Pattern>,
+    pub(crate) clusters: Vec<Pattern>,
+    pub(crate) namespaces: Vec<Pattern>,
+    pub(crate) pods: Vec<Pattern>,
+    pub(crate) containers: Vec<Pattern>,
+    pub(crate) labels: BTreeMap<String, Pattern>,
+}
+
+impl Scope {
+    pub(crate) fn covers(&self, subject: &Subject) -> bool {
+        let any = |patterns: &[Pattern], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+        };
+        let person = if self.users.is_empty() && self.groups.is_empty() {
+            true
+        } else {
+            self.users
+                .iter()
+                .any(|pattern| pattern.matches(&subject.user))
+                || subject
+                    .groups
+                    .iter()
+                    .any(|group| self.groups.iter().any(|pattern| pattern.matches(group)))
+        };
+        person
+            && any(&self.clusters, &subject.cluster)
+            && any(&self.namespaces, &subject.namespace)
+            && any(&self.pods, &subject.pod)
+            && any(&self.containers, &subject.container)
+            && self.labels.iter().all(|(name, pattern)| {
+                subject
+                    .labels
+                    .get(name)
+                    .is_some_and(|value| pattern.matches(value))
+            })
+    }
+}
+
+/// A text with `*`, `**`, `?`, `[…]` and `{a,b}`.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
+        let glob = GlobBuilder::new(text)
+            .literal_separator(text.contains('/'))
+            .build()
+            .map_err(|error| format!("`{text}` is no pattern: {}", error.kind()))?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: glob.compile_matcher(),
+        })
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+
+    /// Whether some text that begins with `prefix` may match.
+    fn may_begin_with(&self, prefix: &str) -> bool {
+        let fixed = self
+            .text
+            .split(['*', '?', '[', '{'])
+            .next()
+            .unwrap_or_default();
+        fixed.starts_with(prefix) || prefix.starts_with(fixed)
+    }
+}
+
+/// Conditions on arguments; all that are given must hold.
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    /// One of these options is there, alone, in a cluster, glued to its value or abbreviated.
+    pub(crate) any_flag: Vec<String>,
+    /// An operand is like one of these.
+    pub(crate) any_operand: Vec<Pattern>,
+    /// The first operands, such as `container rm`.
+    pub(crate) verb: Vec<Vec<String>>,
+    /// Options whose value is the next argument, so that it is no operand.
+    pub(crate) value_options: Vec<String>,
+    /// So many operands at least.
+    pub(crate) min_operands: usize,
+    /// `kill`: one of these signals is sent.
+    pub(crate) signal: Vec<String>,
+    /// `chmod`: the mode gives everybody read, write and execute.
+    pub(crate) world_writable: bool,
+}
+
+/// Whether a rule speaks of a command.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Match {
+    No,
+    /// It depends on an argument that is not known.
+    Maybe,
+    Yes,
+}
+
+impl Match {
+    fn from_bool(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl Rule {
+    /// Whether the rule speaks of `command`.
+    pub(crate) fn matches(&self, command: &Resolved) -> Match {
+        if !self.writes.is_empty() {
+            let written = command
+                .writes
+                .iter()
+                .map(|path| self.writes_match(path))
+                .max();
+            let found = written.unwrap_or(Match::No);
+            if self.commands.is_empty() || found != Match::No {
+                return found;
+            }
+        }
+        let Some(program) = command.argv.first().and_then(Value::known) else {
+            return Match::No;
+        };
+        let named = self.commands.iter().any(|pattern| {
+            if pattern.text.contains('/') {
+                pattern.matches(&normalize(program))
+            } else {
+                pattern.matches(base_name(program))
+            }
+        });
+        if !named {
+            return Match::No;
+        }
+        self.arguments
+            .match_all(command.argv.get(1..).unwrap_or_default())
+    }
+
+    fn writes_match(&self, path: &Value) -> Match {
+        match path {
+            Value::Known(path) => {
+                let path = normalize(path);
+                let hit = self.writes.iter().any(|pattern| {
+                    pattern.matches(&path)
+                        // A folder above a protected path takes it along.
+                        || pattern.text.strip_suffix("/**").is_some_and(|folder| folder == path)
+                });
+                Match::from_bool(hit)
+            }
+            Value::Pattern(path) => {
+                let prefix = path.split(['*', '?', '[']).next().unwrap_or_default();
+                let may = path.starts_with('/')
+                    && self
+                        .writes
+                        .iter()
+                        .any(|pattern| pattern.may_begin_with(&normalize(prefix)));
+                if may { Match::Maybe } else { Match::No }
+            }
+            // A file whose name is data is nothing that a rule names.
+            Value::Unknown(_) => Match::No,
+        }
+    }
+}
+
+impl Arguments {
+    /// All conditions that are given, by the weakest of them.
+    fn match_all(&self, arguments: &[Value]) -> Match {
+        let operands = self.operands(arguments);
+        let unknown = |mut values: std::slice::Iter<'_, Value>| {
+            if values.any(|value| value.known().is_none()) {
+                Match::Maybe
+            } else {
+                Match::No
+            }
+        };
+        let or = |holds: bool, otherwise: Match| if holds { Match::Yes } else { otherwise };
+        let any_operand = || {
+            operands
+                .iter()
+                .filter_map(|it| it.known())
+                .any(|text| self.any_operand.iter().any(|pattern| pattern.matches(text)))
+        };
+        let grants = || {
+            operands
+                .first()
+                .is_some_and(|it| it.known().is_some_and(grants_all))
+        };
+        let mut weakest = Match::Yes;
+        if !self.verb.is_empty() {
+            weakest = weakest.min(self.verb(&operands));
+        }
+        if self.min_operands > 0 {
+            weakest = weakest.min(Match::from_bool(operands.len() >= self.min_operands));
+        }
+        if weakest == Match::No {
+            return weakest;
+        }
+        let anything = unknown(arguments.iter());
+        if !self.any_flag.is_empty() {
+            weakest = weakest.min(or(self.any_flag(arguments), anything));
+        }
+        if !self.any_operand.is_empty() {
+            weakest = weakest.min(or(any_operand(), anything));
+        }
+        if !self.signal.is_empty() {
+            weakest = weakest.min(or(self.signal(arguments), anything));
+        }
+        if self.world_writable {
+            let first = operands
+                .first()
+                .map_or([].as_slice(), |first| std::slice::from_ref(*first));
+            let mode = unknown(first.iter());
+            weakest = weakest.min(or(grants(), mode));
+        }
+        weakest
+    }
+
+    fn operands<'a>(&self, arguments: &'a [Value]) -> Vec<&'a Value> {
+        let mut operands = Vec::new();
+        let mut options = true;
+        let mut skip = false;
+        for argument in arguments {
+            if std::mem::take(&mut skip) {
+                continue;
+            }
+            match argument.known() {
+                Some("--") if options => options = false,
+                // A negative number is a process group, not an option.
+                Some(text)
+                    if options
+                        && text.len() > 1
+                        && text.starts_with('-')
+                        && text.parse::<i64>().is_err() =>
+                {
+                    skip = self.value_options.iter().any(|option| option == text);
+                }
+                _ => operands.push(argument),
+            }
+        }
+        operands
+    }
+
+    fn any_flag(&self, arguments: &[Value]) -> bool {
+        arguments
+            .iter()
+            .filter_map(Value::known)
+            .take_while(|text| *text != "--")
+            .any(|text| self.any_flag.iter().any(|flag| is_flag(text, flag)))
+    }
+
+    fn verb(&self, operands: &[&Value]) -> Match {
+        let one = |verb: &Vec<String>| {
+            if operands.len() < verb.len() {
+                return Match::No;
+            }
+            let words = verb
+                .iter()
+                .zip(operands)
+                .map(|(word, operand)| match operand.known() {
+                    Some(text) => Match::from_bool(text == word),
+                    None => Match::Maybe,
+                });
+            words.min().unwrap_or(Match::No)
+        };
+        self.verb.iter().map(one).max().unwrap_or(Match::No)
+    }
+
+    fn signal(&self, arguments: &[Value]) -> bool {
+        let wanted = |text: &str| {
+            let name = text.to_ascii_uppercase();
+            let name = name.trim_start_matches("SIG").to_owned();
+            self.signal
+                .iter()
+                .any(|signal| signal.trim_start_matches("SIG") == name)
+        };
+        let mut previous = "";
+        arguments.iter().filter_map(Value::known).any(|text| {
+            let named = matches!(previous, "-s" | "-n" | "--signal") && wanted(text);
+            previous = text;
+            let glued = text
+                .strip_prefix("--signal=")
+                .or_else(|| text.strip_prefix("-s"));
+            named || glued.is_some_and(&wanted) || text.strip_prefix('-').is_some_and(&wanted)
+        })
+    }
+}
+
+/// Whether the argument `text` is or contains the option `flag`.
+fn is_flag(text: &str, flag: &str) -> bool {
+    if let Some(long) = flag.strip_prefix("--") {
+        let name = text.split('=').next().unwrap_or(text);
+        return name == flag
+            || name
+                .strip_prefix("--")
+                .is_some_and(|short| short.len() > 2 && long.starts_with(short));
+    }
+    let Some(letters) = flag.strip_prefix('-') else {
+        return text == flag;
+    };
+    if letters.chars().count() > 1 {
+        return text == flag;
+    }
+    text.starts_with('-') && !text.starts_with("--") && text.contains(letters)
+}
+
+/// Whether a mode gives others read, write and execute.
+fn grants_all(mode: &str) -> bool {
+    if !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit()) {
+        return mode.ends_with('7');
+    }
+    mode.split(',').any(|clause| {
+        let Some(at) = clause.find(['+', '=']) else {
+            return false;
+        };
+        let (who, what) = clause.split_at(at);
+        let others = who.is_empty() || who.contains(['o', 'a']);
+        others && ['r', 'w', 'x'].iter().all(|right| what.contains(*right))
+    })
+}
+
+/// A path without `//`, `/./` and `/../`.
+pub(crate) fn normalize(path: &str) -> String {
+    let absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if absolute || parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    if absolute {
+        format!("/{joined}")
+    } else {
+        joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{grants_all, is_flag, normalize};
+
+    #[test]
+    fn paths_have_one_spelling() {
+        for path in [
+            "/etc/passwd",
+            "//etc//passwd",
+            "/usr/../etc/./passwd",
+            "/../etc/passwd",
+        ] {
+            assert_eq!(normalize(path), "/etc/passwd");
+        }
+    }
+
+    #[test]
+    fn options_are_found_however_they_are_written() {
+        assert!(
+            is_flag("-rf", "-f") && is_flag("--force", "--force") && is_flag("--forc", "--force")
+        );
+        assert!(is_flag("-delete", "-delete"));
+        assert!(!is_flag("--file", "-f") && !is_flag("-x", "-f") && !is_flag("--", "--force"));
+    }
+
+    #[test]
+    fn modes_that_give_everybody_everything_are_seen() {
+        for mode in ["777", "0777", "a+rwx", "+rwx", "u=r,o=rwx"] {
+            assert!(grants_all(mode), "{mode}");
+        }
+        for mode in ["755", "u+rwx", "go-rwx", "a+r", ""] {
+            assert!(!grants_all(mode), "{mode}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the fuzz targets assert, as functions of bytes.
+//!
+//! Each target in `fuzz_targets/` is one call of the function of its name. The same functions
+//! run over the kept inputs in `corpus/` by `cargo test`, on any toolchain and without C++:
+//!
+//! ```text
+//! cargo test --manifest-path fuzz/Cargo.toml
+//!     every kept input, and mutants of it
+//! cargo fuzz run -s none --features libfuzzer spdy_frame /tmp/found fuzz/corpus/spdy_frame
+//!     libFuzzer, on the stable toolchain; what it finds goes to /tmp/found
+//! ```
+//!
+//! An input that made a target fail goes into its corpus with the fix. A corpus has at most 40
+//! files of at most 4 KiB.
+//!
+//! A law that appears in several targets: what a parser finds does not depend on how its input
+//! is cut. The first byte of those inputs says how: 0 byte by byte, else pieces up to that size.
+
+mod channel;
+mod cni_config;
+mod command_parse;
+mod cut;
+mod heard;
+mod port_forward;
+mod redact;
+mod relay;
+mod rule_set;
+mod script;
+mod spdy_connection;
+mod spdy_frame;
+mod status_json;
+mod terminal_line;
+mod websocket_frame;
+
+pub use channel::channel;
+pub use cni_config::cni_config;
+pub use command_parse::command_parse;
+pub use port_forward::port_forward;
+pub use redact::redact;
+pub use relay::relay;
+pub use rule_set::rule_set;
+pub use spdy_connection::spdy_connection;
+pub use spdy_frame::spdy_frame;
+pub use status_json::status_json;
+pub use terminal_line::terminal_line;
+pub use websocket_frame::websocket_frame;
+
+/// A fuzz target: its name, and what must not panic whatever the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target, in alphabetical order.
+pub const TARGETS: &[Target] = &[
+    ("channel", channel),
+    ("cni_config", cni_config),
+    ("command_parse", command_parse),
+    ("port_forward", port_forward),
+    ("redact", redact),
+    ("relay", relay),
+    ("rule_set", rule_set),
+    ("spdy_connection", spdy_connection),
+    ("spdy_frame", spdy_frame),
+    ("status_json", status_json),
+    ("terminal_line", terminal_line),
+    ("websocket_frame", websocket_frame),
+];
