@@ -8,8 +8,7 @@
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    missing_docs,
-    reason = "a bench that cannot run fails by panicking; criterion's macros make the items"
+    reason = "a bench that cannot run fails by panicking"
 )]
 
 use std::{

@@ -83,8 +83,8 @@ pub fn percentile(mut values: Vec<f64>, part: f64) -> f64 {
 pub fn report(bench: &str, ratios: &[Ratio]) {
     println!();
     println!(
-        "{:<52} {:>10} {:>10} {:<6} {:>7} {:>9} {}",
-        "what", "measured", "floor", "unit", "ratio", "must", "met"
+        "{:<52} {:>10} {:>10} {:<6} {:>7} {:>9} met",
+        "what", "measured", "floor", "unit", "ratio", "must"
     );
     for ratio in ratios {
         let sign = if ratio.more_is_better { ">=" } else { "<=" };

@@ -197,7 +197,7 @@ fn a_shell_main_process_is_policed_when_attached_to() {
     let container = house
         .docker()
         .container(&["--interactive", "--tty"], &["sh"]);
-    container.exec(&["sh", "-c", "mkdir -p /data; echo precious > /data/keep"]);
+    let _made = container.exec(&["sh", "-c", "mkdir -p /data; echo precious > /data/keep"]);
     for transport in BOTH {
         let arguments = ["attach", "-it", container.name()];
         let mut pty = Pty::spawn(&house.preferred(transport, &arguments));

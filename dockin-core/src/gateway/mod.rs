@@ -238,9 +238,11 @@ impl Gateway {
         peer: &Peer,
         headers: &HeaderMap,
     ) -> Result<Arc<Principal>, Error> {
-        let mut credentials = Credentials::default();
-        credentials.bearer = bearer(headers);
-        credentials.address = Some(peer.address.ip());
+        let credentials = Credentials {
+            bearer: bearer(headers),
+            certificate: None,
+            address: Some(peer.address.ip()),
+        };
         let result = self.authenticator.authenticate(&credentials).await;
         if let Err(error) = &result
             && credentials.bearer.is_some()

@@ -31,8 +31,7 @@ pub enum Proof {
 }
 
 /// What a request brings to prove who sends it.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// The bearer token of the `Authorization` header. Never logged.
     pub bearer: Option<String>,

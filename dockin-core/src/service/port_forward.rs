@@ -195,7 +195,7 @@ impl Driver {
                 }
                 message = told.recv(), if room => {
                     if let Some((id, message)) = message {
-                        self.from_port(id, message);
+                        self.handle_port(id, message);
                     }
                 }
                 written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
@@ -279,7 +279,7 @@ impl Driver {
         }
     }
 
-    fn from_port(&mut self, id: ForwardId, message: FromPort) {
+    fn handle_port(&mut self, id: ForwardId, message: FromPort) {
         match message {
             FromPort::Data(bytes) => self.server.send(id, bytes),
             FromPort::Ended => self.server.half_close(id),

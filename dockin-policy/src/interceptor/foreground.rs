@@ -55,8 +55,14 @@ impl Foreground {
     }
 
     /// True when the program on the alternate screen is one that was judged at its start.
+    ///
+    /// Only when nothing else was started with it that could have switched the screen.
     pub(super) fn is_full_screen(&self) -> bool {
         self.runs(&FULL_SCREEN)
+            && self.programs.iter().all(|program| {
+                let program = program.as_str();
+                FULL_SCREEN.contains(&program) || FEEDERS.contains(&program)
+            })
     }
 
     /// True when hidden input may be a secret that a program asked for.
@@ -86,6 +92,26 @@ fn base_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
+/// Programs that people start a full-screen program with, and that print nothing of their choice
+/// to the screen while they do.
+const FEEDERS: [&str; 16] = [
+    "sudo",
+    "doas",
+    "env",
+    "nice",
+    "ls",
+    "ps",
+    "grep",
+    "find",
+    "dmesg",
+    "journalctl",
+    "git",
+    "sort",
+    "df",
+    "du",
+    "mount",
+    "history",
+];
 /// Programs of a line that are remembered.
 const MAX_PROGRAMS: usize = 256;
 /// Programs that read lines which are not shell commands.

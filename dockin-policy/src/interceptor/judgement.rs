@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::action::{Actions, Confidence, JudgedLine, LineSource};
 use crate::{
-    Completeness, Decision, Dialect, RuleSet, SessionState, StdinProgram, Subject, Verdict,
+    Completeness, Decision, Dialect, Reason, RuleSet, SessionState, StdinProgram, Subject, Verdict,
     audit::redact_text, is_complete, judge_line, judge_unknown,
 };
 
@@ -109,6 +109,11 @@ impl Opinion {
     /// Approval cannot be asked for yet, so `ask` refuses too.
     pub(super) fn is_refusal(&self) -> bool {
         self.verdict.decision >= Decision::Ask
+    }
+
+    /// True when the line is none that a shell would run.
+    pub(super) fn is_unparsed(&self) -> bool {
+        matches!(self.verdict.reason, Reason::Unparsed { .. })
     }
 
     /// True when a rule names what the line does, and not merely the lack of one.

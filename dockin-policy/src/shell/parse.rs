@@ -429,8 +429,8 @@ impl<'a> Parser<'a> {
                 return Err(self.missing());
             }
             parts.push(self.script(&[";;"])?);
-            if !(self.take(b";;&") || self.take(b";;") || self.take(b";&")) && !self.at_word("esac")
-            {
+            let ended = self.take(b";;&") || self.take(b";;") || self.take(b";&");
+            if !(ended || self.at_word("esac")) {
                 return Err(self.missing());
             }
         }

@@ -313,7 +313,10 @@ pub(super) fn written<'a>(name: &str, arguments: &'a [Value]) -> Vec<&'a Value> 
                 .iter()
                 .position(|argument| matches!(argument.known(), Some("-t" | "--target-directory")))
                 .and_then(|at| arguments.get(at + 1));
-            named.or_else(|| operands().last()).into_iter().collect()
+            named
+                .or_else(|| operands().next_back())
+                .into_iter()
+                .collect()
         }
         "sed" | "perl" => {
             let in_place = arguments.iter().any(|argument| {

@@ -2,9 +2,10 @@
 
 #![allow(
     dead_code,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "each test file uses a part; a failed unwrap is a failed test"
+    reason = "each test file uses a part; a test starts its clock; a failed unwrap is a failed test"
 )]
 
 use std::{

@@ -296,9 +296,11 @@ impl Terminal {
         if !opinion.is_refusal() || opinion.is_by_rule() {
             return false;
         }
-        self.foreground.is_other_language()
+        // A belief can be wrong, and be made wrong on purpose: a prompt and the alternate screen
+        // are only output. What no shell would run does no harm if it is one after all.
+        let elsewhere = self.foreground.is_other_language() || self.screen.is_alternate();
+        elsewhere && opinion.is_unparsed()
             || !self.starts_with_shell
-            || self.screen.is_alternate()
             || reading.is_hidden && self.foreground.may_ask_for_secret()
     }
 
