@@ -1,8 +1,8 @@
 //! The command line of Dockin, under the names `dockctl` and `dockin-opsctl`.
 //!
-//! What is written ([`low_args`]) is checked and completed from the kubeconfig ([`high_args`]),
-//! then one module of [`command`] does it. Results go to standard output, all else to standard
-//! error; the exit code says whose fault a failure is ([`failure`]).
+//! What is written (`low_args`) is checked and completed from the kubeconfig (`high_args`),
+//! then one module of `command` does it. Results go to standard output, all else to standard
+//! error; the exit code says whose fault a failure is (`failure`).
 
 mod archive;
 mod client;

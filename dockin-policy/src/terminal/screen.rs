@@ -6,7 +6,7 @@ use std::{borrow::Cow, num::NonZeroU16};
 ///
 /// Only the container's output is drawn here, not what a gateway adds, because
 /// positions must be those that the shell believes in. Memory is bounded by
-/// [`MAX_COLUMNS`] × [`MAX_ROWS`] cells; there is no scrollback.
+/// 500 × 300 cells; there is no scrollback.
 pub struct Screen {
     parser: vt100::Parser<Scrolled>,
     guard: TextGuard,
