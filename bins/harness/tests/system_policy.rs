@@ -310,7 +310,7 @@ fn no_secret_is_written_down_or_shown() {
         pty.send(typed);
         thread::sleep(Duration::from_millis(300));
         pty.send("\r");
-        let shown = pty.expect(shown, &format!("\nread {}", typed.len()));
+        let shown = pty.expect(shown, &format!("read {}", typed.len()));
         pty.send(&format!("export DB_PASSWORD={exported}\r"));
         thread::sleep(Duration::from_millis(500));
         pty.send("exit 0\r");

@@ -259,7 +259,7 @@ fn refused_lines_do_not_run_however_they_are_typed() {
         ("by busybox", "busybox rm -rf /data"),
         ("by a shell", "sh -c 'rm -rf /data'"),
         ("by xargs", "echo /data | xargs rm -rf"),
-        ("from the cursor's right", "m -rf /data\x01r\x05"),
+        ("right of the cursor", "m -rf /data\x01r\x05"),
     ];
     for transport in [Transport::WebSocket, Transport::Spdy] {
         let arguments = ["exec", "-it", container.name(), "--", "sh"];
@@ -355,6 +355,14 @@ fn full_screen_programs_get_their_keys() {
     let arguments = ["exec", "-it", container.name(), "--", "sh"];
     for transport in [Transport::WebSocket, Transport::Spdy] {
         let (mut pty, shown) = start("kubectl", &house.preferred(transport, &arguments));
+        // Without a size vi asks the terminal for it, and takes the next keys for the answer.
+        assert!(eventually(SOON, || {
+            pty.send("stty size\r");
+            eventually(Duration::from_secs(1), || {
+                pty.screen()[shown..].contains("24 80")
+            })
+        }));
+        let shown = pty.screen().len();
         let file = format!("/tmp/{transport:?}");
         pty.send(&format!("vi {file}\r"));
         let shown = pty.expect(shown, "~");

@@ -111,7 +111,7 @@ const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 fn start() -> Result<Servers, String> {
     let versions = kubectl::all()?;
     for kubectl in &versions {
-        let speaks = if minor(&kubectl.version) >= 27 {
+        let speaks = if minor(&kubectl.version) >= 29 {
             "WebSocket and SPDY"
         } else {
             "SPDY alone"

@@ -9,7 +9,10 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Body, serve::tune};
+use super::{
+    Body,
+    serve::{buffered, tune},
+};
 use crate::{Error, ErrorKind};
 
 /// How long connecting and the TLS handshake may take.
@@ -86,7 +89,7 @@ impl HttpEndpoint {
                 .map_err(|error| unavailable("is not reachable").with_source(error))?;
             tune(&socket);
             TlsConnector::from(Arc::clone(&self.tls))
-                .connect(self.server_name.clone(), socket)
+                .connect(self.server_name.clone(), buffered(socket))
                 .await
                 .map_err(|error| unavailable("refuses TLS").with_source(error))
         };

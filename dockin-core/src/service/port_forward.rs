@@ -377,13 +377,25 @@ async fn carry_port(
         Ok::<(), io::Error>(())
     };
     // A writing side that fails does not cut what the port still says.
-    let (up, down) = tokio::join!(upwards, downwards);
-    if let Err(error) = &up {
-        tracing::debug!(%error, "port stopped taking");
-    }
-    if let Err(error) = down {
-        let message = format!("connection to port {port} lost: {error}");
-        let _gone = tell.send((id, FromPort::Failed(message))).await;
+    let upwards = async {
+        if let Err(error) = upwards.await {
+            tracing::debug!(%error, "port stopped taking");
+        }
+    };
+    let mut upwards = std::pin::pin!(upwards);
+    let mut downwards = std::pin::pin!(downwards);
+    let (down, up_ended) = tokio::select! {
+        down = &mut downwards => (down, false),
+        () = &mut upwards => (downwards.await, true),
+    };
+    match down {
+        // The client need not say anything more to learn of it.
+        Err(error) => {
+            let message = format!("connection to port {port} lost: {error}");
+            let _gone = tell.send((id, FromPort::Failed(message))).await;
+        }
+        Ok(()) if !up_ended => upwards.await,
+        Ok(()) => {}
     }
 }
 

@@ -1,9 +1,13 @@
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use dockin_stream::limits;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::BufReader,
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -63,7 +67,8 @@ pub async fn serve<S: Server>(
         let stop = stop.clone();
         tasks.spawn(async move {
             tune(&socket);
-            let accepted = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(socket)).await;
+            let accepted =
+                tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(buffered(socket))).await;
             match accepted {
                 Ok(Ok(stream)) => connection(stream, address, server, stop).await,
                 Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
@@ -79,6 +84,14 @@ pub async fn serve<S: Server>(
             "drain time is over, connections are cut"
         );
     }
+}
+
+/// A socket that is read in large pieces below TLS.
+pub(super) type BufferedTcp = BufReader<TcpStream>;
+
+/// rustls asks for 4 KiB at a time; without a buffer each would be a system call.
+pub(super) fn buffered(socket: TcpStream) -> BufferedTcp {
+    BufReader::with_capacity(limits::READ_BUFFER, socket)
 }
 
 /// What every socket of ours gets: no Nagle delay, and a dead peer is found.
@@ -104,7 +117,7 @@ fn keepalive(socket: &TcpStream) {
 }
 
 async fn connection<S: Server>(
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<BufferedTcp>,
     address: SocketAddr,
     server: Arc<S>,
     stop: CancellationToken,
@@ -116,7 +129,16 @@ async fn connection<S: Server>(
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         let peer = peer.clone();
-        async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+        async move {
+            let upgrading = request.headers().contains_key(header::UPGRADE);
+            let mut response = server.handle(peer, request).await;
+            // What follows a refused upgrade may be meant for another protocol: it is not read.
+            if upgrading && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

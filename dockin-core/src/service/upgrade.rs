@@ -10,12 +10,9 @@ use dockin_stream::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Body, empty};
+use super::{Body, empty, serve::BufferedTcp};
 use crate::{Error, ErrorKind};
 
 /// A connection of any kind.
@@ -169,16 +166,16 @@ where
         Error::new(ErrorKind::Unavailable, "connection lost before the upgrade").with_source(error)
     })?;
     // Past hyper's own wrapper: one layer less on the data path.
-    let upgraded = match upgraded.downcast::<TokioIo<tokio_rustls::server::TlsStream<TcpStream>>>()
-    {
-        Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
-        Err(upgraded) => upgraded,
-    };
-    let upgraded = match upgraded.downcast::<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>>()
-    {
-        Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
-        Err(upgraded) => upgraded,
-    };
+    let upgraded =
+        match upgraded.downcast::<TokioIo<tokio_rustls::server::TlsStream<BufferedTcp>>>() {
+            Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
+            Err(upgraded) => upgraded,
+        };
+    let upgraded =
+        match upgraded.downcast::<TokioIo<tokio_rustls::client::TlsStream<BufferedTcp>>>() {
+            Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
+            Err(upgraded) => upgraded,
+        };
     Ok((Box::new(TokioIo::new(upgraded)), Bytes::new()))
 }
 

@@ -17,6 +17,10 @@ pub enum RuleFileError {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    /// It says nothing, as a file does between being truncated and being written: that must not
+    /// mean that nothing is forbidden.
+    #[error("has no content; write `rules: []` to have no rules")]
+    Empty,
     /// It is wrong.
     #[error(transparent)]
     Wrong(#[from] RuleSetError),
@@ -28,6 +32,8 @@ pub struct RuleFile {
     path: PathBuf,
     /// `None`: it could not be read.
     seen: Option<String>,
+    /// Other content that was there at the last look, and may be half of what is being written.
+    pending: Option<String>,
 }
 
 impl RuleFile {
@@ -38,17 +44,19 @@ impl RuleFile {
     /// It cannot be read, or is wrong.
     pub fn load(path: &Path) -> Result<(Self, Arc<RuleSet>), RuleFileError> {
         let text = read(path)?;
-        let rules = RuleSet::parse(&text)?;
+        let rules = parse(&text)?;
         Ok((
             Self {
                 path: path.to_owned(),
                 seen: Some(text),
+                pending: None,
             },
             Arc::new(rules),
         ))
     }
 
-    /// The new rules, when the file's content is another than before.
+    /// The new rules, when the file's content is another than before, and the same at two looks in
+    /// a row: a file that is being written may make sense halfway.
     ///
     /// # Errors
     ///
@@ -62,12 +70,26 @@ impl RuleFile {
             }
         };
         if self.seen.as_ref() == Some(&text) {
+            self.pending = None;
             return Ok(None);
         }
-        let rules = RuleSet::parse(&text);
+        if self.pending.as_ref() != Some(&text) {
+            self.pending = Some(text);
+            return Ok(None);
+        }
+        self.pending = None;
+        let rules = parse(&text);
         self.seen = Some(text);
         Ok(Some(Arc::new(rules?)))
     }
+}
+
+fn parse(text: &str) -> Result<RuleSet, RuleFileError> {
+    let says_something = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if !text.lines().any(says_something) {
+        return Err(RuleFileError::Empty);
+    }
+    Ok(RuleSet::parse(text)?)
 }
 
 #[expect(
@@ -98,15 +120,36 @@ mod tests {
         let (mut file, rules) = RuleFile::load(&path).unwrap();
         assert_eq!(rules.name(), "first");
         assert!(file.reload_if_changed().unwrap().is_none());
+        let look_twice = |file: &mut RuleFile| {
+            assert!(file.reload_if_changed().unwrap().is_none());
+            file.reload_if_changed()
+        };
         fs::write(&path, "name: [\n").unwrap();
-        assert!(file.reload_if_changed().is_err());
-        assert!(file.reload_if_changed().unwrap().is_none());
+        assert!(look_twice(&mut file).is_err());
+        assert!(look_twice(&mut file).unwrap().is_none());
         fs::write(&path, "name: second\n").unwrap();
-        assert_eq!(file.reload_if_changed().unwrap().unwrap().name(), "second");
+        assert_eq!(look_twice(&mut file).unwrap().unwrap().name(), "second");
         fs::remove_file(&path).unwrap();
         assert!(file.reload_if_changed().is_err());
         assert!(file.reload_if_changed().unwrap().is_none());
         fs::write(&path, "name: second\n").unwrap();
-        assert!(file.reload_if_changed().unwrap().is_some());
+        assert!(look_twice(&mut file).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.yaml");
+        for empty in ["", "\n", "# nothing\n  \n"] {
+            fs::write(&path, empty).unwrap();
+            assert!(RuleFile::load(&path).is_err(), "{empty:?}");
+        }
+        fs::write(&path, "name: first\n").unwrap();
+        let (mut file, _) = RuleFile::load(&path).unwrap();
+        for growing in ["", "name: sec", "name: second\n"] {
+            fs::write(&path, growing).unwrap();
+            assert!(file.reload_if_changed().unwrap().is_none(), "{growing:?}");
+        }
+        assert_eq!(file.reload_if_changed().unwrap().unwrap().name(), "second");
     }
 }

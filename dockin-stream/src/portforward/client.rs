@@ -260,12 +260,12 @@ impl Client {
         self.end_if_done(connection);
     }
 
-    /// The server ends the error stream when it is done with a connection: without text when
-    /// nothing more comes, with text when it failed.
+    /// The server ends the error stream when it has nothing more to say: without text, and what we
+    /// still say goes on; with text when the connection failed.
     fn end_if_done(&mut self, connection: ForwardId) {
         if let Some(pair) = self.pairs.find(connection)
             && pair.error_ended
-            && (pair.remote_ended || !pair.message.is_empty())
+            && (pair.remote_ended && pair.local_ended || !pair.message.is_empty())
             && let Some(pair) = self.pairs.remove(connection)
         {
             self.reset(&pair);

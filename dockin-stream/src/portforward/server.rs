@@ -214,6 +214,7 @@ impl Server {
                 return Some(bytes);
             }
             if let Turn::Finished(id) = self.pairs.next_turn(&mut self.connection)? {
+                self.finish_error(id);
                 self.end_if_done(id);
             }
         }
@@ -368,6 +369,14 @@ impl Server {
             self.end_error(&pair);
             self.events
                 .push_back(PortForwardEvent::Closed { connection });
+        }
+    }
+
+    /// kubectl up to 1.31 closes its side only once the error stream has ended, and so would wait
+    /// for ever on a port that has said its last word. After that word nothing can fail any more.
+    fn finish_error(&mut self, connection: ForwardId) {
+        if let Some(pair) = self.pairs.find(connection) {
+            self.connection.finish(pair.error);
         }
     }
 

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use dockin_stream::limits;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -74,6 +75,8 @@ impl Connector {
         let Some((config, name)) = &self.tls else {
             return Ok(Wire::Plain(socket));
         };
+        // rustls asks for 4 KiB at a time; without a buffer each would be a system call.
+        let socket = BufReader::with_capacity(limits::READ_BUFFER, socket);
         let handshake = TlsConnector::from(config.clone()).connect(name.clone(), socket);
         let stream = within(CONNECT_TIMEOUT, handshake)
             .await
@@ -116,7 +119,7 @@ impl fmt::Debug for Connector {
 #[derive(Debug)]
 pub(crate) enum Wire {
     /// Encrypted.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
     /// Not encrypted; loopback only.
     Plain(TcpStream),
 }

@@ -17,7 +17,8 @@ use crate::{
 /// How long a started exec may take until it has a process or has failed.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// Until then the terminal has no size, and a program that asks for it at once sees that.
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 /// How often processes are looked for that a session which is over may still get.
 const LATE_PAUSE: Duration = Duration::from_secs(1);
 
