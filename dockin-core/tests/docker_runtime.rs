@@ -126,8 +126,8 @@ async fn half_close_ends_the_input_and_keeps_the_output() {
 async fn a_hundred_megabytes_out_are_complete() {
     let container = Sample::run(&[]);
     let docker = connect().await;
-    let script = "dd if=/dev/urandom of=/data bs=1048576 count=100 2>/dev/null; \
-                  sha256sum /data >&2; cat /data";
+    let script = "dd if=/dev/urandom of=/tmp/blob bs=1048576 count=100 2>/dev/null; \
+                  sha256sum /tmp/blob >&2; cat /tmp/blob";
     let ended = run(&docker, &container.name, &["sh", "-c", script], OUTPUT, b"").await;
     assert_eq!(ended.stdout.len(), 100 * MIB);
     assert!(String::from_utf8_lossy(&ended.stderr).starts_with(&digest(&ended.stdout)));

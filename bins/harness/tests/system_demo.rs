@@ -35,14 +35,7 @@ fn assert_shown(got: &Finished) {
     assert!(refusal.is_some(), "{told}");
     // The trail: what was started, judged, refused and how it ended.
     for part in ["echo hello", "rm -rf /data", "deny", "allow", "exit 3"] {
-        let table = told
-            .rsplit_once("refused")
-            .map_or("", |(before, _)| before)
-            .len();
-        assert!(
-            told.contains(part),
-            "`{part}` (table from {table}) is not in {told}"
-        );
+        assert!(told.contains(part), "`{part}` is not in {told}");
     }
     assert!(told.contains("kubectl"), "{told}");
 }
@@ -96,6 +89,12 @@ fn the_demo_runs_without_any_right() {
 #[test]
 fn the_demo_in_a_real_container_does_the_same() {
     let docker = Docker::from_environment();
+    // What it would fetch from a registry.
+    let tagged = docker
+        .command()
+        .args(["tag", "dockin.local/busybox:test", "busybox"])
+        .status();
+    assert!(tagged.unwrap().success());
     let home = tempfile::tempdir().unwrap();
     let ids = || {
         let output = docker

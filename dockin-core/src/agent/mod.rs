@@ -180,9 +180,12 @@ impl Agent {
         let streams = options.streams;
         tokio::spawn(async move {
             let relay = Relay::new(OpenGate::default());
-            let outcome = carry(on_upgrade, protocol, streams, container, relay, |()| {
-                ready(Ok(()))
-            })
+            // The gateway is told by the end of the connection.
+            let never = CancellationToken::new();
+            let write_down = |()| ready(Ok(()));
+            let outcome = carry(
+                on_upgrade, protocol, streams, container, relay, write_down, &never,
+            )
             .await;
             tracing::info!(session = %permit.session(), ?outcome, "session ended");
         });

@@ -84,25 +84,23 @@ impl Auditor {
         &self,
         call: &Call,
         permit: &Permit,
-        carried: Option<&Carried>,
+        carried: &Carried,
         copy: Option<&FileCopy>,
     ) -> Result<(), Error> {
-        let transferred = carried
-            .map(|carried| carried.transferred)
-            .unwrap_or_default();
+        let transferred = carried.transferred;
         if let Some(copy) = copy {
             self.append(call, permit, AuditKind::FileCopy(copied(copy, transferred)))
                 .await?;
         }
-        let (exit_status, reason) = match carried.map(|carried| &carried.outcome) {
-            Some(Outcome::Ended(status)) => spoken(status),
-            Some(Outcome::Stopped(status)) => (None, spoken(status).1),
-            Some(Outcome::ClientGone) => (None, Some("the client went away".to_owned())),
-            Some(Outcome::ContainerLost) => (
+        let (exit_status, reason) = match &carried.outcome {
+            Outcome::Ended(status) => spoken(status),
+            Outcome::Stopped(status) => (None, spoken(status).1),
+            Outcome::ClientGone => (None, Some("the client went away".to_owned())),
+            Outcome::ContainerLost => (
                 None,
                 Some("the connection to the container was lost".to_owned()),
             ),
-            Some(_) | None => (None, Some("the gateway stopped".to_owned())),
+            _ => (None, Some("for an unknown reason".to_owned())),
         };
         let end = SessionEnd {
             exit_status,

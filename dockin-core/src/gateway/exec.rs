@@ -95,11 +95,12 @@ impl Gateway {
                 container,
                 Relay::new(gate),
                 write_down,
+                &gateway.cut,
             );
-            let carried = gateway.cut.run_until_cancelled(carried).await;
+            let carried = carried.await;
             let copy = FileCopy::detect(&options.argv);
             let ended =
-                gateway.auditor.session_ended(&call, &permit, carried.as_ref(), copy.as_ref());
+                gateway.auditor.session_ended(&call, &permit, &carried, copy.as_ref());
             if let Err(error) = ended.await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }

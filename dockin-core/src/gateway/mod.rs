@@ -17,6 +17,7 @@ mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use dockin_policy::audit::redact_text;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -320,7 +321,8 @@ impl Server for Gateway {
         match self.route(peer, request).await {
             Ok(response) => response,
             Err(error) => {
-                tracing::debug!(error = error.chain(), "request refused");
+                // A refusal quotes the command, and that may have a secret in it.
+                tracing::debug!(error = redact_text(&error.chain()), "request refused");
                 let mut response = status_response(&error);
                 if error.kind() == ErrorKind::Unauthenticated {
                     response.headers_mut().insert(

@@ -1,4 +1,7 @@
-use std::{future::Future, time::Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use dockin_stream::{
     Event, ExitStatus, Gate, Outcome, Relay, StreamSet, Transferred,
@@ -6,11 +9,15 @@ use dockin_stream::{
 };
 use futures::SinkExt;
 use hyper::upgrade::OnUpgrade;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     runtime::BoxSession,
     service::{Protocol, upgraded},
 };
+
+/// How long a client may take to hear that its session was cut.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A session that is over.
 #[derive(Debug)]
@@ -32,6 +39,8 @@ impl Carried {
 
 /// Carries a session between a client that upgrades and the container, to its end.
 ///
+/// When `cut` is cancelled the session ends, and the client is told.
+///
 /// When this returns, or is dropped, the container's side is gone too, and with it every
 /// process of the session.
 pub(crate) async fn carry<G, W, F>(
@@ -41,6 +50,7 @@ pub(crate) async fn carry<G, W, F>(
     mut container: BoxSession,
     relay: Relay<G>,
     write_down: W,
+    cut: &CancellationToken,
 ) -> Carried
 where
     G: Gate + Unpin,
@@ -63,7 +73,21 @@ where
         let _gone = client.finish().await;
         return Carried::nothing();
     }
-    let (outcome, transferred) = run_relay(&mut client, &mut container, relay, write_down).await;
+    let relayed = run_relay(&mut client, &mut container, relay, write_down);
+    let Some((outcome, transferred)) = cut.run_until_cancelled(relayed).await else {
+        drop(container);
+        let status = ExitStatus::internal_error("session ended: the server is stopping");
+        let goodbye = async {
+            client.send(Event::Exit(status.clone())).await?;
+            client.finish().await
+        };
+        // Without a word kubectl takes the end for success; one that does not listen is left.
+        let _told = tokio::time::timeout(GOODBYE, goodbye).await;
+        return Carried {
+            outcome: Outcome::Stopped(status),
+            transferred: Transferred::default(),
+        };
+    };
     // The processes end now; the client may take its time with the last bytes.
     drop(container);
     if let Err(error) = client.finish().await {

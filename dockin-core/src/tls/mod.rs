@@ -14,7 +14,7 @@ pub mod authority;
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, DnsName, PrivateKeyDer, pem::PemObject as _},
     server::{ServerConnection, WebPkiClientVerifier},
@@ -186,7 +186,12 @@ pub fn peer_names(connection: &ServerConnection) -> Vec<String> {
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    let mut provider = aws_lc_rs::default_provider();
+    // AES with 128 bits first, as Go has it: streams cost a quarter less, and nobody breaks it.
+    let first =
+        |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(first);
+    Arc::new(provider)
 }
 
 fn roots(authority: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {

@@ -39,9 +39,10 @@ where
 /// Runs `relay` between a client and a container until the session is over.
 ///
 /// Back-pressure is end to end: nothing is read from a side while what came before does not fit
-/// into the other's queue. While a client's input waits for the container, the client gets a proof of life
-/// every second: it keeps it from giving up (client-go does after 61 s), and it finds out a
-/// client that died behind its unread input.
+/// into the other's queue. While a client's input waits for the container, the client gets a proof
+/// of life twice a second: it keeps it from giving up (client-go does after 61 s), and it finds out
+/// a client that died behind its unread input. It takes two to do that, the kernel answers the
+/// first one, and a session passes two relays: within the 5 s that its processes may outlive it.
 ///
 /// Each of the gate's notes goes to `write_down`, and nothing that follows it moves before that
 /// is done. When it fails the session ends: what cannot be written down does not happen.
@@ -80,7 +81,7 @@ where
 }
 
 /// How often a client whose input waits gets a proof of life.
-const BLOCKED_KEEPALIVE: Duration = Duration::from_secs(1);
+const BLOCKED_KEEPALIVE: Duration = Duration::from_millis(500);
 
 struct Driver<'a, G: Gate, A, B, W, F> {
     client: &'a mut A,
@@ -265,6 +266,8 @@ where
         }
         if failed {
             self.lose_client();
+            // What the relay makes of it is taken in the next turn, and nobody else may call one.
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -311,7 +314,7 @@ where
         self.relay.handle_client_lost();
     }
 
-    /// While the client's input waits, proves to it once a second that we live.
+    /// While the client's input waits, proves to it again and again that we live.
     fn arm_blocked_timer(&mut self, cx: &mut Context<'_>) {
         let blocked = self.client_open && self.outcome.is_none() && !self.to_container.is_empty();
         if !blocked {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
@@ -12,7 +12,12 @@ use crate::{failure::Failure, kubeconfig::Connection};
 /// Makes aws-lc-rs the provider of the whole process.
 pub(crate) fn install_provider() {
     // Fails when one is installed already, and then it is this one.
-    let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // AES with 128 bits first, as Go has it: streams cost a quarter less, and nobody breaks it.
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let _already_there = provider.install_default();
 }
 
 /// The TLS side of a connection: whom we trust and what we show.

@@ -24,7 +24,10 @@ use std::{
 use async_trait::async_trait;
 use dockin_stream::StreamSet;
 use jiff::Timestamp;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    signal::unix::{SignalKind, signal},
+};
 
 use self::{
     main_process::{MainProcess, POD_VARIABLE},
@@ -79,6 +82,27 @@ impl ProcessOptions {
     }
 }
 
+/// Makes sure that the pod's programs can be interrupted.
+///
+/// What a shell starts in the background ignores `^C`, and so would everything that it starts in
+/// turn. A signal that is caught is not ignored any more behind the next `exec`; that we do
+/// nothing with it leaves this process as it was.
+fn unignore_signals() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    for kind in [SignalKind::interrupt(), SignalKind::quit()] {
+        let bit = 1 << (kind.as_raw_value() - 1);
+        if ignored & bit != 0
+            && let Err(error) = signal(kind)
+        {
+            tracing::warn!(%error, "programs of the sample pod cannot be interrupted");
+        }
+    }
+}
+
 /// The main process of a sample pod.
 const MAIN: &str = "n=0\n\
     while :; do\n\
@@ -118,6 +142,7 @@ impl ProcessRuntime {
     /// `Unavailable` when the helper program or the main process cannot be started; a kernel that
     /// allows no sandbox is no error.
     pub async fn start(options: ProcessOptions) -> Result<Self, Error> {
+        unignore_signals();
         let main = MainProcess::start(&options).await?;
         if let Isolation::None { reason } = main.isolation() {
             tracing::warn!(%reason, "the sample pod is not isolated from this machine");
