@@ -255,6 +255,9 @@ fn port_forward_recorded_from_go_is_understood_on_both_sides() {
     let second = client.open(9090.try_into().unwrap()).unwrap();
     let mut input = recording("spdy_portforward", "server->client");
     client.handle_input(now, &mut input).unwrap();
+    // A connection is closed when both sides have ended it.
+    client.half_close(first);
+    while client.poll_transmit().is_some() {}
     let events: Vec<_> = std::iter::from_fn(|| client.poll_event()).collect();
     assert!(
         matches!(
@@ -263,8 +266,8 @@ fn port_forward_recorded_from_go_is_understood_on_both_sides() {
                 PortForwardEvent::Opened { port, .. },
                 PortForwardEvent::Data { bytes, .. },
                 PortForwardEvent::HalfClosed { .. },
-                PortForwardEvent::Closed { connection },
                 PortForwardEvent::Failed { connection: failed, message },
+                PortForwardEvent::Closed { connection },
             ] if port.get() == 8080
                 && bytes == "pong:ping-0"
                 && *connection == first

@@ -408,19 +408,6 @@ fn what_a_command_leaves_in_the_background_ends_with_its_session() {
 }
 
 #[test]
-fn a_daemon_that_sheds_its_origin_at_once_ends_with_its_session_too() {
-    let (house, container) = house();
-    for transport in BOTH {
-        let script = "(setsid env -i sleep 1000 > /dev/null 2>&1 &) ; exit 0";
-        let arguments = ["exec", container.name(), "--", "sh", "-c", script];
-        let mut command = house.preferred(transport, &arguments);
-        let got = finish(&mut command, Input::Nothing, LIMIT);
-        assert_eq!(got.code, Some(0), "{}", got.stderr);
-        nothing_left(&container);
-    }
-}
-
-#[test]
 fn sessions_of_two_agents_on_one_machine_do_not_end_each_other() {
     let (one, container) = house();
     let arguments = ["exec", container.name(), "--", "sleep", "1000"];

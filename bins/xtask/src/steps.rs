@@ -158,7 +158,9 @@ impl Run<'_> {
     fn cargo(&mut self, what: &str, arguments: &[&str]) -> Result<(), String> {
         eprintln!("xtask: {what}: cargo {}", arguments.join(" "));
         let begun = Instant::now();
-        let status = Command::new(env!("CARGO"))
+        // What a shell starts in the background ignores ^C, and so would the shells of the tests.
+        let status = Command::new("env")
+            .args(["--default-signal=INT,QUIT", env!("CARGO")])
             .args(arguments)
             .current_dir(self.root)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

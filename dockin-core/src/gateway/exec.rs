@@ -7,14 +7,14 @@ use std::{
 use dockin_policy::{Decision, Interceptor, RuleSet, Subject, Verdict, judge_argv};
 use dockin_stream::{ExitStatus, Relay};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{Call, Cluster, Found, Gateway};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
-    service::{Body, Upgrade},
+    service::{Body, Protocol, Upgrade},
     session::{FileCopy, InterceptorGate, carry},
 };
 
@@ -54,10 +54,43 @@ impl Gateway {
             self.admit(&call, &permit, &options.argv, &verdict, &request)
                 .await?;
         }
+        let gate = self.gate(rules, subject, &options, verb);
+        let gateway = Arc::clone(self);
+        // A task of its own: a client that goes away drops his request, and what is written down
+        // as started must be written down as ended all the same.
+        let opening = self.sessions.spawn(async move {
+            let on_upgrade = hyper::upgrade::on(&mut request);
+            gateway
+                .open(
+                    call,
+                    permit,
+                    found,
+                    options,
+                    gate,
+                    (upgrade.protocol(), on_upgrade),
+                )
+                .await?;
+            Ok(upgrade.into_response())
+        });
+        opening.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Misuse, "the session could not be opened").with_source(error))
+        })
+    }
+
+    /// Starts what the permit is for, and leaves the session to a task.
+    async fn open(
+        self: Arc<Self>,
+        call: Call,
+        permit: Permit,
+        found: Found,
+        options: ExecOptions,
+        gate: InterceptorGate,
+        (protocol, on_upgrade): (Protocol, OnUpgrade),
+    ) -> Result<(), Error> {
         self.auditor
             .session_started(&call, &permit, &options)
             .await?;
-        let opened = if verb == Verb::Exec {
+        let opened = if permit.verb() == Verb::Exec {
             found
                 .runtime
                 .exec(&permit, &options.argv, options.streams)
@@ -72,10 +105,7 @@ impl Gateway {
                 return Err(error);
             }
         };
-        let gate = self.gate(rules, subject, &options, verb);
-        let on_upgrade = hyper::upgrade::on(&mut request);
-        let protocol = upgrade.protocol();
-        let gateway = Arc::clone(self);
+        let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             let write_down = |line| {
                 let (gateway, call, permit) = (&gateway, &call, &permit);
@@ -105,7 +135,7 @@ impl Gateway {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }
         });
-        Ok(upgrade.into_response())
+        Ok(())
     }
 
     /// Lets an exec's command pass, or refuses it; either way it is written down first.

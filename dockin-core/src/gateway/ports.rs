@@ -3,10 +3,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::{Call, Cluster, Gateway};
 use crate::{
-    Error,
+    Error, ErrorKind,
     access::{Permit, Verb},
     runtime::{PortStream, Runtime},
     service::{Body, Dial, Upgrade, serve_ports},
@@ -28,7 +29,6 @@ impl Gateway {
             .await?;
         let (permit, found) = target;
         let call = Arc::new(call);
-        self.auditor.forward_started(&call, &permit).await?;
         let on_upgrade = hyper::upgrade::on(&mut request);
         let protocol = upgrade.protocol();
         let dialer = Arc::new(AuditedDialer {
@@ -38,13 +38,26 @@ impl Gateway {
             permit: permit.clone(),
         });
         let gateway = Arc::clone(self);
+        let (written, started) = oneshot::channel();
+        // A task of its own: a client that goes away drops his request, and what is written down
+        // as started must be written down as ended all the same.
         self.sessions.spawn(async move {
+            let start = gateway.auditor.forward_started(&call, &permit).await;
+            let failed = start.is_err();
+            // Whoever waited for it may be gone.
+            let _gone = written.send(start);
+            if failed {
+                return;
+            }
             let served = serve_ports(on_upgrade, protocol, dialer);
             let end = gateway.cut.run_until_cancelled(served).await.unwrap_or_default();
             if let Err(error) = gateway.auditor.forward_ended(&call, &permit, &end).await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }
         });
+        started.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Misuse, "the session could not be opened").with_source(error))
+        })?;
         Ok(upgrade.into_response())
     }
 }
