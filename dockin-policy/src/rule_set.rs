@@ -39,6 +39,11 @@ impl RuleSet {
     /// [`RuleSetError`] with the line and the fix: a key that is not known, a value that a key
     /// cannot have, a pattern that is none, an id given twice, a rule that matches nothing.
     pub fn parse(yaml: &str) -> Result<Self, RuleSetError> {
+        if yaml.trim().is_empty() {
+            // A file that is cut short must not become rules that forbid nothing.
+            let message = "there is nothing: give at least a `name`".to_owned();
+            return Err(RuleSetError { line: 1, message });
+        }
         let text: Text = serde_saphyr::from_str(yaml).map_err(|error| RuleSetError {
             line: error.location().map_or(1, |location| {
                 usize::try_from(location.line()).unwrap_or(usize::MAX)
@@ -307,6 +312,7 @@ mod tests {
                 "pattern",
             ),
             ("on_unknown: perhaps\n", 1, "perhaps"),
+            (" \n", 1, "nothing"),
         ] {
             let error = RuleSet::parse(text)
                 .err()
