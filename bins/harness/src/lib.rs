@@ -10,14 +10,17 @@
     reason = "a test harness fails by panicking"
 )]
 
+mod apiserver;
 mod docker;
 mod house;
 mod kubectl;
+mod node;
 mod program;
 mod pty;
 mod server;
 mod wire;
 
+pub use apiserver::{ApiServer, Credential, Seen};
 pub use docker::{Container, Docker};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};

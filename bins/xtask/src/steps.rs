@@ -49,6 +49,22 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         )?;
         run.leaf_has_no_runtime(leaf)?;
     }
+    for feature in CORE_FEATURES {
+        run.cargo(
+            &format!("dockin-core with {feature} alone"),
+            &[
+                "clippy",
+                "--quiet",
+                "--package",
+                "dockin-core",
+                "--features",
+                feature,
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )?;
+    }
     run.cargo("build", &["build", "--workspace", "--bins"])?;
 
     let servers = start()?;
@@ -107,6 +123,8 @@ pub(crate) fn servers() -> Result<(), String> {
 }
 
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
+/// What an embedding program may choose one of.
+const CORE_FEATURES: [&str; 6] = ["docker", "process", "kube", "agent", "gateway", "authority"];
 
 fn start() -> Result<Servers, String> {
     let versions = kubectl::all()?;

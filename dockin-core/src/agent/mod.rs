@@ -183,11 +183,14 @@ impl Agent {
             // The gateway is told by the end of the connection.
             let never = CancellationToken::new();
             let write_down = |()| ready(Ok(()));
-            let outcome = carry(
+            let carried = carry(
                 on_upgrade, protocol, streams, container, relay, write_down, &never,
             )
             .await;
-            tracing::info!(session = %permit.session(), ?outcome, "session ended");
+            tracing::info!(
+                session = %permit.session(), outcome = ?carried.outcome,
+                transferred = ?carried.transferred, "session ended"
+            );
         });
         Ok(upgrade.into_response())
     }

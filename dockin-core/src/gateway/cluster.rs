@@ -134,6 +134,10 @@ impl Cluster {
     /// `Unavailable`, not `NotFound`.
     pub(super) async fn find(
         &self,
+        #[cfg_attr(
+            not(feature = "kube"),
+            expect(unused_variables, reason = "only upstreams are asked as somebody")
+        )]
         call: &Call,
         namespace: &str,
         name: &str,

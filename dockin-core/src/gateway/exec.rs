@@ -2,6 +2,7 @@ use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use dockin_policy::{Decision, Interceptor, RuleSet, Subject, Verdict, judge_argv};
@@ -17,6 +18,12 @@ use crate::{
     service::{Body, Protocol, Upgrade},
     session::{FileCopy, InterceptorGate, carry},
 };
+
+/// How long a WebSocket client is left alone after the 101.
+///
+/// kubectl up to 1.33 drops what arrives before it has made its streams
+/// (kubernetes/kubernetes#131203); it needs microseconds, on a busy machine a few milliseconds.
+const SETTLE: Duration = Duration::from_millis(20);
 
 impl Gateway {
     /// Opens a session: exec, or attach to the main process.
@@ -107,6 +114,9 @@ impl Gateway {
         };
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
+            if matches!(protocol, Protocol::WebSocket(_)) {
+                tokio::time::sleep(SETTLE).await;
+            }
             let write_down = |line| {
                 let (gateway, call, permit) = (&gateway, &call, &permit);
                 async move {

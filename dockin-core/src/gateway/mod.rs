@@ -318,12 +318,17 @@ impl Gateway {
 
 impl Server for Gateway {
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let aggregated = wants_aggregated_discovery(request.headers());
         match self.route(peer, request).await {
             Ok(response) => response,
             Err(error) => {
                 // A refusal quotes the command, and that may have a secret in it.
                 tracing::debug!(error = redact_text(&error.chain()), "request refused");
                 let mut response = status_response(&error);
+                if aggregated {
+                    // client-go reads no `Status` here: it would tell its user `unknown`.
+                    response = text(response.status(), &error.to_string());
+                }
                 if error.kind() == ErrorKind::Unauthenticated {
                     response.headers_mut().insert(
                         header::WWW_AUTHENTICATE,
@@ -338,6 +343,13 @@ impl Server for Gateway {
 
 fn malformed(error: TargetError) -> Error {
     Error::new(ErrorKind::Malformed, error.to_string())
+}
+
+/// Whether client-go asks what there is, before anything else.
+fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    accept.is_some_and(|value| value.contains("g=apidiscovery.k8s.io"))
 }
 
 /// The token of `Authorization: Bearer …`.

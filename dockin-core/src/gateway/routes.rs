@@ -34,6 +34,7 @@ pub(super) enum Route {
     Other,
 }
 
+#[cfg(feature = "kube")]
 impl Route {
     /// Whether it opens a session, which policy and audit must see whatever carries it on.
     pub(super) const fn is_session(&self) -> bool {

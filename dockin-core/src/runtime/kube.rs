@@ -1,6 +1,6 @@
 //! Pods of a kube-apiserver, reached as the person who asks, by impersonation.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dockin_stream::{
@@ -55,6 +55,11 @@ struct WithSection {
 
 /// Bytes of a pod object that is read whole.
 const MAX_POD: usize = 4 * 1024 * 1024;
+/// How long connecting and the TLS handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the head of an answer may take. kubectl asks twice for a session, over WebSocket and
+/// then over SPDY, and its user waits for both.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl KubeCluster {
     /// The cluster of a kubeconfig file that has a `dockin:` section with its `cluster-id`.
@@ -62,7 +67,7 @@ impl KubeCluster {
     /// # Errors
     ///
     /// `Misuse` that names the file and what is wrong with it. A kubeconfig that turns
-    /// certificate checks off is refused.
+    /// certificate checks off, does without TLS or impersonates on its own is refused.
     pub async fn from_kubeconfig(name: &str, path: &Path) -> Result<Self, Error> {
         let wrong = |what: String| {
             Error::new(
@@ -86,7 +91,7 @@ impl KubeCluster {
         }
         let kubeconfig = Kubeconfig::from_yaml(&text)
             .map_err(|error| wrong("is no kubeconfig".to_owned()).with_source(error))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|error| wrong("cannot be used".to_owned()).with_source(error))?;
         if config.accept_invalid_certs {
@@ -95,6 +100,26 @@ impl KubeCluster {
                     .to_owned(),
             ));
         }
+        if config.cluster_url.scheme_str() != Some("https") {
+            return Err(wrong(
+                "`server` must be an https URL: the credential is sent to it".to_owned(),
+            ));
+        }
+        let own = &config.auth_info;
+        if own.impersonate.is_some()
+            || own.impersonate_uid.is_some()
+            || own.impersonate_groups.is_some()
+            || own.impersonate_user_extra.is_some()
+        {
+            // It would be sent beside, or instead of, the person who asks.
+            return Err(wrong(
+                "`as` and what begins with it are not accepted: the gateway impersonates who asks"
+                    .to_owned(),
+            ));
+        }
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // Up to 15 times, over minutes; an exec may have been started by a request that failed.
+        config.default_retry = false;
         let client = Client::try_from(config)
             .map_err(|error| wrong("gives no client".to_owned()).with_source(error))?;
         Ok(Self {
@@ -120,7 +145,8 @@ impl KubeRuntime {
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the apiserver does not answer.
+    /// `Unavailable` when the apiserver does not answer within 10 s, `Misbehaved` when it answers
+    /// with a redirect or does not know the gateway's own credential.
     pub async fn read(
         &self,
         path_and_query: &str,
@@ -130,7 +156,7 @@ impl KubeRuntime {
         if let Some(accept) = accept {
             request.headers_mut().insert(header::ACCEPT, accept.clone());
         }
-        let (mut parts, body) = self.send(request).await?.into_parts();
+        let (mut parts, body) = self.answer(request).await?.into_parts();
         for name in [
             header::CONNECTION,
             header::TRANSFER_ENCODING,
@@ -149,8 +175,11 @@ impl KubeRuntime {
     /// What the apiserver answers, kind and message kept.
     pub async fn pod(&self, namespace: &str, name: &str) -> Result<Pod, Error> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-        let response = self.accepted(self.request(Method::GET, &path)?).await?;
-        let body = Limited::new(response.into_body(), MAX_POD).collect().await;
+        let response = self.answer(self.request(Method::GET, &path)?).await?;
+        let response = self.accepted(response).await?;
+        let body = Limited::new(response.into_body(), MAX_POD).collect();
+        let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
+        let body = body.map_err(|_| self.unavailable("stopped in the middle of its answer"))?;
         let body = body.map_err(|error| self.unavailable("broke off").with_source(error))?;
         let pod: WirePod = serde_json::from_slice(&body.to_bytes()).map_err(|error| {
             Error::new(
@@ -189,36 +218,50 @@ impl KubeRuntime {
         Ok(request)
     }
 
+    /// Sends, and waits for the head of the answer for as long as it takes.
     async fn send(
         &self,
         request: Request<kube::client::Body>,
     ) -> Result<Response<kube::client::Body>, Error> {
-        self.client
-            .send(request)
-            .await
-            .map_err(|error| self.unavailable("does not answer").with_source(error))
+        let sent = self.client.send(request).await;
+        let response =
+            sent.map_err(|error| self.unavailable("does not answer").with_source(error))?;
+        let status = response.status();
+        let misbehaved = |what: &str| {
+            let message = format!("the kube-apiserver of cluster `{}` {what}", self.name);
+            Err(Error::new(ErrorKind::Misbehaved, message))
+        };
+        if status == StatusCode::UNAUTHORIZED {
+            // The person who asks is known here; it is not him who must log in.
+            return misbehaved("refuses the gateway's own credential");
+        }
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            return misbehaved("answered with a redirect, which is never followed");
+        }
+        Ok(response)
     }
 
-    /// Sends, and turns an error status into ours.
-    async fn accepted(
+    /// Sends, and gives up after 10 s without the head of an answer.
+    async fn answer(
         &self,
         request: Request<kube::client::Body>,
     ) -> Result<Response<kube::client::Body>, Error> {
-        let response = self.send(request).await?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(request)).await;
+        answer.unwrap_or_else(|_| Err(self.unavailable("gave no answer within 10 s")))
+    }
+
+    /// Turns an error status into ours.
+    async fn accepted(
+        &self,
+        response: Response<kube::client::Body>,
+    ) -> Result<Response<kube::client::Body>, Error> {
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
-            let body = Limited::new(response.into_body(), MAX_POD).collect().await;
+            let body = Limited::new(response.into_body(), MAX_POD).collect();
+            let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
+            let body = body.ok().and_then(Result::ok);
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
             return Err(refusal(status.as_u16(), &body));
-        }
-        if status.is_redirection() {
-            return Err(Error::new(
-                ErrorKind::Misbehaved,
-                format!(
-                    "cluster `{}` answered with a redirect, which is never followed",
-                    self.name
-                ),
-            ));
         }
         Ok(response)
     }
@@ -239,7 +282,7 @@ impl KubeRuntime {
                 HeaderValue::from_static(version),
             );
         }
-        let response = self.accepted(request).await?;
+        let response = self.accepted(self.answer(request).await?).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new(
                 ErrorKind::Misbehaved,
@@ -336,6 +379,7 @@ impl Runtime for KubeRuntime {
     async fn logs(&self, permit: &Permit, options: LogOptions) -> Result<LogStream, Error> {
         let target = permit.target();
         let container = target.container.clone();
+        let follow = options.follow;
         let query = LogQuery {
             options,
             container,
@@ -347,8 +391,14 @@ impl Runtime for KubeRuntime {
             target.pod,
             query.to_query()
         );
-        let response = self.accepted(self.request(Method::GET, &path)?).await?;
-        let frames = BodyStream::new(response.into_body());
+        let request = self.request(Method::GET, &path)?;
+        // Apiservers before 1.28 send the head of a followed log with its first line.
+        let response = if follow {
+            self.send(request).await
+        } else {
+            self.answer(request).await
+        }?;
+        let frames = BodyStream::new(self.accepted(response).await?.into_body());
         Ok(Box::pin(frames.filter_map(|frame| async {
             match frame {
                 Ok(frame) => frame.into_data().ok().map(Ok),

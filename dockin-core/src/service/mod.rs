@@ -7,10 +7,12 @@ mod respond;
 mod serve;
 mod upgrade;
 
+#[cfg(feature = "kube")]
 pub(crate) use client::refusal;
 pub use client::{HttpConnection, HttpEndpoint};
 pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
 pub use serve::{Peer, Server, serve};
+#[cfg(feature = "gateway")]
 pub(crate) use upgrade::pairs as header_pairs;
 pub use upgrade::{BoxIo, Protocol, Upgrade, upgraded};

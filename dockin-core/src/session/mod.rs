@@ -1,13 +1,15 @@
 //! One person's exec or attach, from permit to exit status.
 
-#[cfg(feature = "service")]
+#[cfg(any(feature = "agent", feature = "gateway"))]
 mod carry;
 mod copy;
 #[cfg(feature = "gateway")]
 mod gate;
 
-#[cfg(feature = "service")]
-pub(crate) use carry::{Carried, carry};
+#[cfg(feature = "gateway")]
+pub(crate) use carry::Carried;
+#[cfg(any(feature = "agent", feature = "gateway"))]
+pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub use gate::InterceptorGate;

@@ -57,7 +57,8 @@ impl Server {
     /// of the request's query; standard error is dropped when there is a TTY.
     ///
     /// An empty message on the lowest channel that we write is queued first: it tells the
-    /// client that the session is open, before kubectl up to 1.33 could miss real output.
+    /// client that the session is open. kubectl up to 1.33 drops what arrives before it has made
+    /// its streams, right after the 101 (kubernetes/kubernetes#131203).
     #[must_use]
     pub fn new(subprotocol: Subprotocol, streams: StreamSet) -> Self {
         let streams = streams.normalized();

@@ -1,0 +1,132 @@
+//! What is behind the apiserver stand-in: where pods run, and who streams for them.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dockin_core::{
+    directory::Pod,
+    kubernetes::{ExecOptions, LogQuery},
+    tls::{self, Identity},
+};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// A connection to a streaming server.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// What a streaming server is asked for.
+pub(crate) enum Streaming {
+    Exec(ExecOptions),
+    Attach(ExecOptions),
+    PortForward,
+}
+
+/// One node of the cluster, as its kubelet gives it to the apiserver.
+#[async_trait]
+pub(crate) trait Node: Send + Sync + 'static {
+    /// The pods that run there.
+    async fn pods(&self) -> Vec<Pod>;
+
+    /// A connection to what streams for `container` of `pod`, and the path to ask it for.
+    async fn streaming(
+        &self,
+        pod: &Pod,
+        container: &str,
+        wanted: &Streaming,
+    ) -> (Box<dyn Socket>, String);
+
+    /// The container's log.
+    async fn log(&self, pod: &Pod, container: &str, wanted: &LogQuery) -> Response<Incoming>;
+}
+
+/// A node whose kubelet is a Dockin agent, which speaks the kubelet's API.
+pub(crate) struct AgentNode {
+    address: String,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+impl AgentNode {
+    /// The agent called `name` at `address`, dialled with the gateway certificate in `data`.
+    pub(crate) fn new(name: &str, address: &str, data: &Path) -> Self {
+        let files = data.join("tls");
+        let identity = Identity::load(&files.join("gateway.pem"), &files.join("gateway.key"));
+        let authority = tls::certificates(&files.join("ca.pem")).expect("the authority");
+        let config = tls::client_config(&authority, Some(identity.expect("an identity")));
+        let name = tls::agent_name(name).expect("an agent's name");
+        Self {
+            address: address.to_owned(),
+            name: ServerName::try_from(name).expect("a server's name"),
+            tls: TlsConnector::from(Arc::clone(&config.expect("TLS"))),
+        }
+    }
+
+    async fn dial(&self) -> Box<dyn Socket> {
+        let socket = TcpStream::connect(&self.address).await.expect("the agent");
+        let stream = self.tls.connect(self.name.clone(), socket).await;
+        Box::new(stream.expect("TLS with the agent"))
+    }
+
+    async fn get(&self, path: &str) -> Response<Incoming> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.dial().await))
+            .await
+            .expect("HTTP");
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(path)
+            .header("host", "kubelet")
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        sender.send_request(request).await.expect("an answer")
+    }
+}
+
+#[async_trait]
+impl Node for AgentNode {
+    async fn pods(&self) -> Vec<Pod> {
+        let answer = self.get("/pods").await.into_body().collect().await;
+        serde_json::from_slice(&answer.expect("pods").to_bytes()).expect("a list of pods")
+    }
+
+    async fn streaming(
+        &self,
+        pod: &Pod,
+        container: &str,
+        wanted: &Streaming,
+    ) -> (Box<dyn Socket>, String) {
+        let (namespace, pod) = (&pod.namespace, &pod.name);
+        let path = match wanted {
+            Streaming::Exec(options) => {
+                let query = options.to_kubelet_query();
+                format!("/exec/{namespace}/{pod}/{container}?{query}")
+            }
+            Streaming::Attach(options) => {
+                let query = options.to_kubelet_query();
+                format!("/attach/{namespace}/{pod}/{container}?{query}")
+            }
+            Streaming::PortForward => format!("/portForward/{namespace}/{pod}"),
+        };
+        (self.dial().await, path)
+    }
+
+    async fn log(&self, pod: &Pod, container: &str, wanted: &LogQuery) -> Response<Incoming> {
+        let (namespace, pod) = (&pod.namespace, &pod.name);
+        let query = wanted.to_query();
+        self.get(&format!(
+            "/containerLogs/{namespace}/{pod}/{container}?{query}"
+        ))
+        .await
+    }
+}
