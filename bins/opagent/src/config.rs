@@ -39,13 +39,33 @@ pub(crate) struct TlsFiles {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Docker {
     /// `unix:///PATH` of its socket.
+    #[serde(default = "default_host")]
     pub(crate) host: String,
+    /// Who starts commands.
+    #[serde(default)]
+    pub(crate) exec: Exec,
+}
+
+/// Who starts commands in containers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Exec {
+    /// The container's own runtime where that works, else the daemon.
+    #[default]
+    Direct,
+    /// Always the daemon.
+    Daemon,
+}
+
+fn default_host() -> String {
+    "unix:///var/run/docker.sock".to_owned()
 }
 
 impl Default for Docker {
     fn default() -> Self {
         Self {
-            host: "unix:///var/run/docker.sock".to_owned(),
+            host: default_host(),
+            exec: Exec::default(),
         }
     }
 }
@@ -93,7 +113,7 @@ mod tests {
 
     use std::fs;
 
-    use super::Config;
+    use super::{Config, Exec};
 
     const GOOD: &str = "name: node1\nlisten: 127.0.0.1:10250\n\
         tls: { certificate: agent.pem, key: agent.key, authority: ca.pem }\n";
@@ -109,6 +129,7 @@ mod tests {
     fn docker_may_be_left_out_and_paths_are_relative_to_the_file() {
         let config = load(GOOD).unwrap();
         assert_eq!(config.docker.host, "unix:///var/run/docker.sock");
+        assert_eq!(config.docker.exec, Exec::Direct);
         assert!(config.tls.key.is_absolute());
         assert_eq!(
             (config.name.as_str(), config.listen.port()),
@@ -127,6 +148,11 @@ mod tests {
                 "name: node1",
                 "name: node1\ndocker: { host: /run/docker.sock }",
                 ["`docker.host`", "unix:///"],
+            ),
+            (
+                "name: node1",
+                "name: node1\ndocker: { exec: both }",
+                ["line 2", "daemon"],
             ),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();

@@ -4,7 +4,7 @@ use dockin_core::{
     Error, ErrorKind,
     agent::Agent,
     reaper::{self, Reaper, ReaperOptions},
-    runtime::docker::{DockerOptions, DockerRuntime},
+    runtime::docker::{self, DockerOptions, DockerRuntime, ExecPath},
     tls::{self, Identity},
 };
 use tokio::{
@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Internal, config::Config};
+use crate::{
+    Internal,
+    config::{Config, Exec},
+};
 
 /// How long the last sessions' processes may take to end: what sessions promise.
 const LAST_ENDS: Duration = Duration::from_secs(5);
@@ -33,12 +36,21 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| {
         Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error)
     })?;
+    if config.docker.exec == Exec::Direct {
+        docker::adopt_orphans().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "orphans cannot be adopted").with_source(error)
+        })?;
+    }
     let reaper = Reaper::new(ReaperOptions::new(&config.name));
     clean_up(&reaper).await?;
     let runtime = DockerRuntime::connect(DockerOptions {
         host: Some(config.docker.host),
         node: config.name.clone(),
         reaper: Arc::clone(&reaper),
+        exec: match config.docker.exec {
+            Exec::Direct => ExecPath::Direct,
+            Exec::Daemon => ExecPath::Daemon,
+        },
     })
     .await?;
     let stop = CancellationToken::new();

@@ -1,10 +1,27 @@
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 /// Prefix of the names of the control groups made here.
 const PREFIX: &str = "dockin-";
+
+/// The control group of a session by name, relative to its container's: `pids:dockin-1`, or without
+/// a controller in version 2. As runc's `exec --cgroup` takes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GroupName {
+    controller: &'static str,
+    name: String,
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.controller {
+            "" => f.write_str(&self.name),
+            controller => write!(f, "{controller}:{}", self.name),
+        }
+    }
+}
 
 /// A control group of one session: processes inherit it and cannot leave it by forking.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,16 +36,25 @@ impl ControlGroup {
     ///
     /// No hierarchy is mounted, or it does not allow this user to make groups; both are normal.
     pub(super) fn create(pid: u32, session: &str) -> io::Result<Self> {
-        let parent = own_directory(pid)?;
+        Self::create_named(pid, session).map(|(group, _)| group)
+    }
+
+    /// As [`create`](Self::create), with the name.
+    pub(super) fn create_named(pid: u32, session: &str) -> io::Result<(Self, GroupName)> {
+        let (controller, parent) = own_directory(pid)?;
         let name = format!("{PREFIX}{session}");
+        let named = |directory| {
+            let name = name.clone();
+            (Self { directory }, GroupName { controller, name })
+        };
         // A root that an earlier root's group already holds.
         if parent.file_name().is_some_and(|last| *last == *name) {
-            return Ok(Self { directory: parent });
+            return Ok(named(parent));
         }
-        let directory = parent.join(name);
+        let directory = parent.join(&name);
         match fs::create_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Self { directory }),
+            _ => Ok(named(directory)),
         }
     }
 
@@ -99,7 +125,7 @@ impl ControlGroup {
 }
 
 /// The directory of the group that `pid` is in, in the hierarchy that is best for the purpose.
-fn own_directory(pid: u32) -> io::Result<PathBuf> {
+fn own_directory(pid: u32) -> io::Result<(&'static str, PathBuf)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     locate(&mounts, &groups)
@@ -108,16 +134,16 @@ fn own_directory(pid: u32) -> io::Result<PathBuf> {
 
 /// Version 2 only when it is the whole tree: beside version 1 its hierarchy is seldom delegated
 /// to anybody, and `pids` is a hierarchy that every container engine uses.
-fn locate(mounts: &str, groups: &str) -> Option<PathBuf> {
+fn locate(mounts: &str, groups: &str) -> Option<(&'static str, PathBuf)> {
     let wanted = ["pids", "name=systemd", "freezer", ""];
-    wanted.iter().find_map(|controller| {
+    wanted.into_iter().find_map(|controller| {
         let path = groups.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
             let controllers = fields.next()?;
             let path = fields.next()?;
             controllers
                 .split(',')
-                .any(|name| name == *controller)
+                .any(|name| name == controller)
                 .then_some(path)
         })?;
         let (root, mount_point) = mounts.lines().find_map(|line| mount(line, controller))?;
@@ -130,7 +156,8 @@ fn locate(mounts: &str, groups: &str) -> Option<PathBuf> {
         if below.split('/').any(|part| part == "..") {
             return None;
         }
-        Some(Path::new(mount_point).join(below.trim_start_matches('/')))
+        let directory = Path::new(mount_point).join(below.trim_start_matches('/'));
+        Some((controller, directory))
     })
 }
 
@@ -165,7 +192,8 @@ mod tests {
     fn the_pids_hierarchy_is_taken_where_versions_are_mixed() {
         let groups = "8:pids:/docker/abc\n1:cpu,cpuacct:/docker/abc\n0::/\n";
         let path = locate(V1, groups);
-        assert_eq!(path, Some(PathBuf::from("/sys/fs/cgroup/pids/docker/abc")));
+        let expected = PathBuf::from("/sys/fs/cgroup/pids/docker/abc");
+        assert_eq!(path, Some(("pids", expected)));
     }
 
     #[test]
@@ -174,7 +202,10 @@ mod tests {
         let path = locate(V2, groups);
         assert_eq!(
             path,
-            Some(PathBuf::from("/sys/fs/cgroup/user.slice/session-1.scope"))
+            Some((
+                "",
+                PathBuf::from("/sys/fs/cgroup/user.slice/session-1.scope")
+            ))
         );
         assert_eq!(locate(V2, "0::/../outside\n"), None);
         assert_eq!(locate("", groups), None);

@@ -23,6 +23,7 @@ use std::{
 
 use claim::Claim;
 use control_group::ControlGroup;
+pub(crate) use control_group::GroupName;
 use guardian::Guardian;
 pub use guardian::guardian_main;
 use process_table::ProcessKey;
@@ -194,12 +195,7 @@ impl SessionGuard {
         if self.reaper.options.control_groups {
             match ControlGroup::create(pid, &self.session.to_string()) {
                 Ok(group) => {
-                    let directory = group.directory().display();
-                    self.reaper
-                        .tell_guardian(&format!("@{} {directory}", self.session));
-                    if !claim.groups.contains(&group) {
-                        claim.groups.push(group.clone());
-                    }
+                    self.remember(claim, &group);
                     enclose(claim, &group, root);
                 }
                 Err(error) => {
@@ -208,6 +204,34 @@ impl SessionGuard {
             }
         }
         true
+    }
+
+    /// Makes the session's control group beside `member`, a process of the container, so that the
+    /// session's first process can be started inside it. `None` where that is not allowed.
+    pub(crate) fn enclose_beside(&self, member: u32) -> Option<GroupName> {
+        if !self.reaper.options.control_groups {
+            return None;
+        }
+        match ControlGroup::create_named(member, &self.session.to_string()) {
+            Ok((group, name)) => {
+                let mut claim = lock(&self.claim);
+                self.remember(claim.as_mut()?, &group);
+                Some(name)
+            }
+            Err(error) => {
+                tracing::debug!(session = %self.session, %error, "no control group");
+                None
+            }
+        }
+    }
+
+    fn remember(&self, claim: &mut Claim, group: &ControlGroup) {
+        let directory = group.directory().display();
+        let line = format!("@{} {directory}", self.session);
+        if !claim.groups.contains(group) {
+            self.reaper.tell_guardian(&line);
+            claim.groups.push(group.clone());
+        }
     }
 
     /// Adds every process that was or will be started with `name` set to `value`.

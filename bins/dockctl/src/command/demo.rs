@@ -21,7 +21,7 @@ use dockin_core::{
     reaper::{self, Reaper, ReaperOptions},
     runtime::{
         agent::AgentRuntime,
-        docker::{DockerOptions, DockerRuntime},
+        docker::{DockerOptions, DockerRuntime, ExecPath},
         process::{Isolation, ProcessOptions, ProcessRuntime, sandbox_main},
     },
     service::HttpEndpoint,
@@ -156,6 +156,7 @@ impl House {
                     host: std::env::var("DOCKER_HOST").ok(),
                     node: AGENT.to_owned(),
                     reaper: Arc::clone(&reaper),
+                    exec: ExecPath::Daemon,
                 });
                 let pod = container.name.clone();
                 let isolation = format!("a Docker container of image {}", args.image);

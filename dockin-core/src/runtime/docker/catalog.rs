@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) stdin: bool,
     pub(super) stdin_once: bool,
     pub(super) ip: Option<String>,
+    /// Process 1 of the container, as the daemon numbers it.
+    pub(super) main_process: Option<u32>,
 }
 
 impl Found {
@@ -170,10 +172,8 @@ impl Catalog {
         let entries = self.lock();
         let pod = self.pod_of(&entries, &target.namespace, &target.pod)?;
         let container = pod.container(target.container.as_deref())?;
-        let stdin_once = entries
-            .get(&container.id)
-            .is_some_and(|entry| entry.stdin_once);
-        Ok(found(container, stdin_once, pod.ip.clone()))
+        let entry = entries.get(&container.id);
+        Ok(found(container, entry, pod.ip.clone()))
     }
 
     /// The run before `current` of the same container of a pod. A plain container has only one
@@ -201,7 +201,7 @@ impl Catalog {
             .filter(same)
             .max_by_key(|e| e.created)
             .ok_or_else(none)?;
-        Ok(found(&before.container, before.stdin_once, None))
+        Ok(found(&before.container, Some(before), None))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
@@ -210,14 +210,15 @@ impl Catalog {
     }
 }
 
-fn found(container: &Container, stdin_once: bool, ip: Option<String>) -> Found {
+fn found(container: &Container, entry: Option<&Entry>, ip: Option<String>) -> Found {
     Found {
         id: container.id.clone(),
         name: container.name.clone(),
         tty: container.tty,
         stdin: container.stdin,
-        stdin_once,
+        stdin_once: entry.is_some_and(|entry| entry.stdin_once),
         ip,
+        main_process: entry.and_then(|entry| entry.main_process),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) ip: Option<String>,
+    /// Process 1 of the container, as the daemon numbers it.
+    pub(super) main_process: Option<u32>,
     /// Whether input is closed with the first client that closes it.
     pub(super) stdin_once: bool,
     /// Docker's own name, to see renames.
@@ -75,6 +77,7 @@ impl Entry {
                 .find_map(|(_, at)| at.ip_address.filter(|ip| !ip.is_empty()))
         });
         let (labels, annotations) = split_labels(labels);
+        let main_process = state.pid.and_then(|pid| u32::try_from(pid).ok());
         Some(Self {
             namespace,
             uid,
@@ -93,6 +96,7 @@ impl Entry {
             labels,
             annotations,
             ip,
+            main_process: main_process.filter(|pid| *pid > 0),
             stdin_once: config.stdin_once.unwrap_or_default(),
             docker_name,
         })

@@ -6,7 +6,8 @@
 //!                └─ Reaper   ends what a session started
 //! ```
 //!
-//! A session is one `session::HijackedSession`: the daemon's raw socket and the state machine
+//! A command is started by the container's own runtime (`direct`) where that works, or by the
+//! daemon. In the latter case a session is one `session::HijackedSession`: the daemon's raw socket and the state machine
 //! that reads its frames, polled by whoever holds it. No task stands between the socket and the
 //! caller; one task beside them (`attendant`) resizes and ends processes.
 
@@ -16,6 +17,7 @@ mod catalog;
 mod daemon;
 mod demux;
 mod dial;
+mod direct;
 mod entry;
 mod exec;
 mod host_process;
@@ -49,6 +51,32 @@ pub struct DockerOptions {
     pub node: String,
     /// Ends the processes of sessions.
     pub reaper: Arc<Reaper>,
+    /// How commands are started.
+    pub exec: ExecPath,
+}
+
+/// How commands are started in containers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ExecPath {
+    /// By the daemon, which carries every byte.
+    #[default]
+    Daemon,
+    /// By the container's own runtime, with pipes to this process, where that is known to work;
+    /// else by the daemon. The process must run as root on the host and have called
+    /// [`adopt_orphans`].
+    Direct,
+}
+
+/// Makes this process the parent of every process that its children leave behind (a child
+/// subreaper, `prctl(2)`), as [`ExecPath::Direct`] needs. For a program's `main`: it is a setting
+/// of the whole process.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn adopt_orphans() -> std::io::Result<()> {
+    direct::adopt_orphans()
 }
 
 /// The containers of one Docker daemon: [`Runtime`] and [`Directory`] in one.
@@ -60,6 +88,7 @@ pub struct DockerRuntime {
     daemon: Arc<Daemon>,
     catalog: Arc<Catalog>,
     reaper: Arc<Reaper>,
+    direct: bool,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -78,10 +107,15 @@ impl DockerRuntime {
         let task = tokio::spawn(watch::watch(Arc::clone(&daemon), Arc::clone(&catalog)));
         let watcher = AbortOnDropHandle::new(task);
         catalog.first_attempt().await;
+        let direct = options.exec == ExecPath::Direct && direct::is_possible();
+        if options.exec == ExecPath::Direct && !direct {
+            tracing::info!("not root or no child subreaper: commands are started by the daemon");
+        }
         Ok(Self {
             daemon,
             catalog,
             reaper: options.reaper,
+            direct,
             _watcher: watcher,
         })
     }
@@ -134,6 +168,11 @@ impl Runtime for DockerRuntime {
         streams: StreamSet,
     ) -> Result<BoxSession, Error> {
         let found = self.find(permit).await?;
+        if self.direct
+            && let Some(session) = direct::exec(&self.reaper, &found, permit, argv, streams).await?
+        {
+            return Ok(session);
+        }
         let created =
             match exec::create(&self.daemon, &self.reaper, &found, permit, argv, streams).await {
                 // Removed, or made anew under the same name, before its event was seen.

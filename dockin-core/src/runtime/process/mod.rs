@@ -31,7 +31,7 @@ use tokio::{
 
 use self::{
     main_process::{MainProcess, POD_VARIABLE},
-    session::{ExecSession, Launch},
+    session::{Launch, launch},
 };
 use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime};
 use crate::{
@@ -233,7 +233,7 @@ impl Runtime for ProcessRuntime {
             environment.push(("TERM".to_owned(), "xterm-256color".to_owned()));
         }
         let directory = self.main.directory();
-        let session = ExecSession::launch(
+        let session = launch(
             Launch {
                 helper: &self.options.helper,
                 pid1: self.main.pid1(),
