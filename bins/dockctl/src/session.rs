@@ -16,14 +16,13 @@ use futures::{Sink, Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
     time::{Interval, MissedTickBehavior, interval_at},
 };
-use tokio_util::sync::PollSender;
 
 use crate::{
     escape::Escape,
     failure::{Failure, chain},
+    stdio::{Input, Outlet},
     terminal::{self, ScreenModes},
 };
 
@@ -31,11 +30,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Ends {
     /// What is typed; `None` when standard input is not connected.
-    pub(crate) stdin: Option<mpsc::Receiver<Bytes>>,
+    pub(crate) stdin: Option<Input>,
     /// Takes standard output.
-    pub(crate) stdout: PollSender<Bytes>,
+    pub(crate) stdout: Outlet,
     /// Takes standard error.
-    pub(crate) stderr: PollSender<Bytes>,
+    pub(crate) stderr: Outlet,
 }
 
 /// What the local terminal is to a session that has one.
@@ -194,7 +193,7 @@ where
             return Poll::Pending;
         };
         match Pin::new(&mut self.endpoint).poll_ready(cx) {
-            Poll::Ready(Ok(())) => stdin.poll_recv(cx).map(Step::Typed),
+            Poll::Ready(Ok(())) => stdin.poll_chunk(cx).map(Step::Typed),
             // The other side may have ended and still have output and a status for us: what is
             // typed goes nowhere, what it says is still read.
             Poll::Ready(Err(_)) => {

@@ -7,7 +7,6 @@ use std::{
 
 use dockin_stream::{ExitStatus, StreamSet};
 use tokio::sync::mpsc;
-use tokio_util::sync::PollSender;
 
 use super::streams::{exit_code, open, signalled};
 use crate::{
@@ -115,8 +114,8 @@ async fn download(copy: Copy) -> Result<ExitCode, Failure> {
     let stderr = Output::stderr()?;
     let ends = Ends {
         stdin: None,
-        stdout: PollSender::new(stdout),
-        stderr: stderr.sender.clone(),
+        stdout: stdout.into(),
+        stderr: stderr.outlet.clone(),
     };
     let (end, _) = Session::new(endpoint, ends, None, Signals::new()?)
         .run()
@@ -194,9 +193,9 @@ async fn upload(copy: Copy) -> Result<ExitCode, Failure> {
     let stdout = Output::stdout()?;
     let stderr = Output::stderr()?;
     let ends = Ends {
-        stdin: Some(stdin),
-        stdout: stdout.sender.clone(),
-        stderr: stderr.sender.clone(),
+        stdin: Some(stdin.into()),
+        stdout: stdout.outlet.clone(),
+        stderr: stderr.outlet.clone(),
     };
     let (end, _) = Session::new(endpoint, ends, None, Signals::new()?)
         .run()
@@ -261,8 +260,8 @@ async fn is_folder(target: &Target, path: &str) -> Result<bool, Failure> {
     let listening = tokio::spawn(async move { while said.recv().await.is_some() {} });
     let ends = Ends {
         stdin: None,
-        stdout: PollSender::new(sink.clone()),
-        stderr: PollSender::new(sink),
+        stdout: sink.clone().into(),
+        stderr: sink.into(),
     };
     let (end, _) = Session::new(endpoint, ends, None, Signals::new()?)
         .run()

@@ -9,7 +9,7 @@ use crate::{
     escape::Escape,
     failure::{BROKEN_PIPE, Failure, GATEWAY},
     session::{End, Ends, Screen, Session, Signals},
-    stdio::{self, Output},
+    stdio::{Input, Output},
     target::Target,
     terminal::{self, RawMode, ScreenModes},
 };
@@ -115,12 +115,12 @@ pub(crate) async fn join(
     });
     let ends = Ends {
         stdin: if options.stdin {
-            Some(stdio::input()?)
+            Some(Input::stdin()?)
         } else {
             None
         },
-        stdout: stdout.sender.clone(),
-        stderr: stderr.sender.clone(),
+        stdout: stdout.outlet.clone(),
+        stderr: stderr.outlet.clone(),
     };
     let (end, screen) = Session::new(endpoint, ends, screen, signals).run().await;
     let written = match end {

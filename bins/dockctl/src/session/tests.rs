@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use dockin_stream::{Event, ExitStatus, StreamSet, Subprotocol, channel, io::Endpoint};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::{io::DuplexStream, sync::mpsc};
-use tokio_util::sync::PollSender;
 
 use super::{End, Ends, Screen, Session, Signals};
 use crate::{escape::Escape, terminal::ScreenModes};
@@ -32,9 +31,9 @@ fn stage(screen: Option<Screen>) -> Stage {
     let (out, stdout) = mpsc::channel(4);
     let (err, stderr) = mpsc::channel(4);
     let ends = Ends {
-        stdin: Some(stdin),
-        stdout: PollSender::new(out),
-        stderr: PollSender::new(err),
+        stdin: Some(stdin.into()),
+        stdout: out.into(),
+        stderr: err.into(),
     };
     let endpoint = Endpoint::new(near, client, Bytes::new());
     Stage {
