@@ -80,25 +80,35 @@ pub(super) async fn exec(
     // A task of its own: a caller who goes away in the middle must not leave a command behind
     // that nobody knows of.
     let starting = tokio::spawn(async move {
-        let started = start::start(&bundle, &session.to_string(), &process, group, streams).await?;
-        Ok::<_, Failure>(adopt(started.pid, started.ends, guard))
+        let name = session.to_string();
+        let mut started = start::start(&bundle, &name, &process, group.as_ref(), streams).await;
+        if let (Err(Failure::Other(_)), Some(_)) = (&started, &group) {
+            // Before 1.1 runc knows no groups; the command is moved into its own later.
+            started = start::start(&bundle, &name, &process, None, streams).await;
+        }
+        match started {
+            Ok(started) => Ok(adopt(started.pid, started.ends, guard)),
+            Err(failure) => Err((failure, guard)),
+        }
     });
     match starting.await {
         Ok(Ok(session)) => Ok(Some(Box::pin(session))),
-        Ok(Err(Failure::Command { message, code })) => {
+        Ok(Err((Failure::Command { message, code }, _))) => {
             Ok(Some(Box::pin(NeverRan::new(&message, code, streams))))
         }
-        Ok(Err(Failure::Container)) => Err(found.not_running()),
-        Ok(Err(Failure::Hangs)) => {
+        Ok(Err((Failure::Container, _))) => Err(found.not_running()),
+        Ok(Err((Failure::Hangs, _))) => {
             let message = format!("the runtime of container `{}` hangs", found.name);
             Err(Error::new(ErrorKind::Unavailable, message))
         }
-        Ok(Err(Failure::Other(why))) => {
+        Ok(Err((Failure::Other(why), guard))) => {
             tracing::warn!(
                 container = found.id,
                 why,
                 "not started directly, the daemon is asked"
             );
+            // What the daemon starts has the same mark: this end must not reach it.
+            guard.end().await;
             Ok(None)
         }
         Err(panicked) => {

@@ -1,14 +1,20 @@
 use std::{
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::DirBuilderExt as _,
+    },
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use dockin_stream::StreamSet;
-use rustix::process::Pid as ProcessId;
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    process::Pid as ProcessId,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
@@ -51,16 +57,12 @@ pub(super) async fn start(
     bundle: &Bundle,
     session: &str,
     process: &Value,
-    group: Option<GroupName>,
+    group: Option<&GroupName>,
     streams: StreamSet,
 ) -> Result<Started, Failure> {
     let scratch = Scratch::new(session)?;
-    let (description, pid, log) = (
-        scratch.file("process"),
-        scratch.file("pid"),
-        scratch.file("log"),
-    );
-    fs::write(&description, process.to_string())?;
+    let (pid, log) = (scratch.file("pid"), scratch.file("log"));
+    let description = Description::new(process)?;
     let mut command = Command::new(&bundle.program);
     command
         .arg("--root")
@@ -68,7 +70,7 @@ pub(super) async fn start(
         .arg("--log")
         .arg(&log)
         .args(["--log-format", "json", "exec", "--detach", "--process"])
-        .arg(&description)
+        .arg(description.path())
         .arg("--pid-file")
         .arg(&pid)
         .env_clear()
@@ -154,6 +156,22 @@ impl Failure {
             return Self::Container;
         }
         Self::Other(message)
+    }
+}
+
+/// What the runtime is told of the process. In memory: an environment may hold secrets.
+struct Description(OwnedFd);
+
+impl Description {
+    fn new(process: &Value) -> io::Result<Self> {
+        let descriptor = memfd_create("process", MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(descriptor);
+        file.write_all(process.to_string().as_bytes())?;
+        Ok(Self(file.into()))
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 }
 
