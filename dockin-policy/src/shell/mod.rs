@@ -3,15 +3,19 @@
 mod ast;
 mod braces;
 mod expand;
+mod heredoc;
 mod parse;
+mod parser;
 mod resolve;
 mod session;
+mod simple;
 mod utility;
 mod word;
 mod wrapper;
 
 pub(crate) use expand::Value;
-pub(crate) use parse::{ParseError, parse};
+pub(crate) use parse::parse;
+pub(crate) use parser::ParseError;
 pub(crate) use resolve::{Analysis, Resolved, analyze_argv, analyze_line};
 pub use session::SessionState;
 pub use utility::StdinProgram;

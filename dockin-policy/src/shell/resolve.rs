@@ -8,7 +8,8 @@ use std::{collections::BTreeSet, ops::Range};
 use super::{
     ast::{Command, CommandKind, Redirect, RedirectKind, Script, Word},
     expand::{Value, expand, expand_whole},
-    parse::{ParseError, parse},
+    parse::parse,
+    parser::ParseError,
     session::SessionState,
     utility::{self, ShellRuns, base_name, hidden_code},
     wrapper::{Unwrapped, unwrap},

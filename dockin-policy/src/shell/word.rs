@@ -2,7 +2,7 @@
 
 use super::{
     ast::{ParameterOperator, Part, Script, Word},
-    parse::{ParseError, Parser},
+    parser::{ParseError, Parser},
 };
 
 /// Where a word ends besides blanks.
