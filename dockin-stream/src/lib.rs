@@ -23,6 +23,8 @@ mod resize;
 pub mod spdy;
 mod status;
 mod subprotocol;
+#[cfg(feature = "http")]
+pub mod upgrade;
 pub mod websocket;
 
 pub use codec::{Codec, Direction};

@@ -9,7 +9,7 @@ const PREFIX: &str = "dockin-";
 /// The control group of a session by name, relative to its container's: `pids:dockin-1`, or without
 /// a controller in version 2. As runc's `exec --cgroup` takes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct GroupName {
+pub struct GroupName {
     controller: &'static str,
     name: String,
 }

@@ -23,7 +23,7 @@ use std::{
 
 use claim::Claim;
 use control_group::ControlGroup;
-pub(crate) use control_group::GroupName;
+pub use control_group::GroupName;
 use guardian::Guardian;
 pub use guardian::guardian_main;
 use process_table::ProcessKey;
@@ -208,7 +208,7 @@ impl SessionGuard {
 
     /// Makes the session's control group beside `member`, a process of the container, so that the
     /// session's first process can be started inside it. `None` where that is not allowed.
-    pub(crate) fn enclose_beside(&self, member: u32) -> Option<GroupName> {
+    pub fn enclose_beside(&self, member: u32) -> Option<GroupName> {
         if !self.reaper.options.control_groups {
             return None;
         }

@@ -183,7 +183,7 @@ fn contains(value: &str, word: &str) -> bool {
 }
 
 /// Random bytes in a key.
-const KEY_SIZE: usize = 16;
+pub const KEY_SIZE: usize = 16;
 /// RFC 6455 §1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 

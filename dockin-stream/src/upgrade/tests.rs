@@ -1,0 +1,116 @@
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::{Accepted, Offer, Protocol, STREAM_VERSION, UpgradeError};
+use crate::{Subprotocol, websocket::handshake::HandshakeError};
+
+fn request(offer: &Offer) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    offer.add_to(&mut headers);
+    headers
+}
+
+#[test]
+fn what_is_offered_is_accepted_and_the_answer_agrees() {
+    for (offer, expected) in [
+        (
+            Offer::websocket([7; 16], &[Subprotocol::V5, Subprotocol::V4]),
+            Protocol::WebSocket(Subprotocol::V5),
+        ),
+        (
+            Offer::websocket([8; 16], &[Subprotocol::V4]),
+            Protocol::WebSocket(Subprotocol::V4),
+        ),
+        (
+            Offer::spdy(&[Subprotocol::V3, Subprotocol::V4]),
+            Protocol::Spdy(Subprotocol::V3),
+        ),
+    ] {
+        let accepted = Accepted::remote_command(&request(&offer)).unwrap();
+        assert_eq!(accepted.protocol(), expected);
+        let response: Response<()> = accepted.into_response();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(offer.check(&response), Ok(expected));
+    }
+}
+
+#[test]
+fn a_websocket_without_an_offer_is_the_oldest_version_and_is_named_nothing_back() {
+    let mut headers = request(&Offer::websocket([7; 16], &[Subprotocol::V5]));
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    let accepted = Accepted::remote_command(&headers).unwrap();
+    assert_eq!(accepted.protocol(), Protocol::WebSocket(Subprotocol::V1));
+    let response: Response<()> = accepted.into_response();
+    assert!(
+        !response
+            .headers()
+            .contains_key(header::SEC_WEBSOCKET_PROTOCOL)
+    );
+}
+
+#[test]
+fn refusals_name_what_is_known() {
+    let plain = HeaderMap::new();
+    let refused = Accepted::remote_command(&plain).unwrap_err();
+    assert_eq!(refused, UpgradeError::NotRequested);
+    assert_eq!(Accepted::port_forward(&plain).unwrap_err(), refused);
+    for (offer, header) in [
+        (
+            Offer::websocket([7; 16], &[Subprotocol::V5]),
+            header::SEC_WEBSOCKET_PROTOCOL,
+        ),
+        (Offer::spdy(&[Subprotocol::V4]), STREAM_VERSION),
+    ] {
+        let mut headers = request(&offer);
+        headers.insert(header, HeaderValue::from_static("v9.channel.k8s.io"));
+        let refused = Accepted::remote_command(&headers).unwrap_err();
+        assert!(
+            refused.to_string().contains("v4.channel.k8s.io"),
+            "{refused}"
+        );
+        let refused = Accepted::port_forward(&headers).unwrap_err();
+        assert!(
+            refused.to_string().contains("portforward.k8s.io"),
+            "{refused}"
+        );
+    }
+    let mut headers = request(&Offer::websocket([7; 16], &[Subprotocol::V5]));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("8"));
+    let refused = Accepted::remote_command(&headers).unwrap_err();
+    assert_eq!(refused, UpgradeError::Handshake(HandshakeError::Version));
+}
+
+#[test]
+fn a_server_that_answers_something_else_is_not_believed() {
+    let offer = Offer::websocket([7; 16], &[Subprotocol::V5]);
+    let answer = |name: HeaderName, value: &'static str| {
+        let accepted = Accepted::remote_command(&request(&offer)).unwrap();
+        let mut response: Response<()> = accepted.into_response();
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+        offer.check(&response).unwrap_err()
+    };
+    let unoffered = answer(header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io");
+    assert_eq!(unoffered, UpgradeError::NotOffered);
+    let forged = answer(header::SEC_WEBSOCKET_ACCEPT, "AAAA");
+    assert_eq!(forged, UpgradeError::Handshake(HandshakeError::Accept));
+    let mut refused = Response::new(());
+    *refused.status_mut() = StatusCode::FOUND;
+    let status = StatusCode::FOUND;
+    assert_eq!(
+        offer.check(&refused),
+        Err(UpgradeError::NotSwitched { status })
+    );
+}
+
+#[test]
+fn spdy_without_a_version_in_the_answer_is_the_oldest_if_that_was_offered() {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let all = Offer::spdy(&Subprotocol::SPDY);
+    assert_eq!(all.check(&response), Ok(Protocol::Spdy(Subprotocol::V1)));
+    let newest = Offer::spdy(&[Subprotocol::V4]);
+    assert_eq!(newest.check(&response), Err(UpgradeError::NotOffered));
+}
