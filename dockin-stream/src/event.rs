@@ -77,6 +77,26 @@ pub struct StreamSet {
 }
 
 impl StreamSet {
+    /// The streams that a query asks for, in an apiserver's names (`stdin=true`) or a kubelet's
+    /// (`input=1`).
+    ///
+    /// Spec: Kubernetes `PodExecOptions`; `k8s.io/kubelet/pkg/cri/streaming/remotecommand`.
+    #[must_use]
+    pub fn from_query(query: &str) -> Self {
+        let asked = |names: [&str; 2]| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs
+                .filter(|(name, _)| names.contains(name))
+                .any(|(_, value)| matches!(value, "1" | "true" | "True" | "TRUE" | "t" | "T"))
+        };
+        Self {
+            stdin: asked(["stdin", "input"]),
+            stdout: asked(["stdout", "output"]),
+            stderr: asked(["stderr", "error"]),
+            tty: asked(["tty", "tty"]),
+        }
+    }
+
     /// Drops standard error when a terminal is asked for, as the Kubernetes servers do.
     #[must_use]
     pub const fn normalized(mut self) -> Self {

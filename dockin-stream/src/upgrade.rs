@@ -23,7 +23,7 @@ use crate::{
 
 /// What is spoken after the 101.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+// Exhaustive: who serves an upgrade must serve each.
 pub enum Protocol {
     /// remotecommand over WebSocket channels.
     WebSocket(Subprotocol),
@@ -162,7 +162,14 @@ impl Accepted {
 pub struct Offer {
     /// The WebSocket key; `None` for SPDY.
     key: Option<String>,
-    subprotocols: &'static [Subprotocol],
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Exec or attach in one of these.
+    RemoteCommand(&'static [Subprotocol]),
+    Ports,
 }
 
 impl Offer {
@@ -172,7 +179,7 @@ impl Offer {
     pub fn websocket(random: [u8; KEY_SIZE], subprotocols: &'static [Subprotocol]) -> Self {
         Self {
             key: Some(handshake::request_key(random)),
-            subprotocols,
+            wanted: Wanted::RemoteCommand(subprotocols),
         }
     }
 
@@ -181,14 +188,28 @@ impl Offer {
     pub const fn spdy(subprotocols: &'static [Subprotocol]) -> Self {
         Self {
             key: None,
-            subprotocols,
+            wanted: Wanted::RemoteCommand(subprotocols),
+        }
+    }
+
+    /// Port-forward over SPDY.
+    #[must_use]
+    pub const fn spdy_ports() -> Self {
+        Self {
+            key: None,
+            wanted: Wanted::Ports,
         }
     }
 
     /// Adds to a request's headers what asks for the upgrade.
     pub fn add_to(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        let names = self.subprotocols.iter().map(|known| known.as_str());
+        let (subprotocols, ports): (&[Subprotocol], Option<&'static str>) = match self.wanted {
+            Wanted::RemoteCommand(subprotocols) => (subprotocols, None),
+            Wanted::Ports => (&[], Some(portforward::SUBPROTOCOL)),
+        };
+        let names = subprotocols.iter().map(|known| known.as_str());
+        let names = names.chain(ports);
         let Some(key) = &self.key else {
             headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
             for name in names {
@@ -224,24 +245,32 @@ impl Offer {
             return Err(UpgradeError::NotSwitched { status });
         }
         let headers = response.headers();
-        let offered = |chosen: Option<Subprotocol>| {
-            // A server that names none means the oldest.
-            let chosen = chosen.unwrap_or(Subprotocol::V1);
-            let known = self.subprotocols.contains(&chosen);
-            known.then_some(chosen).ok_or(UpgradeError::NotOffered)
-        };
         if let Some(key) = &self.key {
             handshake::check_response(pairs(headers), key)?;
-            let chosen = values(headers, &header::SEC_WEBSOCKET_PROTOCOL).next();
-            let chosen = handshake::chosen_channel(chosen, self.subprotocols)
-                .map_err(|_| UpgradeError::NotOffered)?;
-            return offered(chosen).map(Protocol::WebSocket);
         }
-        let chosen = match values(headers, &STREAM_VERSION).next() {
-            Some(name) => Some(Subprotocol::parse(name).ok_or(UpgradeError::NotOffered)?),
-            None => None,
+        let header = match &self.key {
+            Some(_) => &header::SEC_WEBSOCKET_PROTOCOL,
+            None => &STREAM_VERSION,
         };
-        offered(chosen).map(Protocol::Spdy)
+        // Go servers name none with an empty value.
+        let chosen = values(headers, header)
+            .map(str::trim)
+            .find(|name| !name.is_empty());
+        let subprotocols = match self.wanted {
+            Wanted::RemoteCommand(subprotocols) => subprotocols,
+            Wanted::Ports if chosen.is_none_or(|name| name == portforward::SUBPROTOCOL) => {
+                return Ok(Protocol::SpdyPorts);
+            }
+            Wanted::Ports => return Err(UpgradeError::NotOffered),
+        };
+        // A server that names none means the oldest.
+        let chosen = chosen.map_or(Some(Subprotocol::V1), Subprotocol::parse);
+        let chosen = chosen.filter(|chosen| subprotocols.contains(chosen));
+        let chosen = chosen.ok_or(UpgradeError::NotOffered)?;
+        Ok(match &self.key {
+            Some(_) => Protocol::WebSocket(chosen),
+            None => Protocol::Spdy(chosen),
+        })
     }
 }
 
@@ -249,7 +278,7 @@ impl Offer {
 impl fmt::Debug for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offer")
-            .field("subprotocols", &self.subprotocols)
+            .field("wanted", &self.wanted)
             .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,7 @@ fn every_example_is_run_here_declared_and_in_the_index() -> Result<(), Box<dyn E
     let (manifest, index, here) = (
         read("Cargo.toml")?,
         read("README.md")?,
-        read("tests/examples.rs")?,
+        read("tests/examples.rs")? + &read("tests/sessions.rs")?,
     );
     for name in &files {
         assert!(
@@ -36,8 +36,8 @@ fn every_example_is_run_here_declared_and_in_the_index() -> Result<(), Box<dyn E
             "{name} in README.md"
         );
         assert!(
-            here.contains(&format!("{name}::main()")),
-            "{name} in tests/examples.rs"
+            here.contains(&format!("mod {name};")) && here.contains(&format!("{name}::")),
+            "{name} in tests/"
         );
     }
     assert_eq!(manifest.matches("[[example]]").count(), files.len());

@@ -7,8 +7,11 @@ mod tls;
 use std::{future::Future, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use dockin_stream::websocket::handshake;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use dockin_stream::{
+    Subprotocol,
+    upgrade::{Offer, UpgradeError},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -113,79 +116,42 @@ impl Client {
         Ok(answer)
     }
 
-    /// Makes a WebSocket of a connection, with exactly this subprotocol.
-    ///
-    /// Spec: RFC 6455 §4.1.
-    pub(crate) async fn websocket(
-        &self,
-        path: &str,
-        subprotocol: &'static str,
-    ) -> Result<Upgraded, Failure> {
+    /// Makes a WebSocket of a connection, for exec or attach in version 5.
+    pub(crate) async fn websocket(&self, path: &str) -> Result<Upgraded, Failure> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)
             .map_err(|error| Failure::local(format!("no random numbers: {error}")))?;
-        let key = handshake::request_key(nonce);
-        let mut headers = HeaderMap::new();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(
-            header::SEC_WEBSOCKET_VERSION,
-            HeaderValue::from_static("13"),
-        );
-        headers.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(subprotocol),
-        );
-        if let Ok(key) = HeaderValue::try_from(&key) {
-            headers.insert(header::SEC_WEBSOCKET_KEY, key);
-        }
-        let answer = self.upgrade(&Method::GET, path, headers).await?;
-        let headers = answer
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
-            .collect::<Vec<_>>();
-        handshake::check_response(headers.iter().copied(), &key)
-            .map_err(|error| self.no_stream(&error.to_string()))?;
-        if text(&answer, &header::SEC_WEBSOCKET_PROTOCOL) != subprotocol {
-            return Err(self.no_stream(&format!("it does not speak {subprotocol}")));
-        }
-        self.wire(answer).await
+        let offer = Offer::websocket(nonce, &[Subprotocol::V5]);
+        self.upgrade(&Method::GET, path, &offer).await
     }
 
-    /// Makes a SPDY connection of a connection, with this stream protocol.
-    pub(crate) async fn spdy(
-        &self,
-        path: &str,
-        protocol: &'static str,
-    ) -> Result<Upgraded, Failure> {
-        let name = HeaderName::from_static("x-stream-protocol-version");
-        let mut headers = HeaderMap::new();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-        headers.insert(&name, HeaderValue::from_static(protocol));
-        let answer = self.upgrade(&Method::POST, path, headers).await?;
-        if text(&answer, &name) != protocol {
-            return Err(self.no_stream(&format!("it does not speak {protocol}")));
-        }
-        self.wire(answer).await
+    /// Makes a SPDY connection of a connection, for port-forward.
+    pub(crate) async fn spdy_ports(&self, path: &str) -> Result<Upgraded, Failure> {
+        self.upgrade(&Method::POST, path, &Offer::spdy_ports())
+            .await
     }
 
     async fn upgrade(
         &self,
         method: &Method,
         path: &str,
-        mut headers: HeaderMap,
-    ) -> Result<Response<Incoming>, Failure> {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        offer: &Offer,
+    ) -> Result<Upgraded, Failure> {
+        let mut headers = HeaderMap::new();
+        offer.add_to(&mut headers);
         let path = format!("{}{path}", self.base);
         let answer = self.request(method, &path, headers).await?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(answer);
-        }
-        if answer.status().is_success() || answer.status().is_redirection() {
+        match offer.check(&answer) {
+            Ok(_) => self.wire(answer).await,
             // A redirect is not followed: the token is for this server only.
-            return Err(self.no_stream(&format!("it answered HTTP {}", answer.status().as_u16())));
+            Err(UpgradeError::NotSwitched { status })
+                if status.is_success() || status.is_redirection() =>
+            {
+                Err(self.no_stream(&format!("it answered HTTP {}", status.as_u16())))
+            }
+            Err(UpgradeError::NotSwitched { .. }) => Err(refusal(answer).await),
+            Err(error) => Err(self.no_stream(&error.to_string())),
         }
-        Err(refusal(answer).await)
     }
 
     async fn wire(&self, answer: Response<Incoming>) -> Result<Upgraded, Failure> {
@@ -302,14 +268,6 @@ async fn read_body(body: &mut Incoming, limit: usize) -> Result<BytesMut, Failur
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
-}
-
-fn text<'a>(answer: &'a Response<Incoming>, name: &HeaderName) -> &'a str {
-    answer
-        .headers()
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
 }
 
 /// A query string out of names and values, with its `?`.

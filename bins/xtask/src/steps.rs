@@ -72,7 +72,13 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
     run.cargo("tests", &["test", "--workspace", "--no-fail-fast"])?;
     run.cargo(
         "stream adapters",
-        &["test", "--package", "dockin-stream", "--features", "tokio"],
+        &[
+            "test",
+            "--package",
+            "dockin-stream",
+            "--features",
+            "http,tokio",
+        ],
     )?;
     run.cargo(
         "fuzz corpora",

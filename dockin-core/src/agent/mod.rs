@@ -17,8 +17,8 @@ use crate::{
     kubernetes::{ExecOptions, LogQuery},
     runtime::Runtime,
     service::{
-        Body, Peer, RuntimeDialer, Server, Upgrade, json, serve, serve_ports, status_response,
-        stream_body, text,
+        Body, Peer, RuntimeDialer, Server, json, port_forward, remote_command, serve, serve_ports,
+        status_response, stream_body, text,
     },
     session::carry,
     tls,
@@ -157,7 +157,7 @@ impl Agent {
         mut request: Request<Incoming>,
         permit: Permit,
     ) -> Result<Response<Body>, Error> {
-        let upgrade = Upgrade::remote_command(&request)?;
+        let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let (options, container) = if permit.verb() == Verb::Exec {
             let options = ExecOptions::parse_exec(query)?;
@@ -200,7 +200,7 @@ impl Agent {
         mut request: Request<Incoming>,
         permit: Permit,
     ) -> Result<Response<Body>, Error> {
-        let upgrade = Upgrade::ports(&request)?;
+        let upgrade = port_forward(&request)?;
         let on_upgrade = hyper::upgrade::on(&mut request);
         let protocol = upgrade.protocol();
         let dialer = Arc::new(RuntimeDialer::new(Arc::clone(&self.runtime), permit));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{Decision, Interceptor, RuleSet, Subject, Verdict, judge_argv};
-use dockin_stream::{ExitStatus, Relay};
+use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
@@ -15,7 +15,7 @@ use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
-    service::{Body, Protocol, Upgrade},
+    service::{Body, remote_command},
     session::{FileCopy, InterceptorGate, carry},
 };
 
@@ -39,7 +39,7 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let upgrade = Upgrade::remote_command(&request)?;
+        let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let options = match verb {
             Verb::Exec => ExecOptions::parse_exec(query)?,

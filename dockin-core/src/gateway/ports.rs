@@ -10,7 +10,7 @@ use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     runtime::{PortStream, Runtime},
-    service::{Body, Dial, Upgrade, serve_ports},
+    service::{Body, Dial, port_forward, serve_ports},
 };
 
 impl Gateway {
@@ -23,7 +23,7 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let upgrade = Upgrade::ports(&request)?;
+        let upgrade = port_forward(&request)?;
         let target = self
             .pod_permit(&call, cluster, Verb::PortForward, (namespace, pod))
             .await?;

@@ -3,16 +3,15 @@
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dockin_stream::{
     StreamSet, Subprotocol, channel,
     io::{Endpoint, EndpointError},
-    portforward,
-    websocket::handshake,
+    upgrade::Offer,
 };
 use futures::{SinkExt, StreamExt, TryStreamExt};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request};
 use http_body_util::BodyStream;
-use hyper::body::Incoming;
 
 use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime, SESSION_HEADER, USER_HEADER};
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     access::Permit,
     directory::{Directory, Pod},
     kubernetes::{ExecOptions, LogQuery, pod_not_found},
-    service::{Body, HttpEndpoint, dial_over_spdy, empty, header_pairs, upgraded},
+    service::{Body, BoxIo, HttpEndpoint, dial_over_spdy, empty, upgraded},
 };
 
 /// One node agent, as runtime and as directory.
@@ -54,12 +53,8 @@ impl AgentRuntime {
             options.to_kubelet_query()
         );
         let request = self.request(permit, Method::GET, &uri)?;
-        let key = handshake::request_key(random()?);
-        let request = upgrade_to_websocket(request, &key)?;
-        let response = self.endpoint.connect().await?.send(request).await?;
-        self.expect_switch(&response)?;
-        self.check_handshake(&response, &key)?;
-        let (socket, early) = upgraded(response).await?;
+        let offer = Offer::websocket(random()?, &[Subprotocol::V5]);
+        let (socket, early) = self.switch(request, &offer).await?;
         let codec = channel::Client::new(Subprotocol::V5, streams, u64::from_ne_bytes(random()?));
         let name = self.endpoint.name().to_owned();
         let broken = move |error: EndpointError| {
@@ -92,41 +87,19 @@ impl AgentRuntime {
             })
     }
 
-    fn expect_switch(&self, response: &Response<Incoming>) -> Result<(), Error> {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Misbehaved,
-            format!(
-                "{} answered {} to an upgrade",
-                self.endpoint.name(),
-                response.status()
-            ),
-        ))
-    }
-
-    fn check_handshake(&self, response: &Response<Incoming>, key: &str) -> Result<(), Error> {
-        let headers = response.headers();
-        let chosen = headers.get(header::SEC_WEBSOCKET_PROTOCOL);
-        let chosen = chosen.and_then(|value| value.to_str().ok());
-        let checked = handshake::check_response(header_pairs(headers), key)
-            .and_then(|()| handshake::chosen_channel(chosen, &[Subprotocol::V5]));
-        match checked {
-            Ok(Some(Subprotocol::V5)) => Ok(()),
-            Ok(_) => Err(Error::new(
-                ErrorKind::Misbehaved,
-                format!("{} does not speak v5.channel.k8s.io", self.endpoint.name()),
-            )),
-            Err(error) => Err(Error::new(
-                ErrorKind::Misbehaved,
-                format!(
-                    "{} answered with a bad WebSocket handshake",
-                    self.endpoint.name()
-                ),
-            )
-            .with_source(error)),
-        }
+    /// Sends a request that `offer` is for, and gives the connection that it becomes.
+    async fn switch(
+        &self,
+        mut request: Request<Body>,
+        offer: &Offer,
+    ) -> Result<(BoxIo, Bytes), Error> {
+        offer.add_to(request.headers_mut());
+        let response = self.endpoint.connect().await?.send(request).await?;
+        offer.check(&response).map_err(|error| {
+            let message = format!("{} does not switch protocols", self.endpoint.name());
+            Error::new(ErrorKind::Misbehaved, message).with_source(error)
+        })?;
+        upgraded(response).await
     }
 }
 
@@ -173,17 +146,8 @@ impl Runtime for AgentRuntime {
     async fn dial(&self, permit: &Permit, port: u16) -> Result<Box<dyn PortStream>, Error> {
         let target = permit.target();
         let uri = format!("/portForward/{}/{}", target.namespace, target.pod);
-        let mut request = self.request(permit, Method::POST, &uri)?;
-        let headers = request.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-        headers.insert(
-            "x-stream-protocol-version",
-            HeaderValue::from_static(portforward::SUBPROTOCOL),
-        );
-        let response = self.endpoint.connect().await?.send(request).await?;
-        self.expect_switch(&response)?;
-        let (socket, early) = upgraded(response).await?;
+        let request = self.request(permit, Method::POST, &uri)?;
+        let (socket, early) = self.switch(request, &Offer::spdy_ports()).await?;
         dial_over_spdy(socket, early, port).await
     }
 }
@@ -230,24 +194,6 @@ fn container_path(verb: &str, permit: &Permit) -> Result<String, Error> {
         "/{verb}/{}/{}/{container}",
         target.namespace, target.pod
     ))
-}
-
-fn upgrade_to_websocket(mut request: Request<Body>, key: &str) -> Result<Request<Body>, Error> {
-    let key = HeaderValue::from_str(key)
-        .map_err(|error| Error::new(ErrorKind::Misuse, "WebSocket key").with_source(error))?;
-    let headers = request.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(
-        header::SEC_WEBSOCKET_VERSION,
-        HeaderValue::from_static("13"),
-    );
-    headers.insert(header::SEC_WEBSOCKET_KEY, key);
-    headers.insert(
-        header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(Subprotocol::V5.as_str()),
-    );
-    Ok(request)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

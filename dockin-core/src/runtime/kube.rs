@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use dockin_stream::{
     StreamSet, Subprotocol,
     io::{Endpoint, EndpointError},
-    spdy,
+    upgrade::{Offer, Protocol},
 };
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -270,38 +270,20 @@ impl KubeRuntime {
     async fn upgrade(
         &self,
         path_and_query: &str,
-        versions: &[&'static str],
-    ) -> Result<(TokioIo<hyper::upgrade::Upgraded>, Option<String>), Error> {
+        offer: &Offer,
+    ) -> Result<(TokioIo<hyper::upgrade::Upgraded>, Protocol), Error> {
         let mut request = self.request(Method::POST, path_and_query)?;
-        let headers = request.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-        for version in versions {
-            headers.append(
-                "x-stream-protocol-version",
-                HeaderValue::from_static(version),
-            );
-        }
+        offer.add_to(request.headers_mut());
         let response = self.accepted(self.answer(request).await?).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::new(
-                ErrorKind::Misbehaved,
-                format!(
-                    "cluster `{}` answered {} to an upgrade",
-                    self.name,
-                    response.status()
-                ),
-            ));
-        }
-        let chosen = response.headers().get("x-stream-protocol-version");
-        let chosen = chosen
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
+        let protocol = offer.check(&response).map_err(|error| {
+            let message = format!("cluster `{}` does not switch protocols", self.name);
+            Error::new(ErrorKind::Misbehaved, message).with_source(error)
+        })?;
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| {
             self.unavailable("broke off at the upgrade")
                 .with_source(error)
         })?;
-        Ok((TokioIo::new(upgraded), chosen))
+        Ok((TokioIo::new(upgraded), protocol))
     }
 
     async fn session(
@@ -323,22 +305,11 @@ impl KubeRuntime {
             target.pod,
             options.to_apiserver_query()
         );
-        let (socket, chosen) = self
-            .upgrade(&path, &Subprotocol::SPDY.map(Subprotocol::as_str))
-            .await?;
-        let subprotocol = chosen
-            .as_deref()
-            .map_or(Some(Subprotocol::V1), Subprotocol::parse);
-        let subprotocol = subprotocol.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misbehaved,
-                format!(
-                    "cluster `{}` chose a protocol that was not offered",
-                    self.name
-                ),
-            )
-        })?;
-        let codec = spdy::ExecClient::new(subprotocol, streams);
+        let offer = Offer::spdy(&Subprotocol::SPDY);
+        let (socket, protocol) = self.upgrade(&path, &offer).await?;
+        // Exec and attach always have a codec; the seed is for WebSocket.
+        let codec = protocol.client_codec(streams, 0);
+        let codec = codec.ok_or_else(|| Error::new(ErrorKind::Misuse, "no codec"))?;
         let name = self.name.clone();
         let broken = move |error: EndpointError| {
             Error::new(
@@ -417,7 +388,7 @@ impl Runtime for KubeRuntime {
             "/api/v1/namespaces/{}/pods/{}/portforward?ports={port}",
             target.namespace, target.pod
         );
-        let (socket, _) = self.upgrade(&path, &["portforward.k8s.io"]).await?;
+        let (socket, _) = self.upgrade(&path, &Offer::spdy_ports()).await?;
         dial_over_spdy(Box::new(socket), bytes::Bytes::new(), port).await
     }
 }

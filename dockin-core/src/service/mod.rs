@@ -13,6 +13,4 @@ pub use client::{HttpConnection, HttpEndpoint};
 pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
 pub use serve::{Peer, Server, serve};
-#[cfg(feature = "gateway")]
-pub(crate) use upgrade::pairs as header_pairs;
-pub use upgrade::{BoxIo, Protocol, Upgrade, upgraded};
+pub use upgrade::{BoxIo, port_forward, remote_command, upgraded};

@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use dockin_stream::{
     ProtocolError, limits,
     portforward::{Client, ForwardId, PortForwardEvent, Server},
+    upgrade::Protocol,
     websocket::Tunnel,
 };
 use hyper::upgrade::OnUpgrade;
@@ -26,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::PollSender;
 
-use super::{BoxIo, Protocol, upgraded};
+use super::{BoxIo, upgraded};
 use crate::{
     Error, ErrorKind,
     access::Permit,

@@ -6,15 +6,13 @@ use std::{
 use dockin_stream::{
     Event, ExitStatus, Gate, Outcome, Relay, StreamSet, Transferred,
     io::{Endpoint, run_relay},
+    upgrade::Protocol,
 };
 use futures::SinkExt;
 use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    runtime::BoxSession,
-    service::{Protocol, upgraded},
-};
+use crate::{runtime::BoxSession, service::upgraded};
 
 /// How long a client may take to hear that its session was cut.
 const GOODBYE: Duration = Duration::from_secs(2);

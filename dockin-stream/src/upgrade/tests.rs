@@ -36,6 +36,15 @@ fn what_is_offered_is_accepted_and_the_answer_agrees() {
 }
 
 #[test]
+fn ports_are_offered_and_accepted_over_spdy() {
+    let offer = Offer::spdy_ports();
+    let accepted = Accepted::port_forward(&request(&offer)).unwrap();
+    let response: Response<()> = accepted.into_response();
+    assert_eq!(offer.check(&response), Ok(Protocol::SpdyPorts));
+    assert!(Offer::spdy(&Subprotocol::SPDY).check(&response).is_err());
+}
+
+#[test]
 fn a_websocket_without_an_offer_is_the_oldest_version_and_is_named_nothing_back() {
     let mut headers = request(&Offer::websocket([7; 16], &[Subprotocol::V5]));
     headers.remove(header::SEC_WEBSOCKET_PROTOCOL);

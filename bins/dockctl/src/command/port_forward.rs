@@ -1,6 +1,5 @@
 use std::{net::IpAddr, process::ExitCode};
 
-use dockin_stream::portforward::SUBPROTOCOL;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -43,7 +42,7 @@ pub(crate) async fn run(forward: PortForward) -> Result<ExitCode, Failure> {
         listeners.push((listener, pair.remote));
     }
     let path = forward.target.path(Some("portforward"));
-    let upgraded = forward.target.client()?.spdy(&path, SUBPROTOCOL).await?;
+    let upgraded = forward.target.client()?.spdy_ports(&path).await?;
     let await_signal = |kind: SignalKind| {
         signal(kind).map_err(|error| Failure::local(format!("cannot await signals: {error}")))
     };

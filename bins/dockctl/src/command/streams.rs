@@ -82,14 +82,10 @@ pub(crate) async fn open(
         query.add(name, if wanted { "true" } else { "false" });
     }
     let path = format!("{}{}", target.path(Some(subresource)), query.as_str());
-    let subprotocol = Subprotocol::V5;
-    let upgraded = target
-        .client()?
-        .websocket(&path, subprotocol.as_str())
-        .await?;
+    let upgraded = target.client()?.websocket(&path).await?;
     let seed =
         getrandom::u64().map_err(|error| Failure::local(format!("no random numbers: {error}")))?;
-    let codec = channel::Client::new(subprotocol, streams, seed);
+    let codec = channel::Client::new(Subprotocol::V5, streams, seed);
     Ok(Endpoint::new(upgraded.wire, codec, upgraded.early))
 }
 
