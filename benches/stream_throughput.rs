@@ -58,6 +58,7 @@ fn main() {
         unit: "MB/s",
         more_is_better: true,
         must,
+        aim: None,
     };
     let latency = |what: &str, part: f64, measured: &[f64], floor: &[f64], must| Ratio {
         what: what.to_owned(),
@@ -66,6 +67,7 @@ fn main() {
         unit: "us",
         more_is_better: false,
         must,
+        aim: None,
     };
     let ratios = [
         throughput(

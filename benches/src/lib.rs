@@ -5,6 +5,9 @@
     reason = "a bench that cannot write its result has failed"
 )]
 
+pub mod session;
+pub mod wire;
+
 use std::{fs, path::PathBuf};
 
 use serde_json::json;
@@ -24,6 +27,8 @@ pub struct Ratio {
     pub more_is_better: bool,
     /// The ratio that must be reached, if any: at least it when more is better, else at most.
     pub must: Option<f64>,
+    /// The ratio that would be best.
+    pub aim: Option<f64>,
 }
 
 impl Ratio {
@@ -112,7 +117,7 @@ pub fn report(bench: &str, ratios: &[Ratio]) {
                 "floor": ratio.floor,
                 "ratio": ratio.ratio(),
                 "must": ratio.must,
-                "aim": null,
+                "aim": ratio.aim,
                 "met": ratio.met(),
             })
         })
