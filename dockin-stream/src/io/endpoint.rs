@@ -1,8 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the adapters are where the clock is read"
-)]
-
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
@@ -19,6 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
+use super::now;
 use crate::{Codec, Event, ProtocolError, limits};
 
 /// A codec whose protocol is known at run time only.
@@ -173,7 +169,7 @@ where
 
     /// Whether something was read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, EndpointError> {
-        let now = Instant::now();
+        let now = now();
         if !self.input.is_empty() {
             // Bytes behind the head, or left by the last turn.
             let before = self.input.len();
