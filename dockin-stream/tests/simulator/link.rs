@@ -193,8 +193,8 @@ impl Link {
         if !self.ends[peer].ended && !self.ends[side.index()].reset {
             self.ends[peer].ended = true;
             self.launch(peer, now, Vec::new(), true);
+            self.wake();
         }
-        self.wake();
     }
 
     pub(crate) fn read(&mut self, side: Side, now: Instant, max: usize) -> Arrived {

@@ -10,13 +10,19 @@
     reason = "a failed unwrap is a failed test"
 )]
 
+#[cfg(feature = "tokio")]
+mod adapted;
 mod link;
 mod player;
 mod protocol;
 mod random;
+#[cfg(feature = "tokio")]
+mod socket;
 mod station;
 mod world;
 
+#[cfg(feature = "tokio")]
+mod adapters;
 mod end_of_session;
 mod input;
 mod wire;
