@@ -19,6 +19,8 @@ pub(crate) struct Weather {
     pub(crate) buffer: usize,
     /// One piece in this many is late by up to [`STALL`].
     pub(crate) stall_once_in: usize,
+    /// What arrived and was not read outlives a reset, as it does in Linux.
+    pub(crate) unread_outlives_reset: bool,
     /// A box on the way forgets the connection when it was silent for this long.
     pub(crate) idle_limit: Option<Duration>,
 }
@@ -35,6 +37,7 @@ impl Weather {
         piece: usize::MAX,
         buffer: 1024 * 1024,
         stall_once_in: usize::MAX,
+        unread_outlives_reset: true,
         idle_limit: None,
     };
 
@@ -47,6 +50,7 @@ impl Weather {
             piece: random.pick(&[7, 100, 1500, 9000, 70_000]).max(buffer / 20),
             buffer,
             stall_once_in: random.pick(&[20, 200, usize::MAX]),
+            unread_outlives_reset: random.once_in(2),
             idle_limit: None,
         }
     }
@@ -292,9 +296,9 @@ impl Link {
         });
     }
 
-    /// `side` gets a reset: what had not arrived is gone, and sometimes what was not read, too.
+    /// `side` gets a reset: what had not arrived is gone, and perhaps what was not read, too.
     fn reset(&mut self, side: Side, now: Instant) {
-        let keep_arrived = !self.random.once_in(2);
+        let keep_arrived = self.weather.unread_outlives_reset;
         let end = &mut self.ends[side.index()];
         end.reset = true;
         end.flight

@@ -24,5 +24,7 @@ mod world;
 #[cfg(feature = "tokio")]
 mod adapters;
 mod end_of_session;
+#[cfg(feature = "tokio")]
+mod endpoint;
 mod input;
 mod wire;
