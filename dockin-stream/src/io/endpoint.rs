@@ -44,6 +44,8 @@ pub struct Endpoint<S, C> {
     input: BytesMut,
     output: VecDeque<Bytes>,
     queued: usize,
+    /// How many of them at most are answers to input.
+    answers: usize,
     unflushed: bool,
     reading: Reading,
     /// Why the stream ends badly, to be told behind the events that came before.
@@ -75,6 +77,7 @@ where
             input: BytesMut::from(early),
             output: VecDeque::new(),
             queued: 0,
+            answers: 0,
             unflushed: false,
             reading: Reading::Open,
             failure: None,
@@ -181,7 +184,9 @@ where
         if self.poll_timer(cx)? {
             progress = Progress::Made;
         }
-        if self.reading == Reading::Open && self.poll_read(cx)? {
+        // A peer that makes us answer and does not read would fill our memory.
+        let patient = self.answers < limits::HIGH_WATER;
+        if self.reading == Reading::Open && patient && self.poll_read(cx)? {
             progress = Progress::Made;
         }
         self.collect();
@@ -233,6 +238,9 @@ where
             self.collect();
             return Err(error.into());
         }
+        let before = self.queued;
+        self.collect();
+        self.answers += self.queued - before;
         Ok(())
     }
 
@@ -282,6 +290,7 @@ where
             self.broken = Some(error.kind());
             self.output.clear();
             self.queued = 0;
+            self.answers = 0;
         }
         Poll::Ready(result.map_err(EndpointError::from))
     }
@@ -314,6 +323,7 @@ where
 
     fn written(&mut self, mut count: usize) {
         self.queued = self.queued.saturating_sub(count);
+        self.answers = self.answers.min(self.queued);
         while let Some(first) = self.output.front_mut() {
             if count < first.len() {
                 first.advance(count);

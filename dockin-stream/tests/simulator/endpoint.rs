@@ -1,13 +1,14 @@
 //! `io::Endpoint` against peers that end, break, flood or do not read.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use dockin_stream::{
     Codec, Event, ExitStatus,
     io::{Endpoint, EndpointError},
+    limits,
 };
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
@@ -212,6 +213,45 @@ fn tail_reaches_a_slow_client_that_still_sends() {
             };
             let (heard, ()) = tokio::join!(hear, finish);
             assert!(heard > output.len(), "{heard} bytes of {}", output.len());
+        });
+    });
+}
+
+/// T27: a peer that makes us answer and never reads cannot make us keep the answers.
+#[test]
+fn answers_to_a_peer_that_never_reads_are_bounded() {
+    for_seeds(4, |random| {
+        in_virtual_time(async {
+            let codec = Protocol::SPDY.server(PIPES, now());
+            let weather = Weather {
+                buffer: 4096,
+                ..Weather::CALM
+            };
+            let (mut peer, mut ours) = connect(weather, random, codec);
+            let mut client = Protocol::SPDY.client(PIPES, 1);
+            peer.write_all(&wire(&mut client)).await.unwrap();
+            ours.ready().await.unwrap();
+            // Each asks for an echo; a hundred in a second are no flood.
+            let pings = async {
+                for second in 0..1000_u32 {
+                    for ping in 0..99 {
+                        let id = 1 + 2 * (100 * second + ping);
+                        let frame = [&b"\x80\x03\0\x06\0\0\0\x04"[..], &id.to_be_bytes()].concat();
+                        if peer.write_all(&frame).now_or_never().is_none() {
+                            return;
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let read = poll_fn(|cx| match ours.poll_next_unpin(cx) {
+                Poll::Pending => {
+                    assert!(ours.queued() <= limits::HIGH_WATER + limits::READ_BUFFER);
+                    Poll::<()>::Pending
+                }
+                Poll::Ready(event) => panic!("{event:?}"),
+            });
+            tokio::select! { () = pings => {} () = read => {} }
         });
     });
 }
