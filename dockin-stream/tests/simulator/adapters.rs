@@ -33,7 +33,7 @@ fn exit_while_input_flows(random: &mut Random, session: Session) -> (Adapted, Ve
 /// T1, over the adapters.
 #[test]
 fn command_that_exits_while_input_flows_loses_nothing() {
-    for_seeds(150, |random| {
+    for_seeds(100, |random| {
         let client = random.pick(&Protocol::BOTH);
         let session = Session::random(random, client);
         let (ended, printed, code) = exit_while_input_flows(random, session);
@@ -138,7 +138,7 @@ fn client_whose_input_waits_hears_every_second_that_we_live() {
 /// over at once, and both sockets are given back.
 #[test]
 fn client_that_breaks_off_while_everything_is_blocked_ends_the_session() {
-    for_seeds(100, |random| {
+    for_seeds(16, |random| {
         let client = random.pick(&Protocol::BOTH);
         let container = random.pick(&Protocol::BOTH);
         let how = random.pick(&[HangUp::Close, HangUp::Reset]);

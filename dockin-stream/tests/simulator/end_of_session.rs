@@ -38,10 +38,10 @@ fn exit_while_input_flows(random: &mut Random, session: Session) -> (Ended, Said
     };
     let mut acts = Vec::new();
     if random.once_in(2) {
-        acts.push(Act::AwaitStdin(random.between(1, 3000)));
+        acts.push(Act::AwaitStdin(random.between(1, 1000)));
     }
-    for _ in 0..random.between(1, 6) {
-        let longest = random.pick(&[10, 500, 8000]);
+    for _ in 0..random.between(1, 4) {
+        let longest = random.pick(&[10, 300, 2000]);
         let length = random.between(1, longest);
         let bytes = random.bytes(length);
         if random.once_in(4) {
@@ -53,7 +53,7 @@ fn exit_while_input_flows(random: &mut Random, session: Session) -> (Ended, Said
         }
     }
     acts.push(Act::Say(Event::Exit(said.status.clone())));
-    let typed = Event::Stdin(random.bytes(700).into());
+    let typed = Event::Stdin(random.bytes(300).into());
     let ended = session
         .client_does([Act::Repeat(typed, 1_000_000)])
         .container_does(acts)

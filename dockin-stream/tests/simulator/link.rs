@@ -42,12 +42,12 @@ impl Weather {
     };
 
     pub(crate) fn random(random: &mut Random) -> Self {
-        let buffer = random.pick(&[300, 1500, 4096, 20_000]);
+        let buffer = random.pick(&[300, 1500, 4096, 12_000]);
         Self {
             latency: random.up_to(Duration::from_millis(80)),
             jitter: random.up_to(Duration::from_millis(40)),
-            // Some forty pieces fill a buffer, so that runs stay short.
-            piece: random.pick(&[7, 100, 1500, 9000, 70_000]).max(buffer / 20),
+            // Some twenty pieces fill a buffer, so that runs stay short.
+            piece: random.pick(&[7, 100, 1500, 9000, 70_000]).max(buffer / 8),
             buffer,
             stall_once_in: random.pick(&[20, 200, usize::MAX]),
             unread_outlives_reset: random.once_in(2),

@@ -45,7 +45,7 @@ enum Ending {
 }
 
 /// Bytes queued for the peer above which nothing more is said: small, so that it matters.
-const HIGH_WATER: usize = 8 * 1024;
+const HIGH_WATER: usize = 2 * 1024;
 
 impl Station {
     pub(crate) fn new(codec: BoxCodec, link: usize, side: Side) -> Self {
@@ -165,7 +165,7 @@ impl Station {
     }
 
     fn read(&mut self, now: Instant, links: &mut [Link], random: &mut Random) -> bool {
-        let max = random.pick(&[9, 4096, limits::READ_BUFFER]);
+        let max = random.pick(&[60, 4096, limits::READ_BUFFER]);
         let result = match links[self.link].read(self.side, now, max) {
             Arrived::Nothing(_) => return false,
             Arrived::Bytes(bytes) => {
