@@ -1,8 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the adapters are where the clock is read"
-)]
-
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
@@ -19,6 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
+use super::now;
 use crate::{Codec, Event, ProtocolError, limits};
 
 /// A codec whose protocol is known at run time only.
@@ -48,16 +44,24 @@ pub struct Endpoint<S, C> {
     input: BytesMut,
     output: VecDeque<Bytes>,
     queued: usize,
+    /// How many of them at most are answers to input.
+    answers: usize,
     unflushed: bool,
     reading: Reading,
+    /// Why the stream ends badly, to be told behind the events that came before.
+    failure: Option<EndpointError>,
+    /// Why nothing more can be written. What the peer said before is still read.
+    broken: Option<io::ErrorKind>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reading {
     Open,
+    /// The peer's direction is over, in order or not.
     Ended,
-    Failed,
+    /// What the peer still sends is of no use: it broke the protocol or its time is up.
+    Refused,
 }
 
 impl<S, C> Endpoint<S, C>
@@ -73,8 +77,11 @@ where
             input: BytesMut::from(early),
             output: VecDeque::new(),
             queued: 0,
+            answers: 0,
             unflushed: false,
             reading: Reading::Open,
+            failure: None,
+            broken: None,
             timer: None,
         }
     }
@@ -100,7 +107,7 @@ where
                 match (progress, self.reading) {
                     (Progress::Made, Reading::Open) => {}
                     (Progress::Waiting, Reading::Open) => return Poll::Pending,
-                    (_, Reading::Ended | Reading::Failed) => {
+                    (_, Reading::Ended | Reading::Refused) => {
                         return Poll::Ready(Err(ProtocolError::Truncated.into()));
                     }
                 }
@@ -110,8 +117,9 @@ where
     }
 
     /// Says goodbye so that nothing is lost: writes all that is queued, ends the writing side,
-    /// then takes in and drops what the peer still sends, until it ends too, for at most
-    /// [`limits::LINGER`] and [`limits::LINGER_BYTES`].
+    /// then waits for the peer to end, too. What it still sends is taken in and dropped, at most
+    /// [`limits::LINGER_BYTES`] behind our last byte. A peer that is silent for
+    /// [`limits::LINGER`] or goes on for [`limits::LINGER_LONGEST`] is left.
     ///
     /// A close with unread input makes the kernel send a reset, which throws away output that
     /// the peer has not read yet: the commonest cause of lost tails and exit codes.
@@ -120,25 +128,43 @@ where
     ///
     /// The connection broke before all was written.
     pub async fn finish(&mut self) -> Result<(), EndpointError> {
-        std::future::poll_fn(|cx| self.poll_drain(cx)).await?;
+        let mut scratch = BytesMut::new();
+        std::future::poll_fn(|cx| {
+            // A peer may read nothing before all that it has to say is written.
+            if let Poll::Ready(1..) = self.poll_discard(cx, &mut scratch) {
+                cx.waker().wake_by_ref();
+            }
+            self.poll_drain(cx)
+        })
+        .await?;
         std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await?;
-        if self.reading != Reading::Open {
-            return Ok(());
-        }
-        let mut dropped = 0;
         let linger = async {
-            let mut scratch = BytesMut::with_capacity(limits::READ_BUFFER);
+            let mut dropped = 0;
             while dropped < limits::LINGER_BYTES {
-                scratch.clear();
-                match self.socket.read_buf(&mut scratch).await {
+                let discard = std::future::poll_fn(|cx| self.poll_discard(cx, &mut scratch));
+                match tokio::time::timeout(limits::LINGER, discard).await {
                     Ok(0) | Err(_) => break,
                     Ok(count) => dropped += count,
                 }
             }
         };
         // Running into the limit is no failure: all of ours was written.
-        let _timed_out = tokio::time::timeout(limits::LINGER, linger).await;
+        let _timed_out = tokio::time::timeout(limits::LINGER_LONGEST, linger).await;
         Ok(())
+    }
+
+    /// Reads and drops; 0 when the peer's direction is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, scratch: &mut BytesMut) -> Poll<usize> {
+        if self.reading == Reading::Ended {
+            return Poll::Ready(0);
+        }
+        scratch.clear();
+        scratch.reserve(limits::READ_BUFFER);
+        let count = ready!(poll_read_buf(&mut self.socket, cx, scratch)).unwrap_or(0);
+        if count == 0 {
+            self.reading = Reading::Ended;
+        }
+        Poll::Ready(count)
     }
 
     /// Bytes queued for the peer and not yet written.
@@ -158,22 +184,23 @@ where
         if self.poll_timer(cx)? {
             progress = Progress::Made;
         }
-        if self.reading == Reading::Open && self.poll_read(cx)? {
+        // A peer that makes us answer and does not read would fill our memory.
+        let patient = self.answers < limits::HIGH_WATER;
+        if self.reading == Reading::Open && patient && self.poll_read(cx)? {
             progress = Progress::Made;
         }
         self.collect();
         if !self.output.is_empty() || self.unflushed {
-            // Writing that cannot go on registers its own wake-up.
-            if let Poll::Ready(result) = self.poll_drain(cx) {
-                result?;
-            }
+            // Writing that cannot go on registers its own wake-up. When it fails the peer may
+            // have said everything before it went: that is found out by reading on.
+            let _failed = self.poll_drain(cx);
         }
         Ok(progress)
     }
 
     /// Whether something was read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, EndpointError> {
-        let now = Instant::now();
+        let now = now();
         if !self.input.is_empty() {
             // Bytes behind the head, or left by the last turn.
             let before = self.input.len();
@@ -192,7 +219,7 @@ where
             }
             Poll::Ready(Ok(count)) => count,
             Poll::Ready(Err(error)) => {
-                self.reading = Reading::Failed;
+                self.reading = Reading::Ended;
                 return Err(error.into());
             }
         };
@@ -207,10 +234,13 @@ where
 
     fn take_in(&mut self, now: Instant) -> Result<(), EndpointError> {
         if let Err(error) = self.codec.handle_input(now, &mut self.input) {
-            self.reading = Reading::Failed;
+            self.reading = Reading::Refused;
             self.collect();
             return Err(error.into());
         }
+        let before = self.queued;
+        self.collect();
+        self.answers += self.queued - before;
         Ok(())
     }
 
@@ -231,7 +261,10 @@ where
         {
             let at = *at;
             self.timer = None;
-            self.codec.handle_timeout(at)?;
+            if let Err(error) = self.codec.handle_timeout(at) {
+                self.reading = Reading::Refused;
+                return Err(error.into());
+            }
             return Ok(true);
         }
         Ok(false)
@@ -240,13 +273,29 @@ where
     /// Moves what the codec has for the wire into the write queue.
     fn collect(&mut self) {
         while let Some(bytes) = self.codec.poll_transmit() {
-            self.queued += bytes.len();
-            self.output.push_back(bytes);
+            if self.broken.is_none() {
+                self.queued += bytes.len();
+                self.output.push_back(bytes);
+            }
         }
     }
 
-    /// Writes until the queue is empty and flushed.
+    /// Writes until the queue is empty and flushed. Once that failed it fails for good.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        if let Some(kind) = self.broken {
+            return Poll::Ready(Err(io::Error::from(kind).into()));
+        }
+        let result = ready!(self.poll_write(cx));
+        if let Err(error) = &result {
+            self.broken = Some(error.kind());
+            self.output.clear();
+            self.queued = 0;
+            self.answers = 0;
+        }
+        Poll::Ready(result.map_err(EndpointError::from))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.collect();
         while !self.output.is_empty() {
             let count = {
@@ -260,7 +309,7 @@ where
                 ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices))?
             };
             if count == 0 {
-                return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written(count);
             self.unflushed = true;
@@ -274,6 +323,7 @@ where
 
     fn written(&mut self, mut count: usize) {
         self.queued = self.queued.saturating_sub(count);
+        self.answers = self.answers.min(self.queued);
         while let Some(first) = self.output.front_mut() {
             if count < first.len() {
                 first.advance(count);
@@ -298,15 +348,13 @@ where
                 return Poll::Ready(Some(Ok(event)));
             }
             if self.reading != Reading::Open {
-                return Poll::Ready(None);
+                return Poll::Ready(self.failure.take().map(Err));
             }
             match self.advance(cx) {
                 Ok(Progress::Made) => {}
                 Ok(Progress::Waiting) => return Poll::Pending,
-                Err(error) => {
-                    self.reading = Reading::Failed;
-                    return Poll::Ready(Some(Err(error)));
-                }
+                // What was said before it is told before it.
+                Err(error) => self.failure = Some(error),
             }
         }
     }

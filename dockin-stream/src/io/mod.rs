@@ -10,3 +10,9 @@ mod relay;
 pub use endpoint::{BoxCodec, Endpoint, EndpointError};
 #[cfg(feature = "tokio")]
 pub use relay::{Keepalive, run_relay};
+
+/// The time by the clock that the timers keep, so that tests may move it.
+#[cfg(feature = "tokio")]
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,8 +1,3 @@
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the adapters are where the clock is read"
-)]
-
 use std::{
     collections::VecDeque,
     future::Future,
@@ -17,7 +12,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::Endpoint;
+use super::{Endpoint, now};
 use crate::{Codec, Event, ExitStatus, Gate, Outcome, Output, Relay, Transferred};
 
 /// A connection that can be told that we live, and so be found dead.
@@ -200,7 +195,7 @@ where
                         return;
                     }
                     self.gate_timer = None;
-                    self.relay.handle_timeout(Instant::now().max(deadline));
+                    self.relay.handle_timeout(now().max(deadline));
                 }
             }
         }
@@ -281,7 +276,7 @@ where
             match Pin::new(&mut *self.client).poll_next(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Some(Ok(event))) => {
-                    self.relay.handle_client(Instant::now(), event);
+                    self.relay.handle_client(now(), event);
                     moved = true;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
@@ -294,7 +289,7 @@ where
             match Pin::new(&mut *self.container).poll_next(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Some(Ok(event))) => {
-                    self.relay.handle_container(Instant::now(), event);
+                    self.relay.handle_container(now(), event);
                     moved = true;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {

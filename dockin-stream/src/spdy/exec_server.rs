@@ -128,6 +128,12 @@ impl ExecServer {
         }
     }
 
+    /// What waits until the session is ready, bytes. Events count, too: a size of a terminal takes
+    /// two bytes on the wire.
+    fn kept(&self) -> usize {
+        self.early + self.events.len() * size_of::<Event>()
+    }
+
     fn push(&mut self, event: Event) {
         if !self.finished {
             self.events.push_back(event);
@@ -202,11 +208,11 @@ impl Codec for ExecServer {
         self.drain_connection();
         if result.is_err() {
             self.finished = true;
-        } else if !self.ready && self.early > HIGH_WATER {
+        } else if !self.ready && self.kept() > HIGH_WATER {
             // Nobody reads it yet, and clients of the field open all their streams first.
             let error = ProtocolError::TooLong {
                 what: "input before the streams",
-                size: self.early,
+                size: self.kept(),
                 max: HIGH_WATER,
             };
             let status = ExitStatus::internal_error(error.to_string());

@@ -352,10 +352,30 @@ fn input_without_the_other_streams_is_not_kept_without_end() {
         let mut bytes = BytesMut::new();
         client
             .encoder
-            .encode(&data(stdin, &[0; 64 * 1024], false), &mut bytes);
+            .encode(&data(stdin, &[0; 60 * 1024], false), &mut bytes);
         assert_eq!(result, Ok(()));
         result = client.server.handle_input(client.now, &mut bytes);
     }
     assert!(matches!(result, Err(ProtocolError::TooLong { .. })));
     assert!(client.server.is_finished());
+}
+
+#[test]
+fn events_without_the_other_streams_are_not_kept_without_end() {
+    for (name, body) in [("resize", &b"{}"[..]), ("stdin", b"x")] {
+        let mut client = Client::new(Subprotocol::V4, TTY);
+        let stream = client.open_type(name);
+        let mut bytes = BytesMut::new();
+        for _ in 0..10_000 {
+            client
+                .encoder
+                .encode(&data(stream, body, false), &mut bytes);
+        }
+        let result = client.server.handle_input(client.now, &mut bytes);
+        assert!(
+            matches!(result, Err(ProtocolError::TooLong { .. })),
+            "{name}"
+        );
+        assert!(client.server.is_finished());
+    }
 }
