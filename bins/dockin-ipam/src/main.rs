@@ -3,27 +3,54 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::fs::MetadataExt,
     process::ExitCode,
 };
+
+use dockin_net::{cni::Environment, ipam};
 
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
 
+struct Host;
+
+impl ipam::World for Host {
+    fn is_own_namespace(&mut self, path: &str) -> bool {
+        let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
+        match (identity(path), identity("/proc/self/ns/net")) {
+            (Ok(theirs), Ok(ours)) => theirs == ours,
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let command = std::env::var("CNI_COMMAND").ok();
+    match answer() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dockin-ipam: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer() -> std::io::Result<ExitCode> {
+    let environment = Environment::read(|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    });
     let mut stdin = Vec::new();
-    if let Err(error) = std::io::stdin()
-        .lock()
-        .take(MAX_CONFIG)
-        .read_to_end(&mut stdin)
-    {
-        eprintln!("dockin-ipam: standard input: {error}");
-        return ExitCode::FAILURE;
+    if !matches!(environment.command.as_str(), "" | "VERSION") {
+        std::io::stdin()
+            .lock()
+            .take(MAX_CONFIG)
+            .read_to_end(&mut stdin)?;
     }
-    let outcome = dockin_net::cni::run(command.as_deref(), &stdin);
-    if let Err(error) = writeln!(std::io::stdout(), "{}", outcome.stdout) {
-        eprintln!("dockin-ipam: standard output: {error}");
-        return ExitCode::FAILURE;
+    let outcome = ipam::run(&environment, &stdin, &mut Host);
+    std::io::stderr().write_all(outcome.stderr.as_bytes())?;
+    let mut stdout = std::io::stdout();
+    if !outcome.stdout.is_empty() {
+        writeln!(stdout, "{}", outcome.stdout)?;
     }
-    ExitCode::from(outcome.exit_code)
+    stdout.flush()?;
+    Ok(ExitCode::from(outcome.exit_code))
 }
