@@ -28,6 +28,11 @@ impl ContainerId {
         check_identifier(text).map(|()| Self(text.into()))
     }
 
+    /// What a store holds, whoever wrote it: not checked, because what is held must be kept.
+    pub(crate) fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -80,6 +85,10 @@ impl InterfaceName {
         Ok(Self(text.into()))
     }
 
+    pub(crate) fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -113,6 +122,13 @@ impl Attachment {
         Self {
             container_id,
             interface: None,
+        }
+    }
+
+    pub(crate) fn stored(container_id: &str, interface: &str) -> Self {
+        Self {
+            container_id: ContainerId::stored(container_id),
+            interface: (!interface.is_empty()).then(|| InterfaceName::stored(interface)),
         }
     }
 

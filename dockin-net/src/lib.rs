@@ -7,9 +7,29 @@
 //! one [`cni::Outcome`], printed by the binary.
 
 mod address;
+mod allocate;
 mod attachment;
 pub mod cni;
+pub mod host_local;
+#[cfg(feature = "fs")]
+pub mod io;
 pub mod ipam;
+mod lease;
+mod ledger;
+mod log_store;
+mod pool;
+mod range;
+mod range_set;
+pub mod record;
+mod store;
 
 pub use address::{AddressError, Cidr, Family, next, parse_address, previous};
+pub use allocate::{AllocateError, Grant, Refusal, Want, allocate};
 pub use attachment::{Attachment, ContainerId, InterfaceName, NameError, NetworkName};
+pub use lease::{After, Blocked, Change, Lease, Owner, StickyKey, Timestamp};
+pub use ledger::{Ledger, Use};
+pub use log_store::{Disk, FileName, LogStore};
+pub use pool::{Policy, Pool, Reservation, Sticky};
+pub use range::{Range, RangeError, RangeSpec, Span};
+pub use range_set::RangeSet;
+pub use store::{Format, LeaseStore, Place, StoreError};

@@ -3,26 +3,13 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::fs::MetadataExt,
     process::ExitCode,
 };
 
-use dockin_net::{cni::Environment, ipam};
+use dockin_net::{cni::Environment, io::Host, ipam};
 
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
-
-struct Host;
-
-impl ipam::World for Host {
-    fn is_own_namespace(&mut self, path: &str) -> bool {
-        let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
-        match (identity(path), identity("/proc/self/ns/net")) {
-            (Ok(theirs), Ok(ours)) => theirs == ours,
-            _ => false,
-        }
-    }
-}
 
 fn main() -> ExitCode {
     match answer() {

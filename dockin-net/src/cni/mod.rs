@@ -20,6 +20,6 @@ pub use environment::Environment;
 pub use error::{CniError, ErrorCode};
 pub use json::{Field, FieldError, Json, SyntaxError};
 pub use result::{CniResult, Dns, Interface, IpConfig, ResultError, Route};
-pub(crate) use result::{decode_address, decode_dns, decode_routes};
+pub(crate) use result::{decode_address, decode_cidr, decode_dns, decode_routes};
 pub use verb::Verb;
 pub use version::{Shape, Version};
