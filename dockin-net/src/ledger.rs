@@ -93,6 +93,10 @@ impl Ledger {
             self.sticky.insert(key.clone(), holding);
         }
         for address in &lease.addresses {
+            // Kept for too long: whoever kept it does so no longer.
+            if let Some(Use::Kept(key, _)) = self.uses.get(address) {
+                self.forget(&key.clone());
+            }
             let held = Use::Held(lease.attachment.clone());
             self.uses.insert(*address, held);
         }
