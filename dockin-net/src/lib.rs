@@ -17,6 +17,7 @@ pub mod ipam;
 mod lease;
 mod ledger;
 mod log_store;
+pub mod operator;
 mod pool;
 mod range;
 mod range_set;

@@ -1,5 +1,7 @@
 //! The CNI plugin `dockin-ipam`: environment and standard input to `dockin_net`, its answer to
-//! standard output.
+//! standard output. With the word `pool` it is the tool of operators.
+
+mod pool;
 
 use std::{
     io::{Read, Write},
@@ -12,13 +14,27 @@ use dockin_net::{cni::Environment, io::Host, ipam};
 const MAX_CONFIG: u64 = 1024 * 1024;
 
 fn main() -> ExitCode {
-    match answer() {
-        Ok(code) => code,
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((word, words)) if word == "pool" => operate(words),
+        _ => answer(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("dockin-ipam: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn operate(words: &[String]) -> std::io::Result<ExitCode> {
+    let text = match pool::run(words) {
+        Ok(text) => text,
         Err(error) => {
             eprintln!("dockin-ipam: {error}");
-            ExitCode::FAILURE
+            return Ok(ExitCode::FAILURE);
         }
-    }
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn answer() -> std::io::Result<ExitCode> {

@@ -1,11 +1,12 @@
 use std::{
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{FileDisk, HostLocalStore, io_error};
-use crate::{Format, LeaseStore, LogStore, Place, StoreError, Timestamp, ipam::World};
+use crate::{Format, LeaseStore, LogStore, NetworkName, Place, StoreError, Timestamp, ipam::World};
 
 /// The machine this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,4 +42,25 @@ impl World for Host {
     fn read_text(&mut self, path: &str) -> Result<String, StoreError> {
         std::fs::read_to_string(path).map_err(|error| io_error(Path::new(path), &error))
     }
+}
+
+/// The networks that have leases in `directory`, by name; none when it is not there.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub fn networks(directory: &Path) -> Result<Vec<NetworkName>, StoreError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(directory, &error)),
+    };
+    let mut networks = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error(directory, &error))?;
+        let name = entry.file_name().into_string().ok();
+        networks.extend(name.and_then(|name| NetworkName::parse(&name).ok()));
+    }
+    networks.sort();
+    Ok(networks)
 }

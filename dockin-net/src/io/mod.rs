@@ -9,7 +9,7 @@ mod host;
 mod host_local;
 
 pub use file::FileDisk;
-pub use host::Host;
+pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
 
 use std::{

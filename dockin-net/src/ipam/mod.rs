@@ -21,6 +21,7 @@ mod pool_config;
 mod pool_mode;
 mod static_mode;
 
+pub use pool_config::DATA_DIR;
 use pool_config::Mode;
 use pool_mode::PoolMode;
 use static_mode::Wanted;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Where our own form is when the configuration does not say.
-const DATA_DIR: &str = "/var/lib/dockin/ipam";
+pub const DATA_DIR: &str = "/var/lib/dockin/ipam";
 /// Where the reference's directories are when the configuration does not say.
 const HOST_LOCAL_DATA_DIR: &str = "/var/lib/cni/networks";
 /// Seconds; a runtime that lost its list has started its first pods again by then.
