@@ -1,11 +1,36 @@
 //! The CNI contract and IP address management as pure functions.
 //!
-//! What is here today is the contract's `VERSION`, honestly: every other verb is answered with an
-//! error object that says so. Addresses come with the network issue.
-//!
 //! # The part of the walks that is ours
 //!
-//! *An address*: the runtime starts `dockin-cni` with `CNI_COMMAND` and a configuration on
-//! standard input → [`cni::run`] → one [`cni::Outcome`], printed by the binary.
+//! *An address*: the runtime starts a plugin with `CNI_COMMAND` and a configuration on standard
+//! input → [`cni::run`] keeps the contract → [`ipam`] finds the addresses that were asked for →
+//! one [`cni::Outcome`], printed by the binary.
 
+mod address;
+mod allocate;
+mod attachment;
 pub mod cni;
+pub mod host_local;
+#[cfg(feature = "fs")]
+pub mod io;
+pub mod ipam;
+mod lease;
+mod ledger;
+mod log_store;
+pub mod operator;
+mod pool;
+mod range;
+mod range_set;
+pub mod record;
+mod store;
+
+pub use address::{AddressError, Cidr, Family, next, parse_address, previous};
+pub use allocate::{AllocateError, Grant, Refusal, Want, allocate};
+pub use attachment::{Attachment, ContainerId, InterfaceName, NameError, NetworkName};
+pub use lease::{After, Blocked, Change, Lease, Owner, StickyKey, Timestamp};
+pub use ledger::{Ledger, Use};
+pub use log_store::{Disk, FileName, LogStore};
+pub use pool::{Policy, Pool, Reservation, Sticky};
+pub use range::{Range, RangeError, RangeSpec, Span};
+pub use range_set::RangeSet;
+pub use store::{Format, LeaseStore, Place, StoreError};

@@ -1,29 +1,59 @@
 //! The CNI plugin `dockin-ipam`: environment and standard input to `dockin_net`, its answer to
-//! standard output.
+//! standard output. With the word `pool` it is the tool of operators.
+
+mod pool;
 
 use std::{
     io::{Read, Write},
     process::ExitCode,
 };
 
+use dockin_net::{cni::Environment, io::Host, ipam};
+
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
 
 fn main() -> ExitCode {
-    let command = std::env::var("CNI_COMMAND").ok();
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((word, words)) if word == "pool" => operate(words),
+        _ => answer(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("dockin-ipam: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn operate(words: &[String]) -> std::io::Result<ExitCode> {
+    let text = match pool::run(words) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("dockin-ipam: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer() -> std::io::Result<ExitCode> {
+    let environment = Environment::read(|name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    });
     let mut stdin = Vec::new();
-    if let Err(error) = std::io::stdin()
-        .lock()
-        .take(MAX_CONFIG)
-        .read_to_end(&mut stdin)
-    {
-        eprintln!("dockin-ipam: standard input: {error}");
-        return ExitCode::FAILURE;
+    if !matches!(environment.command.as_str(), "" | "VERSION") {
+        std::io::stdin()
+            .lock()
+            .take(MAX_CONFIG)
+            .read_to_end(&mut stdin)?;
     }
-    let outcome = dockin_net::cni::run(command.as_deref(), &stdin);
-    if let Err(error) = writeln!(std::io::stdout(), "{}", outcome.stdout) {
-        eprintln!("dockin-ipam: standard output: {error}");
-        return ExitCode::FAILURE;
+    let outcome = ipam::run(&environment, &stdin, &mut Host);
+    std::io::stderr().write_all(outcome.stderr.as_bytes())?;
+    let mut stdout = std::io::stdout();
+    if !outcome.stdout.is_empty() {
+        writeln!(stdout, "{}", outcome.stdout)?;
     }
-    ExitCode::from(outcome.exit_code)
+    stdout.flush()?;
+    Ok(ExitCode::from(outcome.exit_code))
 }

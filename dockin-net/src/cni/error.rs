@@ -1,5 +1,7 @@
 use thiserror::Error;
 
+use super::json::FieldError;
+
 /// A CNI error code: an open space, 1–99 the specification's, from 100 on the plugin's own.
 ///
 /// Spec: CNI SPEC.md, section 5, error codes.
@@ -7,12 +9,29 @@ use thiserror::Error;
 pub struct ErrorCode(pub u32);
 
 impl ErrorCode {
+    /// The configuration's version is not supported, or too old for the verb.
+    pub const INCOMPATIBLE_VERSION: Self = Self(1);
     /// Necessary environment variables are missing or invalid.
     pub const INVALID_ENVIRONMENT: Self = Self(4);
+    /// Reading or writing failed.
+    pub const IO: Self = Self(5);
     /// Content cannot be decoded.
     pub const UNDECODABLE: Self = Self(6);
+    /// The configuration can be decoded and cannot be used.
+    pub const INVALID_CONFIG: Self = Self(7);
+    /// The container's network namespace is the plugin's own.
+    pub const INVALID_NAMESPACE: Self = Self(8);
+    /// Not now; the runtime should try again.
+    pub const TRY_AGAIN: Self = Self(11);
+    /// `STATUS`: no attachment can be made.
+    pub const NOT_AVAILABLE: Self = Self(50);
     /// Ours: the verb is known and not implemented in this build.
     pub const NOT_IMPLEMENTED: Self = Self(100);
+    /// Ours: the attachment is there already, or is not as it was made.
+    pub const ATTACHMENT: Self = Self(101);
+    /// What the reference's library says for every failure of the plugin behind it. The cases
+    /// pin it, so the modes that replace a reference plugin say it as well.
+    pub const INTERNAL: Self = Self(999);
 }
 
 /// Why a call failed, as the runtime is told.
@@ -32,6 +51,11 @@ impl CniError {
         }
     }
 
+    /// An error that reads `field: what`.
+    pub(crate) fn field(code: ErrorCode, field: &str, what: impl std::fmt::Display) -> Self {
+        Self::new(code, format!("`{field}`: {what}"))
+    }
+
     /// Its code.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
@@ -47,5 +71,11 @@ impl CniError {
             "msg": self.message,
         })
         .to_string()
+    }
+}
+
+impl From<FieldError> for CniError {
+    fn from(error: FieldError) -> Self {
+        Self::new(ErrorCode::INTERNAL, error.to_string())
     }
 }

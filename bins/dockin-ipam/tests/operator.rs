@@ -1,0 +1,106 @@
+//! `dockin-ipam pool`, beside the plugin on the same files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops where a value is not what it must be"
+)]
+
+#[path = "support/program.rs"]
+mod program;
+
+use std::fs;
+
+use program::Program;
+
+#[test]
+fn what_the_plugin_gives_the_operator_sees() {
+    let program = Program::new();
+    assert!(program.add("c1").status.success());
+    assert_eq!(
+        program.pool(&["list"]),
+        Ok("pods: 1 leases, 1 addresses held, 0 kept, 0 blocked, 0 set aside\n".into())
+    );
+    let shown = program.pool(&["show", "pods"]).unwrap();
+    assert!(
+        shown.starts_with("10.0.0.2 ") && shown.contains("held by c1/eth0"),
+        "{shown}"
+    );
+    assert_eq!(
+        program.pool(&["verify", "pods"]),
+        Ok("1 leases, all fit together\n".into())
+    );
+}
+
+#[test]
+fn reserved_and_quarantined_addresses_are_not_given_until_released() {
+    let program = Program::new();
+    program.pool(&["reserve", "pods", "10.0.0.2"]).unwrap();
+    program
+        .pool(&["reserve", "pods", "10.0.0.3", "default/db-0"])
+        .unwrap();
+    program
+        .pool(&["quarantine", "pods", "10.0.0.4", "3600"])
+        .unwrap();
+    assert!(program.pool(&["reserve", "pods", "10.0.0.2"]).is_err());
+    assert_eq!(program.address("c1"), "10.0.0.5/24");
+    program.pool(&["release", "pods", "10.0.0.4"]).unwrap();
+    program.pool(&["release", "pods", "10.0.0.2"]).unwrap();
+    assert!(program.pool(&["release", "pods", "10.0.0.2"]).is_err());
+    let shown = program.pool(&["show", "pods"]).unwrap();
+    assert!(shown.contains("set aside for default/db-0"), "{shown}");
+    assert!(!shown.contains("10.0.0.4"), "{shown}");
+}
+
+#[test]
+fn a_lease_is_taken_away_by_force_only() {
+    let program = Program::new();
+    program.address("c1");
+    let refused = program.pool(&["release", "pods", "10.0.0.2"]).unwrap_err();
+    assert!(refused.contains("held by c1/eth0"), "{refused}");
+    program
+        .pool(&["release", "pods", "10.0.0.2", "--force"])
+        .unwrap();
+    assert_eq!(program.pool(&["show", "pods"]), Ok(String::new()));
+}
+
+#[test]
+fn leases_move_from_host_local_and_back() {
+    let program = Program::new();
+    let theirs = program.directory().join("host-local");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("10.0.0.9"), "c1\r\neth0").unwrap();
+    fs::write(theirs.join("last_reserved_ip.0"), "10.0.0.9").unwrap();
+    let theirs = theirs.to_str().unwrap();
+    assert_eq!(
+        program.pool(&["import", "pods", theirs]),
+        Ok("1 leases copied\n".into())
+    );
+    // A second time the addresses are in use.
+    assert!(program.pool(&["import", "pods", theirs]).is_err());
+    assert_eq!(program.address("c2"), "10.0.0.10/24");
+    let ours = program.directory().join("exported");
+    program
+        .pool(&["export", "pods", ours.to_str().unwrap()])
+        .unwrap();
+    assert_eq!(
+        fs::read_to_string(ours.join("10.0.0.10")).unwrap(),
+        "c2\r\neth0"
+    );
+    assert_eq!(
+        fs::read_to_string(ours.join("last_reserved_ip.0")).unwrap(),
+        "10.0.0.10"
+    );
+}
+
+#[test]
+fn a_mistyped_network_or_command_is_told() {
+    let program = Program::new();
+    assert!(
+        program
+            .pool(&["show", "other"])
+            .unwrap_err()
+            .contains("no network `other`")
+    );
+    assert!(!program.directory().join("other").exists());
+    assert!(program.pool(&["shwo"]).unwrap_err().contains("usage:"));
+}

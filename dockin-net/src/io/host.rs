@@ -1,0 +1,66 @@
+use std::{
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{FileDisk, HostLocalStore, io_error};
+use crate::{Format, LeaseStore, LogStore, NetworkName, Place, StoreError, Timestamp, ipam::World};
+
+/// The machine this process runs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Host;
+
+impl World for Host {
+    fn is_own_namespace(&mut self, path: &str) -> bool {
+        let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
+        match (identity(path), identity("/proc/self/ns/net")) {
+            (Ok(theirs), Ok(ours)) => theirs == ours,
+            _ => false,
+        }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Timestamp(since.map_or(0, |since| since.as_secs()))
+    }
+
+    fn boot_id(&mut self) -> Option<String> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
+    }
+
+    fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError> {
+        let directory = Path::new(&place.directory).join(place.network.as_str());
+        Ok(match place.format {
+            Format::HostLocal => Box::new(HostLocalStore::open(&directory)?),
+            Format::Log => Box::new(LogStore::open(FileDisk::open(&directory)?, self.now())?),
+        })
+    }
+
+    fn read_text(&mut self, path: &str) -> Result<String, StoreError> {
+        std::fs::read_to_string(path).map_err(|error| io_error(Path::new(path), &error))
+    }
+}
+
+/// The networks that have leases in `directory`, by name; none when it is not there.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub fn networks(directory: &Path) -> Result<Vec<NetworkName>, StoreError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(directory, &error)),
+    };
+    let mut networks = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error(directory, &error))?;
+        let name = entry.file_name().into_string().ok();
+        networks.extend(name.and_then(|name| NetworkName::parse(&name).ok()));
+    }
+    networks.sort();
+    Ok(networks)
+}

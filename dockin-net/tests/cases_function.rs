@@ -1,0 +1,114 @@
+//! The conformance cases through the function, without a process and without files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops where a value is not what it must be"
+)]
+
+#[path = "cases/compare.rs"]
+mod compare;
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use compare::{Got, run_all, text};
+use dockin_net::{
+    Change, Format, LeaseStore, Ledger, Place, StoreError, Timestamp,
+    cni::Environment,
+    host_local::{self, FileStep},
+    ipam,
+};
+use serde_json::Value;
+
+type Files = Rc<RefCell<BTreeMap<String, String>>>;
+
+/// A directory of `host-local` in memory.
+struct Memory {
+    files: Files,
+}
+
+impl ipam::World for Memory {
+    fn is_own_namespace(&mut self, path: &str) -> bool {
+        path == "/proc/self/ns/net"
+    }
+
+    fn now(&mut self) -> Timestamp {
+        Timestamp(1_000_000)
+    }
+
+    fn boot_id(&mut self) -> Option<String> {
+        None
+    }
+
+    fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError> {
+        assert_eq!(place.format, Format::HostLocal);
+        let files = self.files.borrow();
+        let ledger = host_local::read(files.iter().map(|(a, b)| (a.as_str(), b.as_str())));
+        Ok(Box::new(MemoryStore {
+            files: Rc::clone(&self.files),
+            ledger,
+        }))
+    }
+
+    fn read_text(&mut self, path: &str) -> Result<String, StoreError> {
+        Err(StoreError::Io {
+            path: path.into(),
+            message: "there are no files".into(),
+        })
+    }
+}
+
+struct MemoryStore {
+    files: Files,
+    ledger: Ledger,
+}
+
+impl LeaseStore for MemoryStore {
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let before = self.ledger.clone();
+        for change in changes.clone() {
+            self.ledger.apply(change);
+        }
+        let mut files = self.files.borrow_mut();
+        for step in host_local::steps(&before, &self.ledger, &changes) {
+            match step {
+                FileStep::Write { name, content } => files.insert(name, content),
+                FileStep::Remove { name } => files.remove(&name),
+                _ => unreachable!("a step that this directory does not know"),
+            };
+        }
+        Ok(())
+    }
+}
+
+fn run(case: &Value) -> Got {
+    let files: Files = Rc::default();
+    for (name, content) in case["setup_files"].as_object().into_iter().flatten() {
+        let content = content.as_str().unwrap().to_owned();
+        files.borrow_mut().insert(name.clone(), content);
+    }
+    let environment = Environment::read(|name| case["env"][name].as_str().map(str::to_owned));
+    let mut world = Memory {
+        files: Rc::clone(&files),
+    };
+    let outcome = ipam::run(&environment, text(case, "stdin").as_bytes(), &mut world);
+    let files = files.borrow().clone();
+    Got {
+        exit: outcome.exit_code.into(),
+        stdout: outcome.stdout,
+        files,
+    }
+}
+
+#[test]
+fn every_static_case_passes_through_the_function() {
+    run_all("static", 332, run);
+}
+
+#[test]
+fn every_host_local_case_passes_through_the_function() {
+    run_all("host-local", 44, run);
+}

@@ -1,0 +1,166 @@
+//! A machine in memory: files, a clock that stands still, and power that may go.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use dockin_net::{
+    Disk, FileName, Format, LeaseStore, LogStore, Place, StoreError, Timestamp,
+    cni::{Environment, Outcome},
+    ipam,
+};
+use serde_json::Value;
+
+/// The files of one network.
+type Files = Rc<RefCell<BTreeMap<FileName, Vec<u8>>>>;
+
+/// The machine. A clone shares its files.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    files: BTreeMap<String, Files>,
+    /// Seconds.
+    pub(crate) now: u64,
+    /// What tells this start of the machine from others.
+    pub(crate) boot: Option<String>,
+    /// Steps until the power goes; each byte of a write is one.
+    pub(crate) power: Option<Rc<RefCell<usize>>>,
+}
+
+impl Memory {
+    /// A machine that was just started.
+    pub(crate) fn new() -> Self {
+        Self {
+            now: 1_000_000,
+            boot: Some("boot-1".into()),
+            ..Self::default()
+        }
+    }
+
+    /// One call of the plugin.
+    pub(crate) fn call(
+        &mut self,
+        verb: &str,
+        container: &str,
+        args: &str,
+        config: &Value,
+    ) -> Outcome {
+        let environment = Environment {
+            command: verb.into(),
+            container_id: container.into(),
+            netns: format!("/run/netns/{container}"),
+            ifname: "eth0".into(),
+            args: args.into(),
+            path: "/opt/cni/bin".into(),
+            netns_override: String::new(),
+        };
+        ipam::run(&environment, config.to_string().as_bytes(), self)
+    }
+
+    /// The leases of a network.
+    pub(crate) fn store(&mut self, network: &str) -> LogStore<MemoryDisk> {
+        let files = Rc::clone(self.files.entry(network.into()).or_default());
+        let power = self.power.clone();
+        LogStore::open(MemoryDisk { files, power }, Timestamp(self.now)).unwrap()
+    }
+}
+
+impl ipam::World for Memory {
+    fn is_own_namespace(&mut self, _path: &str) -> bool {
+        false
+    }
+
+    fn now(&mut self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
+    fn boot_id(&mut self) -> Option<String> {
+        self.boot.clone()
+    }
+
+    fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError> {
+        assert_eq!(place.format, Format::Log);
+        let network = place.network.as_str().to_owned();
+        let files = Rc::clone(self.files.entry(network).or_default());
+        let power = self.power.clone();
+        let store = LogStore::open(MemoryDisk { files, power }, Timestamp(self.now))?;
+        Ok(Box::new(store))
+    }
+
+    fn read_text(&mut self, path: &str) -> Result<String, StoreError> {
+        Err(StoreError::Io {
+            path: path.into(),
+            message: "there are no such files".into(),
+        })
+    }
+}
+
+/// The two files of a network.
+#[derive(Debug)]
+pub(crate) struct MemoryDisk {
+    files: Files,
+    power: Option<Rc<RefCell<usize>>>,
+}
+
+impl MemoryDisk {
+    /// How much of `wanted` happens before the power goes.
+    fn spend(&self, wanted: usize) -> usize {
+        let Some(power) = &self.power else {
+            return wanted;
+        };
+        let spent = wanted.min(*power.borrow());
+        *power.borrow_mut() -= spent;
+        spent
+    }
+
+    fn step(&self) -> Result<(), StoreError> {
+        if self.spend(1) == 0 {
+            return Err(no_power());
+        }
+        Ok(())
+    }
+}
+
+fn no_power() -> StoreError {
+    StoreError::Io {
+        path: "memory".into(),
+        message: "the power is gone".into(),
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn read(&mut self, file: FileName) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.files.borrow().get(&file).cloned())
+    }
+
+    fn write(&mut self, file: FileName, _offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let spent = self.spend(bytes.len());
+        let mut files = self.files.borrow_mut();
+        files
+            .get_mut(&file)
+            .unwrap()
+            .extend_from_slice(&bytes[..spent]);
+        if spent < bytes.len() {
+            return Err(no_power());
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, _file: FileName) -> Result<(), StoreError> {
+        self.step()
+    }
+
+    fn truncate(&mut self, file: FileName, length: u64) -> Result<(), StoreError> {
+        self.step()?;
+        let length = usize::try_from(length).unwrap();
+        self.files
+            .borrow_mut()
+            .get_mut(&file)
+            .unwrap()
+            .truncate(length);
+        Ok(())
+    }
+
+    fn replace(&mut self, file: FileName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.step()?;
+        self.files.borrow_mut().insert(file, bytes.to_vec());
+        Ok(())
+    }
+}
