@@ -150,16 +150,13 @@ struct Taken {
 fn run(middle: Middle, way: Way, payload: usize) -> Taken {
     let total = if payload == LARGE { BYTES } else { SMALL_BYTES };
     let messages = total / payload as u64;
-    let (prelude, frame, frame_out) = match way {
-        Way::Up => (
-            Bytes::new(),
-            websocket_input(payload),
-            spdy_input(payload).1,
-        ),
-        Way::Down => {
-            let (answer, frame) = spdy_output(payload);
-            (answer, frame, websocket_output(payload))
+    let (answer, output) = spdy_output(payload);
+    let (frame, frame_out, from_says, to_says) = match way {
+        Way::Up => {
+            let (_, input) = spdy_input(payload);
+            (websocket_input(payload), input, Bytes::new(), answer)
         }
+        Way::Down => (output, websocket_output(payload), answer, Bytes::new()),
     };
     let expected = match middle {
         Middle::Relay => messages * frame.len() as u64,
@@ -180,12 +177,13 @@ fn run(middle: Middle, way: Way, payload: usize) -> Taken {
     let begun = Instant::now();
     let source = on_thread(move || async move {
         let mut socket = adopt(from);
-        socket.write_all(&prelude).await.expect("the prelude");
+        socket.write_all(&from_says).await.expect("the answer");
         write_blocks(&mut socket, &block, messages * frame.len() as u64).await;
         socket
     });
     let sink = on_thread(move || async move {
         let mut socket = adopt(to);
+        socket.write_all(&to_says).await.expect("the answer");
         read_bytes(&mut socket, expected).await;
         socket
     });

@@ -58,11 +58,20 @@ pub fn spdy_output(size: usize) -> (Bytes, Bytes) {
     (answer, drain(&mut server))
 }
 
-/// A SPDY client's DATA frame of `size` bytes of input, behind its streams.
+/// A SPDY client's request for its streams, and its DATA frame of `size` bytes of input.
+///
+/// # Panics
+///
+/// Our two codecs do not understand each other.
 #[must_use]
 pub fn spdy_input(size: usize) -> (Bytes, Bytes) {
+    let now = Instant::now();
     let mut client = ExecClient::new(Subprotocol::V4, STREAMS);
     let hello = drain(&mut client);
+    let mut answer = BytesMut::from(&spdy_output(size).0[..]);
+    client
+        .handle_input(now, &mut answer)
+        .expect("our own server");
     client.send(Event::Stdin(vec![b'x'; size].into()));
     (hello, drain(&mut client))
 }

@@ -43,6 +43,8 @@ pub struct Endpoint<S, C> {
     codec: C,
     input: BytesMut,
     output: VecDeque<Bytes>,
+    /// The newest output, small pieces in one.
+    gathered: BytesMut,
     queued: usize,
     /// How many of them at most are answers to input.
     answers: usize,
@@ -76,6 +78,7 @@ where
             codec,
             input: BytesMut::from(early),
             output: VecDeque::new(),
+            gathered: BytesMut::new(),
             queued: 0,
             answers: 0,
             unflushed: false,
@@ -190,7 +193,7 @@ where
             progress = Progress::Made;
         }
         self.collect();
-        if !self.output.is_empty() || self.unflushed {
+        if self.queued > 0 || self.unflushed {
             // Writing that cannot go on registers its own wake-up. When it fails the peer may
             // have said everything before it went: that is found out by reading on.
             let _failed = self.poll_drain(cx);
@@ -275,8 +278,20 @@ where
         while let Some(bytes) = self.codec.poll_transmit() {
             if self.broken.is_none() {
                 self.queued += bytes.len();
-                self.output.push_back(bytes);
+                if bytes.len() < SMALL {
+                    self.gathered.extend_from_slice(&bytes);
+                } else {
+                    self.settle();
+                    self.output.push_back(bytes);
+                }
             }
+        }
+    }
+
+    /// Puts the gathered pieces behind what is queued.
+    fn settle(&mut self) {
+        if !self.gathered.is_empty() {
+            self.output.push_back(self.gathered.split().freeze());
         }
     }
 
@@ -289,6 +304,7 @@ where
         if let Err(error) = &result {
             self.broken = Some(error.kind());
             self.output.clear();
+            self.gathered.clear();
             self.queued = 0;
             self.answers = 0;
         }
@@ -297,6 +313,7 @@ where
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.collect();
+        self.settle();
         while !self.output.is_empty() {
             let count = {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -317,6 +334,8 @@ where
         if self.unflushed {
             ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
             self.unflushed = false;
+            // Nothing is on its way: no buffer is held.
+            self.gathered = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -415,6 +434,9 @@ enum Progress {
     Waiting,
 }
 
+/// Bytes below which a piece is copied together with its neighbours: a slice of its own costs the
+/// kernel more than the copy.
+const SMALL: usize = 1024;
 /// Pieces in one gathered write; the kernel takes up to 1024, more than 64 gain nothing.
 const MAX_SLICES: usize = 64;
 

@@ -115,28 +115,46 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         // Bounds one turn, so that a busy session leaves room for others.
-        for _ in 0..TURNS {
+        let mut moved = 0;
+        let mut written = 0;
+        while moved < TURN_BYTES {
             this.take_outputs(cx);
             this.push_container(cx);
             this.push_client(cx);
+            // Small events go out together, without waiting for any that are not here yet.
+            if moved - written >= WRITE_BYTES {
+                this.flush(cx);
+                written = moved;
+            }
             if let Some(outcome) = &this.outcome
                 && this.to_client.is_empty()
                 && this.writing.is_none()
             {
-                return Poll::Ready((outcome.clone(), this.relay.transferred()));
+                let outcome = outcome.clone();
+                this.flush(cx);
+                return Poll::Ready((outcome, this.relay.transferred()));
             }
-            if !this.pull(cx) {
-                this.arm_blocked_timer(cx);
-                return Poll::Pending;
+            match this.pull(cx) {
+                Some(bytes) => moved += bytes + EVENT_BYTES,
+                None => {
+                    this.flush(cx);
+                    this.arm_blocked_timer(cx);
+                    return Poll::Pending;
+                }
             }
         }
+        this.flush(cx);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Turns of the loop before others get their chance.
-const TURNS: usize = 64;
+/// Bytes of events that are moved before others get their chance.
+const TURN_BYTES: usize = 512 * 1024;
+/// Bytes of events that go into one write, unless there are no more.
+const WRITE_BYTES: usize = 32 * 1024;
+/// What an event counts on top of its bytes.
+const EVENT_BYTES: usize = 64;
 
 impl<G, A, B, E1, E2, W, F> Driver<'_, G, A, B, W, F>
 where
@@ -219,19 +237,34 @@ where
                 break;
             }
         }
-        if self.flush.container && !failed && self.container_open {
+        if failed {
+            self.lose_container_input();
+        }
+    }
+
+    /// Writes what was sent to either side.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.flush.container && self.container_open {
             match Pin::new(&mut *self.container).poll_flush(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.flush.container = false,
-                Poll::Ready(Err(_)) => failed = true,
+                Poll::Ready(Err(_)) => self.lose_container_input(),
             }
         }
-        if failed {
-            // The process may have ended its input and still give output and a status: what is
-            // meant for it goes nowhere, what it says is still read.
-            self.to_container.clear();
-            self.flush.container = false;
+        if self.flush.client && self.client_open {
+            match Pin::new(&mut *self.client).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.flush.client = false,
+                Poll::Ready(Err(_)) => self.lose_client_now(cx),
+            }
         }
+    }
+
+    /// The process may have ended its input and still give output and a status: what is meant for
+    /// it goes nowhere, what it says is still read.
+    fn lose_container_input(&mut self) {
+        self.to_container.clear();
+        self.flush.container = false;
     }
 
     fn push_client(&mut self, cx: &mut Context<'_>) {
@@ -252,36 +285,34 @@ where
                 break;
             }
         }
-        if self.flush.client && !failed && self.client_open {
-            match Pin::new(&mut *self.client).poll_flush(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.flush.client = false,
-                Poll::Ready(Err(_)) => failed = true,
-            }
-        }
         if failed {
-            self.lose_client();
-            // What the relay makes of it is taken in the next turn, and nobody else may call one.
-            cx.waker().wake_by_ref();
+            self.lose_client_now(cx);
         }
     }
 
-    /// Reads a side whose counterpart has room. `false` when nothing moved.
-    fn pull(&mut self, cx: &mut Context<'_>) -> bool {
+    fn lose_client_now(&mut self, cx: &Context<'_>) {
+        self.lose_client();
+        // What the relay makes of it is taken in the next turn, and nobody else may call one.
+        cx.waker().wake_by_ref();
+    }
+
+    /// Reads a side whose counterpart has room; gives the bytes of what came, `None` when nothing
+    /// moved.
+    fn pull(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         if self.writing.is_some() || self.outcome.is_some() {
-            return false;
+            return None;
         }
-        let mut moved = false;
+        let mut moved = None;
         if self.client_open && self.to_container.is_empty() {
             match Pin::new(&mut *self.client).poll_next(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Some(Ok(event))) => {
+                    moved = Some(event.len());
                     self.relay.handle_client(now(), event);
-                    moved = true;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.lose_client();
-                    moved = true;
+                    moved = Some(0);
                 }
             }
         }
@@ -289,13 +320,13 @@ where
             match Pin::new(&mut *self.container).poll_next(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Some(Ok(event))) => {
+                    moved = Some(moved.unwrap_or(0) + event.len());
                     self.relay.handle_container(now(), event);
-                    moved = true;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.container_open = false;
                     self.relay.handle_container_lost();
-                    moved = true;
+                    moved = moved.or(Some(0));
                 }
             }
         }
