@@ -2,9 +2,11 @@
 //!
 //! # The part of the walks that is ours
 //!
-//! *An address*: the runtime starts a plugin with `CNI_COMMAND` and a configuration on standard
-//! input → [`cni::run`] keeps the contract → [`ipam`] finds the addresses that were asked for →
-//! one [`cni::Outcome`], printed by the binary.
+//! *An address*: the runtime starts `dockin-cni` with `CNI_COMMAND` and a configuration on standard
+//! input → [`cni::run`] keeps the contract → [`meta`] asks the [`resource_manager`] which networks
+//! the pod gets, writes the intent down and runs their plugins → one of them asks `dockin-ipam` →
+//! [`ipam`] finds the addresses, which in pools [`allocate`](allocate()) chooses and a
+//! [`LeaseStore`] remembers → one [`cni::Outcome`], merged and printed by the binary.
 
 mod address;
 mod allocate;
@@ -17,11 +19,13 @@ pub mod ipam;
 mod lease;
 mod ledger;
 mod log_store;
+pub mod meta;
 pub mod operator;
 mod pool;
 mod range;
 mod range_set;
 pub mod record;
+pub mod resource_manager;
 mod store;
 
 pub use address::{AddressError, Cidr, Family, next, parse_address, previous};

@@ -3,54 +3,13 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::fs::MetadataExt,
     process::ExitCode,
 };
 
-use dockin_net::{
-    Attachment,
-    cni::{self, CniError, CniResult, Environment, ErrorCode, Plugin, Request},
-};
+use dockin_net::{cni::Environment, io::Host, meta};
 
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
-
-/// Keeps the contract; says of the work that this build does not do it.
-struct Contract;
-
-fn not_implemented<T>() -> Result<T, CniError> {
-    Err(CniError::new(
-        ErrorCode::NOT_IMPLEMENTED,
-        "not implemented yet: this build answers VERSION alone",
-    ))
-}
-
-impl Plugin for Contract {
-    fn add(&mut self, _: &Request<'_>, _: &Attachment) -> Result<CniResult, CniError> {
-        not_implemented()
-    }
-
-    fn del(&mut self, _: &Request<'_>, _: &Attachment) -> Result<(), CniError> {
-        not_implemented()
-    }
-
-    fn check(&mut self, _: &Request<'_>, _: &Attachment) -> Result<(), CniError> {
-        not_implemented()
-    }
-
-    fn collect(&mut self, _: &Request<'_>) -> Result<(), CniError> {
-        not_implemented()
-    }
-
-    fn status(&mut self, _: &Request<'_>) -> Result<(), CniError> {
-        not_implemented()
-    }
-
-    fn is_own_namespace(&mut self, path: &str) -> bool {
-        let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
-        matches!((identity(path), identity("/proc/self/ns/net")), (Ok(a), Ok(b)) if a == b)
-    }
-}
 
 fn main() -> ExitCode {
     answer().unwrap_or_else(|error| {
@@ -70,8 +29,7 @@ fn answer() -> std::io::Result<ExitCode> {
             .take(MAX_CONFIG)
             .read_to_end(&mut stdin)?;
     }
-    let about = concat!("dockin-cni ", env!("CARGO_PKG_VERSION"));
-    let outcome = cni::run(&environment, &stdin, about, &mut Contract);
+    let outcome = meta::run(&environment, &stdin, &mut Host);
     std::io::stderr().write_all(outcome.stderr.as_bytes())?;
     let mut stdout = std::io::stdout();
     if !outcome.stdout.is_empty() {

@@ -7,6 +7,10 @@
 mod file;
 mod host;
 mod host_local;
+#[cfg(feature = "exec")]
+mod http;
+#[cfg(feature = "exec")]
+mod plugins;
 
 pub use file::FileDisk;
 pub use host::{Host, networks};

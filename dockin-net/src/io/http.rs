@@ -1,0 +1,205 @@
+//! The question to the resource manager: `GET` over HTTP/1.1, one answer a connection.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::meta::NoAnswer;
+
+/// An answer names a handful of networks.
+const MAX_ANSWER: u64 = 1024 * 1024;
+/// From the first try to the end of the last; runtimes give a plugin tens of seconds.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Tries, and the pause after the first; it doubles.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks until there is an answer, three times within five seconds.
+pub(super) fn get(url: &str) -> Result<Vec<u8>, NoAnswer> {
+    let end = Instant::now() + DEADLINE;
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match get_once(url, end) {
+            Err(error) if error.later && Instant::now() + pause < end => sleep(pause),
+            done => return done,
+        }
+        pause *= 2;
+    }
+    get_once(url, end)
+}
+
+fn get_once(url: &str, end: Instant) -> Result<Vec<u8>, NoAnswer> {
+    let invalid = |message: &str| NoAnswer {
+        message: format!("{message}: `{url}`"),
+        later: false,
+    };
+    let rest = url
+        .strip_prefix("http://")
+        .ok_or_else(|| invalid("only `http://` can be asked"))?;
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(index) => rest.split_at(index),
+        None => (rest, ""),
+    };
+    if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || authority.is_empty() {
+        return Err(invalid("not an address"));
+    }
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let request = format!(
+        "GET {slash}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let later = |error: std::io::Error| NoAnswer {
+        message: format!("{authority}: {error}"),
+        later: true,
+    };
+    let mut answer = Vec::new();
+    exchange(authority, &request, end, &mut answer).map_err(later)?;
+    read_answer(&answer).map_err(|(message, later)| NoAnswer {
+        message: format!("{authority}: {message}"),
+        later,
+    })
+}
+
+fn exchange(
+    authority: &str,
+    request: &str,
+    end: Instant,
+    answer: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let left = || {
+        let left = end.saturating_duration_since(Instant::now());
+        left.max(Duration::from_millis(1))
+    };
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let with_port = match has_port {
+        true => authority.to_owned(),
+        false => format!("{authority}:80"),
+    };
+    let mut failed = std::io::Error::other("the name has no address");
+    for address in with_port.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left()) {
+            Ok(mut stream) => {
+                stream.set_write_timeout(Some(left()))?;
+                stream.write_all(request.as_bytes())?;
+                let mut buffer = [0; 8192];
+                loop {
+                    stream.set_read_timeout(Some(left()))?;
+                    let count = stream.read(&mut buffer)?;
+                    answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    let too_long = u64::try_from(answer.len()).is_ok_and(|it| it > MAX_ANSWER);
+                    if too_long || Instant::now() > end {
+                        return Err(std::io::Error::other("the answer does not end"));
+                    }
+                    if count == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// The body of an answer with status 200; else what is wrong and whether it may pass.
+fn read_answer(answer: &[u8]) -> Result<Vec<u8>, (String, bool)> {
+    let cut = || ("the answer is cut off".to_owned(), true);
+    let split = answer
+        .windows(4)
+        .position(|it| it == b"\r\n\r\n")
+        .ok_or_else(cut)?;
+    let (head, rest) = answer.split_at(split);
+    let body = rest.get(4..).unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let status: u16 = status.and_then(|it| it.parse().ok()).ok_or_else(cut)?;
+    if status != 200 {
+        let later = status >= 500 || status == 429;
+        return Err((format!("status {status}"), later));
+    }
+    let header = |wanted: &str| {
+        head.lines().skip(1).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    if header("transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
+        return read_chunks(body).ok_or_else(cut);
+    }
+    match header("content-length").map(str::parse::<usize>) {
+        None => Ok(body.to_vec()),
+        Some(Ok(length)) => body.get(..length).map(<[u8]>::to_vec).ok_or_else(cut),
+        Some(Err(_)) => Err(cut()),
+    }
+}
+
+fn read_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|it| it == b"\r\n")?;
+        let size = std::str::from_utf8(rest.get(..end)?).ok()?;
+        let size = size.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        rest = rest.get(end + 2..)?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size.checked_add(2)?..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{get_once, read_answer};
+    use std::time::Instant;
+
+    #[test]
+    fn bodies_are_read_in_each_form() {
+        for (answer, body) in [
+            ("HTTP/1.1 200 OK\r\n\r\n{}", "{}"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}x", "{}"),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1;a=b\r\n}\r\n0\r\n\r\n",
+                "{}",
+            ),
+        ] {
+            assert_eq!(read_answer(answer.as_bytes()).unwrap(), body.as_bytes());
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for (answer, later) in [
+            ("", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", true),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
+                true,
+            ),
+            ("HTTP/1.1 503 No\r\n\r\n{}", true),
+            ("HTTP/1.1 404 No\r\n\r\n{}", false),
+        ] {
+            assert_eq!(
+                read_answer(answer.as_bytes()).unwrap_err().1,
+                later,
+                "{answer}"
+            );
+        }
+        for url in [
+            "https://rm/",
+            "ftp://rm/",
+            "http:///",
+            "http://rm/a b",
+            "http://rm/\r\nX: y",
+        ] {
+            assert!(!get_once(url, Instant::now()).unwrap_err().later, "{url}");
+        }
+    }
+}

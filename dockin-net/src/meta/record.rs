@@ -1,0 +1,79 @@
+use serde_json::{Value, json};
+
+use super::config::Delegate;
+use crate::Attachment;
+
+/// What was about to be done for an attachment, written before the first plugin is run. `DEL`
+/// works from it when the configuration and the resource manager are gone.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Intent {
+    pub(super) container_id: String,
+    pub(super) interface: String,
+    pub(super) netns: String,
+    pub(super) args: String,
+    pub(super) directories: Vec<String>,
+    pub(super) delegates: Vec<Delegate>,
+    /// Did every plugin answer?
+    pub(super) complete: bool,
+}
+
+impl Intent {
+    /// The name of the record of an attachment.
+    pub(super) fn name(network: &str, of: &Attachment) -> String {
+        let container = of.container_id().as_str();
+        format!("{network}/attachments/{container}@{}", of.interface_text())
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        let delegates: Vec<_> = self
+            .delegates
+            .iter()
+            .map(|it| {
+                json!({
+                    "interface": it.interface,
+                    "master": it.master,
+                    "last": it.last,
+                    "config": it.config,
+                    "result": it.result,
+                })
+            })
+            .collect();
+        json!({
+            "containerId": self.container_id,
+            "interface": self.interface,
+            "netns": self.netns,
+            "args": self.args,
+            "directories": self.directories,
+            "complete": self.complete,
+            "delegates": delegates,
+        })
+        .to_string()
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let text = |value: &Value, key| Some(value.get(key)?.as_str()?.to_owned());
+        let delegates = value.get("delegates")?.as_array()?.iter();
+        let delegates = delegates.map(|it| {
+            Some(Delegate {
+                interface: text(it, "interface")?,
+                master: it.get("master")?.as_bool()?,
+                last: it.get("last")?.as_bool()?,
+                config: it.get("config")?.clone(),
+                result: it.get("result").filter(|it| !it.is_null()).cloned(),
+            })
+        });
+        let directories = value.get("directories")?.as_array()?.iter();
+        Some(Self {
+            container_id: text(&value, "containerId")?,
+            interface: text(&value, "interface")?,
+            netns: text(&value, "netns")?,
+            args: text(&value, "args")?,
+            directories: directories
+                .map(|it| it.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
+            complete: value.get("complete")?.as_bool()?,
+            delegates: delegates.collect::<Option<_>>()?,
+        })
+    }
+}

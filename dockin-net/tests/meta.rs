@@ -1,0 +1,426 @@
+//! Several networks for one pod: one result, all or none, undone from the record.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops where a value is not what it must be"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dockin_net::{
+    StoreError,
+    cni::{Environment, Outcome},
+    meta::{self, NoAnswer, Ran},
+};
+use serde_json::{Value, json};
+
+/// A node in memory. Its plugins remember which interfaces they made.
+#[derive(Default)]
+struct Node {
+    files: Vec<(String, Vec<u8>)>,
+    answer: Option<Value>,
+    records: BTreeMap<String, String>,
+    made: BTreeSet<(String, String)>,
+    calls: Vec<String>,
+    stdins: Vec<Value>,
+    asked: Vec<String>,
+    /// `VERB interface` that fails.
+    broken: Option<String>,
+    /// Calls of this world until nothing works any more.
+    power: Option<usize>,
+}
+
+impl Node {
+    fn new(networks: &[Value]) -> Self {
+        Self {
+            files: networks
+                .iter()
+                .enumerate()
+                .map(|(index, it)| (format!("{index}.conf"), it.to_string().into_bytes()))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    fn call(&mut self, verb: &str, config: &Value) -> Outcome {
+        let environment = Environment {
+            command: verb.into(),
+            container_id: "c1".into(),
+            netns: "/run/netns/c1".into(),
+            ifname: "eth0".into(),
+            args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;IP=9.9.9.9/8".into(),
+            path: "/opt/cni/bin".into(),
+            netns_override: String::new(),
+        };
+        meta::run(&environment, config.to_string().as_bytes(), self)
+    }
+
+    fn step(&mut self) -> Result<(), StoreError> {
+        match &mut self.power {
+            Some(0) => Err(StoreError::Io {
+                path: "node".into(),
+                message: "the power is gone".into(),
+            }),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl meta::World for Node {
+    fn is_own_namespace(&mut self, _path: &str) -> bool {
+        false
+    }
+
+    fn ask(&mut self, url: &str) -> Result<Vec<u8>, NoAnswer> {
+        self.asked.push(url.into());
+        let down = || NoAnswer {
+            message: "connection refused".into(),
+            later: true,
+        };
+        self.answer
+            .as_ref()
+            .map(|it| it.to_string().into_bytes())
+            .ok_or_else(down)
+    }
+
+    fn network_files(&mut self, _directory: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        Ok(self.files.clone())
+    }
+
+    fn find(&mut self, plugin: &str, directories: &[String]) -> Option<String> {
+        (plugin != "absent").then(|| format!("{}/{plugin}", directories[0]))
+    }
+
+    fn execute(
+        &mut self,
+        program: &str,
+        environment: &Environment,
+        stdin: &[u8],
+    ) -> Result<Ran, StoreError> {
+        self.step()?;
+        let config: Value = serde_json::from_slice(stdin).unwrap();
+        let call = format!("{} {}", environment.command, environment.ifname);
+        let key = (environment.container_id.clone(), environment.ifname.clone());
+        self.calls
+            .push(format!("{call} {}", program.rsplit('/').next().unwrap()));
+        self.stdins.push(config.clone());
+        assert!(
+            !environment.args.contains("9.9.9.9"),
+            "{}",
+            environment.args
+        );
+        if self.broken.as_ref() == Some(&call) {
+            return Ok(Ran {
+                stdout: br#"{"code":11,"msg":"not now"}"#.to_vec(),
+                success: false,
+            });
+        }
+        let mut stdout = Vec::new();
+        match environment.command.as_str() {
+            "ADD" => {
+                self.made.insert(key);
+                let mut result = config
+                    .get("prevResult")
+                    .cloned()
+                    .unwrap_or_else(|| json!({}));
+                result["cniVersion"] = config["cniVersion"].clone();
+                if let Some(address) = config["ipam"]["addresses"].get(0) {
+                    if config["cniVersion"] == "0.2.0" {
+                        result["ip4"] = json!({"ip": address["address"]});
+                    } else {
+                        result["interfaces"] = json!([
+                            {"name": "veth"},
+                            {"name": environment.ifname, "sandbox": environment.netns},
+                        ]);
+                        result["ips"] = json!([{"address": address["address"], "interface": 1}]);
+                        result["routes"] = config["ipam"]["routes"].clone();
+                        result["dns"] = config["ipam"]["dns"].clone();
+                    }
+                }
+                stdout = result.to_string().into_bytes();
+            }
+            "DEL" => {
+                self.made.remove(&key);
+            }
+            _ => {}
+        }
+        Ok(Ran {
+            stdout,
+            success: true,
+        })
+    }
+
+    fn read_record(&mut self, _: &str, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.records.get(name).cloned())
+    }
+
+    fn write_record(&mut self, _: &str, name: &str, text: &str) -> Result<(), StoreError> {
+        self.step()?;
+        self.records.insert(name.into(), text.into());
+        Ok(())
+    }
+
+    fn remove_record(&mut self, _: &str, name: &str) -> Result<(), StoreError> {
+        self.step()?;
+        self.records.remove(name);
+        Ok(())
+    }
+
+    fn record_names(&mut self, _: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let names = self.records.keys().filter(|name| name.starts_with(prefix));
+        Ok(names.cloned().collect())
+    }
+
+    fn log(&mut self, _file: &str, _line: &str) {}
+}
+
+fn networks() -> [Value; 2] {
+    [
+        json!({"cniVersion": "1.0.0", "name": "front", "type": "bridge", "ipam": {"type": "x"},
+            "capabilities": {"ips": true, "bandwidth": true}, "dns": {"nameservers": ["10.0.0.53"]}}),
+        json!({"cniVersion": "0.2.0", "name": "back", "type": "macvlan",
+            "capabilities": {"ips": true, "bandwidth": true}}),
+    ]
+}
+
+fn data() -> Value {
+    json!([
+        {"type": "back", "podIp": "10.1.0.2", "subnetMask": "255.255.0.0", "gateway": "10.1.0.1",
+            "ifName": "eth1", "master": false},
+        {"type": "front", "podIp": "10.0.0.2", "subnetMask": "24", "gateway": "10.0.0.1",
+            "ifName": "eth0", "master": true},
+    ])
+}
+
+fn config() -> Value {
+    json!({"cniVersion": "1.1.0", "name": "dockin", "type": "dockin-cni", "networks": data()})
+}
+
+fn asking() -> Value {
+    json!({"cniVersion": "1.1.0", "name": "dockin", "type": "dockin-cni", "backend": "http://rm/x"})
+}
+
+fn answer(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_default()
+}
+
+fn code(outcome: &Outcome) -> Value {
+    assert_eq!(outcome.exit_code, 1, "{}", outcome.stdout);
+    answer(outcome)["code"].clone()
+}
+
+#[test]
+fn two_networks_make_one_result_with_the_master_first() {
+    let mut node = Node::new(&networks());
+    let outcome = node.call("ADD", &config());
+    assert_eq!(
+        answer(&outcome),
+        json!({
+            "cniVersion": "1.1.0",
+            "interfaces": [
+                {"name": "veth"},
+                {"name": "eth0", "sandbox": "/run/netns/c1"},
+                {"name": "eth1", "sandbox": "/run/netns/c1"},
+            ],
+            "ips": [
+                {"address": "10.0.0.2/24", "interface": 1},
+                {"address": "10.1.0.2/16", "interface": 2},
+            ],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}],
+            "dns": {"nameservers": ["10.0.0.53"]},
+        })
+    );
+    assert_eq!(node.calls, ["ADD eth1 macvlan", "ADD eth0 bridge"]);
+}
+
+#[test]
+fn the_result_is_valid_in_every_version_of_the_caller() {
+    for version in [
+        "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+    ] {
+        let mut config = config();
+        config["cniVersion"] = version.into();
+        let answer = answer(&Node::new(&networks()).call("ADD", &config));
+        assert_eq!(answer["cniVersion"], version);
+        let text = answer.to_string();
+        assert!(text.contains("10.0.0.2/24"), "{text}");
+        assert_eq!(text.contains("10.1.0.2/16"), version > "0.2.0", "{text}");
+    }
+}
+
+#[test]
+fn a_plugin_gets_the_values_it_declares_and_the_address_only_once() {
+    let mut node = Node::new(&networks());
+    let mut config = config();
+    config["runtimeConfig"] = json!({
+        "ips": ["10.0.0.9/24"], "bandwidth": {"ingressRate": 1}, "portMappings": [],
+    });
+    assert_eq!(node.call("ADD", &config).exit_code, 0);
+    assert_eq!(
+        node.stdins[0]["runtimeConfig"],
+        json!({"bandwidth": {"ingressRate": 1}})
+    );
+    assert_eq!(
+        node.stdins[1]["runtimeConfig"],
+        json!({"bandwidth": {"ingressRate": 1}, "ips": ["10.0.0.9/24"]})
+    );
+    assert_eq!(node.stdins[1]["ipam"]["type"], "dockin-ipam");
+}
+
+#[test]
+fn a_chain_hands_each_plugin_the_result_of_the_one_before() {
+    let chain = json!({"cniVersion": "1.0.0", "name": "front",
+        "plugins": [{"type": "bridge"}, {"type": "portmap"}]});
+    let mut node = Node::new(&[chain, networks()[1].clone()]);
+    assert_eq!(node.call("ADD", &config()).exit_code, 0);
+    assert_eq!(
+        node.stdins[2]["prevResult"]["ips"][0]["address"],
+        "10.0.0.2/24"
+    );
+    assert_eq!(node.call("DEL", &config()).exit_code, 0);
+    assert_eq!(
+        node.calls[3..],
+        ["DEL eth0 portmap", "DEL eth0 bridge", "DEL eth1 macvlan"]
+    );
+    assert!(node.stdins[4]["prevResult"].is_object());
+    assert!(node.stdins[5].get("prevResult").is_none(), "0.2.0 has none");
+}
+
+#[test]
+fn del_works_when_the_files_and_the_resource_manager_are_gone() {
+    let mut node = Node::new(&networks());
+    node.answer = Some(json!({"code": 0, "data": data()}));
+    assert_eq!(node.call("ADD", &asking()).exit_code, 0);
+    assert_eq!(
+        node.asked,
+        ["http://rm/x?podName=web-0&namespace=ns&containerId=c1"]
+    );
+    node.files.clear();
+    node.answer = None;
+    assert_eq!(node.call("CHECK", &asking()).exit_code, 0);
+    assert_eq!(node.call("DEL", &asking()).exit_code, 0);
+    assert!(node.made.is_empty());
+    assert_eq!(node.call("DEL", &asking()).exit_code, 0);
+    assert_eq!(code(&node.call("CHECK", &asking())), 101);
+}
+
+#[test]
+fn a_known_pod_starts_while_the_resource_manager_is_down_and_an_unknown_one_is_told_to_wait() {
+    let mut node = Node::new(&networks());
+    assert_eq!(code(&node.call("ADD", &asking())), 11);
+    node.answer = Some(json!({"code": 0, "data": data()}));
+    let first = node.call("ADD", &asking());
+    node.call("DEL", &asking());
+    node.answer = None;
+    assert_eq!(node.call("ADD", &asking()).stdout, first.stdout);
+}
+
+#[test]
+fn a_failing_network_undoes_those_before_it() {
+    let mut node = Node::new(&networks());
+    node.broken = Some("ADD eth0".into());
+    let outcome = node.call("ADD", &config());
+    assert_eq!(code(&outcome), 11);
+    assert!(
+        outcome.stdout.contains("front/bridge: not now"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(
+        node.calls,
+        [
+            "ADD eth1 macvlan",
+            "ADD eth0 bridge",
+            "DEL eth0 bridge",
+            "DEL eth1 macvlan"
+        ]
+    );
+    assert!(node.made.is_empty() && node.records.is_empty());
+}
+
+#[test]
+fn what_cannot_be_undone_now_is_undone_by_the_next_del() {
+    let mut node = Node::new(&networks());
+    assert_eq!(node.call("ADD", &config()).exit_code, 0);
+    node.broken = Some("DEL eth1".into());
+    assert_eq!(code(&node.call("DEL", &config())), 11);
+    node.broken = None;
+    assert_eq!(node.call("DEL", &config()).exit_code, 0);
+    assert!(node.made.is_empty() && node.records.is_empty());
+}
+
+/// The node stops at any step of an `ADD`; after the `DEL` that every runtime sends, nothing is
+/// left, and the pod can be added again.
+#[test]
+fn del_after_any_prefix_of_add_leaves_nothing() {
+    for prefix in 0.. {
+        let mut node = Node::new(&networks());
+        node.power = Some(prefix);
+        let added = node.call("ADD", &config());
+        node.power = None;
+        assert_eq!(node.call("DEL", &config()).exit_code, 0);
+        assert!(
+            node.made.is_empty() && node.records.is_empty(),
+            "after {prefix} steps"
+        );
+        assert_eq!(node.call("ADD", &config()).exit_code, 0);
+        if added.exit_code == 0 {
+            assert_eq!(prefix, 4, "two records and two plugins");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_collection_undoes_what_is_not_listed() {
+    let mut node = Node::new(&networks());
+    assert_eq!(node.call("ADD", &config()).exit_code, 0);
+    let mut collecting = config();
+    assert_eq!(code(&node.call("GC", &collecting)), 7);
+    collecting["cni.dev/valid-attachments"] = json!([{"containerID": "c1", "ifname": "eth0"}]);
+    assert_eq!(node.call("GC", &collecting).exit_code, 0);
+    assert_eq!(node.made.len(), 2);
+    collecting["cni.dev/valid-attachments"] = json!([]);
+    assert_eq!(node.call("GC", &collecting).exit_code, 0);
+    assert!(node.made.is_empty() && node.records.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_is_touched() {
+    let with = |key: &str, value: Value| {
+        let mut config = config();
+        config[key] = value;
+        config
+    };
+    let without_networks = || {
+        let mut config = config();
+        config.as_object_mut().unwrap().remove("networks");
+        config
+    };
+    let mut unknown = data();
+    unknown[0]["type"] = "nowhere".into();
+    let mut mask = data();
+    mask[1]["subnetMask"] = "".into();
+    for (config, text) in [
+        (with("networks", json!([])), "0 networks are `master`"),
+        (with("networks", unknown), "no network `nowhere`"),
+        (with("networks", mask), "networks[1].subnetMask"),
+        (with("logLevel", "loud".into()), "`logLevel`"),
+        (without_networks(), "neither `backend` nor `networks`"),
+    ] {
+        let mut node = Node::new(&networks());
+        let outcome = node.call("ADD", &config);
+        assert_eq!(code(&outcome), 7, "{}", outcome.stdout);
+        assert!(outcome.stdout.contains(text), "{}", outcome.stdout);
+        assert!(node.calls.is_empty() && node.records.is_empty());
+    }
+    let absent = json!({"name": "front", "type": "absent"});
+    let mut node = Node::new(&[absent, networks()[1].clone()]);
+    assert_eq!(code(&node.call("ADD", &config())), 7);
+    assert!(node.calls.is_empty());
+    assert_eq!(code(&node.call("STATUS", &config())), 50);
+}
