@@ -10,6 +10,9 @@ pub enum ProtocolError {
     /// A WebSocket frame that is malformed.
     #[error("websocket: {0}")]
     WebSocket(#[from] crate::websocket::FrameError),
+    /// A frame of a Docker daemon that is malformed.
+    #[error("docker: {0}")]
+    Docker(#[from] crate::docker::FrameError),
     /// The peer took longer than the limit to make its streams.
     #[error("streams missing after {seconds} s: {missing}")]
     StreamsMissing {

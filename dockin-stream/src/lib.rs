@@ -13,6 +13,7 @@
 
 pub mod channel;
 mod codec;
+pub mod docker;
 mod error;
 mod event;
 pub mod io;

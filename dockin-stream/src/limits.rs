@@ -26,6 +26,10 @@ pub const MAX_STATUS: usize = 64 * 1024;
 pub const MAX_RESIZE: usize = 256;
 /// A whole base64 text message, bytes: unlike raw ones it must be assembled.
 pub const MAX_BASE64_MESSAGE: usize = 4 * 1024 * 1024;
+/// Text of a Docker daemon that ends a stream, bytes kept; what follows is dropped.
+pub const MAX_DOCKER_ERROR: usize = 4 * 1024;
+/// Payload of one Docker frame that we write, bytes: Go clients hold a whole frame in memory.
+pub const MAX_DOCKER_FRAME: usize = 64 * 1024;
 /// How long a SPDY client may take to make its streams. Kubernetes: 30 s.
 pub const STREAM_CREATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// One read from a socket, bytes. 256 KiB was not faster, 32 KiB was slower.

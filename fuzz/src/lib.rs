@@ -20,6 +20,7 @@ mod channel;
 mod cni_config;
 mod command_parse;
 mod cut;
+mod docker_stream;
 mod heard;
 mod port_forward;
 mod redact;
@@ -35,6 +36,7 @@ mod websocket_frame;
 pub use channel::channel;
 pub use cni_config::cni_config;
 pub use command_parse::command_parse;
+pub use docker_stream::docker_stream;
 pub use port_forward::port_forward;
 pub use redact::redact;
 pub use relay::relay;
@@ -53,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("channel", channel),
     ("cni_config", cni_config),
     ("command_parse", command_parse),
+    ("docker_stream", docker_stream),
     ("port_forward", port_forward),
     ("redact", redact),
     ("relay", relay),
