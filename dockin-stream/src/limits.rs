@@ -38,12 +38,10 @@ pub const READ_BUFFER: usize = 64 * 1024;
 pub const HIGH_WATER: usize = 256 * 1024;
 /// How often a side whose input is blocked is told that we live. client-go gives up after 61 s.
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long a peer may be silent after the last byte was written, before the connection is closed:
-/// until it ends its side its input is drained, so that the kernel does not throw away output with
-/// a reset (lost tail, `T1`).
-pub const LINGER: Duration = Duration::from_secs(5);
-/// How long a peer that goes on sending is drained in all. It has not seen the end yet when the
-/// way to it is slow: 4 MiB in the kernel's buffer take half a minute at 1 Mbit/s.
-pub const LINGER_LONGEST: Duration = Duration::from_secs(60);
+/// How long input is drained after the last byte was written, until the peer ends its side: so the
+/// kernel does not throw away output with a reset (lost tail, `T1`). A peer ends as soon as it has
+/// read the end, so long only when the way to it is slow: 4 MiB in the kernel's buffer take half a
+/// minute at 1 Mbit/s, and 5 s lost tails behind a slow reader.
+pub const LINGER: Duration = Duration::from_secs(60);
 /// How many bytes are drained during [`LINGER`].
 pub const LINGER_BYTES: usize = 64 * 1024 * 1024;

@@ -120,9 +120,8 @@ where
     }
 
     /// Says goodbye so that nothing is lost: writes all that is queued, ends the writing side,
-    /// then waits for the peer to end, too. What it still sends is taken in and dropped, at most
-    /// [`limits::LINGER_BYTES`] behind our last byte. A peer that is silent for
-    /// [`limits::LINGER`] or goes on for [`limits::LINGER_LONGEST`] is left.
+    /// then takes in and drops what the peer still sends, until it ends too, for at most
+    /// [`limits::LINGER`] and [`limits::LINGER_BYTES`].
     ///
     /// A close with unread input makes the kernel send a reset, which throws away output that
     /// the peer has not read yet: the commonest cause of lost tails and exit codes.
@@ -144,15 +143,14 @@ where
         let linger = async {
             let mut dropped = 0;
             while dropped < limits::LINGER_BYTES {
-                let discard = std::future::poll_fn(|cx| self.poll_discard(cx, &mut scratch));
-                match tokio::time::timeout(limits::LINGER, discard).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => dropped += count,
+                match std::future::poll_fn(|cx| self.poll_discard(cx, &mut scratch)).await {
+                    0 => break,
+                    count => dropped += count,
                 }
             }
         };
         // Running into the limit is no failure: all of ours was written.
-        let _timed_out = tokio::time::timeout(limits::LINGER_LONGEST, linger).await;
+        let _timed_out = tokio::time::timeout(limits::LINGER, linger).await;
         Ok(())
     }
 
@@ -163,7 +161,12 @@ where
         }
         scratch.clear();
         scratch.reserve(limits::READ_BUFFER);
-        let count = ready!(poll_read_buf(&mut self.socket, cx, scratch)).unwrap_or(0);
+        let Poll::Ready(result) = poll_read_buf(&mut self.socket, cx, scratch) else {
+            // Who waits holds no buffer.
+            *scratch = BytesMut::new();
+            return Poll::Pending;
+        };
+        let count = result.unwrap_or(0);
         if count == 0 {
             self.reading = Reading::Ended;
         }

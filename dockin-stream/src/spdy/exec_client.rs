@@ -75,6 +75,10 @@ impl ExecClient {
 
     fn drain_connection(&mut self) -> Result<(), ProtocolError> {
         while let Some(event) = self.connection.poll_event() {
+            // What follows the end of the session counts for nothing, however it is cut.
+            if self.finished {
+                continue;
+            }
             match event {
                 ConnectionEvent::Data { stream, bytes } => self.handle_data(stream, bytes)?,
                 ConnectionEvent::HalfClosed { stream } => self.handle_end(stream),
@@ -92,6 +96,7 @@ impl ExecClient {
                 | ConnectionEvent::GoAway { .. }
                 | ConnectionEvent::Pong => {}
             }
+            self.settle();
         }
         Ok(())
     }
@@ -172,12 +177,13 @@ impl Codec for ExecClient {
             return Ok(());
         }
         let result = self.connection.handle_input(now, input);
-        // Output before a malformed frame is true, but a status beside one is not trusted.
-        self.drain_connection()
-            .and_then(|()| Ok(result?))
-            .map_err(|error| self.fail(error))?;
-        self.settle();
-        Ok(())
+        // Output before a malformed frame is true, but a status of which the end has not come is
+        // not trusted.
+        self.drain_connection().map_err(|error| self.fail(error))?;
+        if self.finished {
+            return Ok(());
+        }
+        result.map_err(|error| self.fail(error.into()))
     }
 
     fn handle_eof(&mut self, _now: Instant) -> Result<(), ProtocolError> {

@@ -48,7 +48,7 @@ fn command_that_exits_while_input_flows_loses_nothing() {
 /// T2, over the adapters.
 #[test]
 fn lost_container_is_never_success() {
-    for_seeds(300, |random| {
+    for_seeds(120, |random| {
         let client = random.pick(&Protocol::BOTH);
         let session = Session::random(random, client);
         let relayed = session.container.is_some();
@@ -69,7 +69,7 @@ fn lost_container_is_never_success() {
 /// T3 and T4, over the adapters.
 #[test]
 fn end_of_input_arrives_and_keeps_the_output() {
-    for_seeds(200, |random| {
+    for_seeds(80, |random| {
         let client = random.pick(&Protocol::BOTH);
         let typed = random.bytes(20_000);
         let printed = random.bytes(9000);

@@ -8,7 +8,7 @@ use dockin_stream::{
 
 use crate::{
     link::Weather,
-    player::{Act, HangUp, exit, stderr, stdout},
+    player::{Act, HangUp, exit, stderr, stdin, stdout},
     protocol::Protocol,
     random::Random,
     world::{Ended, Session, for_seeds},
@@ -139,6 +139,37 @@ fn lost_container_is_never_success() {
         if relayed {
             assert_eq!(ended.client.exits.len(), 1, "nobody was told");
         }
+    });
+}
+
+/// T1: a tail that waits in front of a relay, because its client reads nothing for half a minute,
+/// is not thrown away when that client types.
+#[test]
+fn tail_waits_for_a_slow_client_behind_a_relay() {
+    for_seeds(60, |random| {
+        let client = random.pick(&Protocol::BOTH);
+        let container = random.pick(&Protocol::BOTH);
+        let printed = random.bytes(20_000);
+        let mut session = Session::relayed(random, client, container);
+        for weather in &mut session.weather {
+            weather.buffer = 12_000;
+        }
+        let ended = session
+            .client_does([
+                Act::StopReading,
+                Act::Sleep(Duration::from_secs(20)),
+                stdin(&b"k"[..]),
+                Act::Sleep(Duration::from_secs(10)),
+                Act::StartReading,
+            ])
+            .container_does([
+                Act::Sleep(Duration::from_secs(2)),
+                stdout(printed.clone()),
+                exit(3),
+            ])
+            .run(random);
+        assert!(ended.client.stdout == printed);
+        assert_eq!(ended.client.exit(), &ExitStatus::Exited(3));
     });
 }
 

@@ -11,9 +11,10 @@ use dockin_stream::{
 };
 
 use crate::{
+    link::Weather,
     player::{Act, HALF_CLOSE, exit, stdin, stdout},
     protocol::Protocol,
-    world::{PIPES, Session, TERMINAL, for_seeds},
+    world::{PIPES, Session, TERMINAL, beginning, for_seeds},
 };
 
 /// T3: `echo x | kubectl exec -i … cat` ends.
@@ -221,5 +222,64 @@ fn terminal_gets_every_size_in_order() {
         let sizes: Vec<_> = (1..=50).map(size).collect();
         assert_eq!(ended.container.resizes, sizes);
         assert!(ended.client.exit().is_success());
+    });
+}
+
+/// T7: ten thousand messages that the container does not read stop neither its output nor its
+/// status, and when it reads them all of them are there.
+#[test]
+fn unread_input_stops_no_output() {
+    for_seeds(24, |random| {
+        let (client, container) = (random.pick(&Protocol::BOTH), random.pick(&Protocol::BOTH));
+        let reads_in_the_end = random.once_in(2);
+        let printed = random.bytes(3000);
+        let mut acts = vec![Act::StopReading, Act::Sleep(Duration::from_secs(60))];
+        acts.extend(printed.chunks(100).map(<[u8]>::to_vec).map(stdout));
+        if reads_in_the_end {
+            acts.extend([Act::StartReading, Act::AwaitStdin(10_000)]);
+        }
+        acts.push(exit(9));
+        let mut session = Session::relayed(random, client, container);
+        session.weather = [Weather::CALM, Weather::CALM];
+        let ended = session
+            .client_does([Act::Repeat(Event::Stdin(Bytes::from_static(b"x")), 10_000)])
+            .container_does(acts)
+            .run(random);
+        assert!(ended.client.stdout == printed);
+        assert_eq!(ended.client.exit(), &ExitStatus::Exited(9));
+        if reads_in_the_end {
+            assert_eq!(ended.container.stdin.len(), 10_000);
+        }
+    });
+}
+
+/// T7, the other way round: what is typed arrives while the client does not read what is printed.
+#[test]
+fn unread_output_stops_no_input() {
+    for_seeds(24, |random| {
+        let (client, container) = (random.pick(&Protocol::BOTH), random.pick(&Protocol::BOTH));
+        let mut session = Session::relayed(random, client, container);
+        for weather in &mut session.weather {
+            weather.buffer = 3000;
+        }
+        let typed = (0..20).flat_map(|_| [stdin(&b"k"[..]), Act::Sleep(Duration::from_secs(1))]);
+        let ended = session
+            .client_does(
+                [Act::Sleep(Duration::from_secs(20)), Act::StopReading]
+                    .into_iter()
+                    .chain(typed)
+                    .chain([Act::Sleep(Duration::from_secs(600)), Act::StartReading]),
+            )
+            .container_does([
+                Act::Sleep(Duration::from_secs(20)),
+                Act::Repeat(Event::Stdout(vec![b'x'; 100].into()), 1000),
+                exit(0),
+            ])
+            .run(random);
+        assert_eq!(ended.client.stdout.len(), 100_000);
+        assert!(ended.client.exit().is_success());
+        let last = ended.container.last_stdin.unwrap() - beginning();
+        assert!(last < Duration::from_secs(100), "typed bytes took {last:?}");
+        assert_eq!(ended.container.stdin.len(), 20);
     });
 }

@@ -25,8 +25,7 @@ pub(crate) struct Weather {
     pub(crate) idle_limit: Option<Duration>,
 }
 
-/// The longest that one piece is held up. Two of them, there and back, fit into
-/// [`LINGER`](dockin_stream::limits::LINGER).
+/// The longest that one piece is held up.
 const STALL: Duration = Duration::from_secs(2);
 
 impl Weather {

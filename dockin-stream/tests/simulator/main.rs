@@ -26,5 +26,6 @@ mod adapters;
 mod end_of_session;
 #[cfg(feature = "tokio")]
 mod endpoint;
+mod forwarding;
 mod input;
 mod wire;

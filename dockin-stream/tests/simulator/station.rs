@@ -16,6 +16,8 @@ pub(crate) struct Station {
     link: usize,
     side: Side,
     input: BytesMut,
+    /// What was read and not taken: nothing more is read before it is.
+    event: Option<Event>,
     output: VecDeque<Bytes>,
     queued: usize,
     pub(crate) reading: Reading,
@@ -54,6 +56,7 @@ impl Station {
             link,
             side,
             input: BytesMut::new(),
+            event: None,
             output: VecDeque::new(),
             queued: 0,
             reading: Reading::Open,
@@ -81,7 +84,7 @@ impl Station {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.codec.poll_event()
+        self.event.take().or_else(|| self.codec.poll_event())
     }
 
     pub(crate) fn send(&mut self, event: Event) {
@@ -146,7 +149,11 @@ impl Station {
                 self.reading = Reading::Failed;
             }
         }
-        if self.ending == Ending::No && self.reading == Reading::Open && !self.paused {
+        if self.event.is_none() {
+            self.event = self.codec.poll_event();
+        }
+        let listens = self.event.is_none() && !self.paused;
+        if self.ending == Ending::No && self.reading == Reading::Open && listens {
             moved |= self.read(now, links, random);
         }
         moved | self.write(now, links) | self.end(now, links)

@@ -314,14 +314,7 @@ fn endless_status_is_refused() {
 #[test]
 fn output_before_a_malformed_frame_is_kept_without_a_status() {
     let mut server = Server::new(Subprotocol::V4, OUTPUTS);
-    let frames = [
-        data(3, b"true"),
-        data(1, SUCCESS),
-        fin(1),
-        fin(3),
-        fin(5),
-        reply(9),
-    ];
+    let frames = [data(3, b"true"), data(1, SUCCESS), fin(1), fin(3), reply(9)];
     assert!(server.say(&frames).is_err());
     assert_eq!(server.events(), [stdout(b"true")]);
     server.eof().unwrap();
@@ -331,6 +324,18 @@ fn output_before_a_malformed_frame_is_kept_without_a_status() {
             .iter()
             .any(|event| matches!(event, Event::Exit(_)))
     );
+}
+
+#[test]
+fn malformed_frame_behind_the_end_counts_for_nothing_however_it_is_cut() {
+    let frames = [data(1, SUCCESS), fin(1), fin(3), fin(5), reply(9)];
+    for pieces in [&[&frames[..]][..], &[&frames[..4], &frames[4..]]] {
+        let mut server = Server::new(Subprotocol::V4, OUTPUTS);
+        for piece in pieces {
+            assert_eq!(server.say(piece), Ok(()));
+        }
+        assert_eq!(server.events(), [Event::Exit(ExitStatus::Exited(0))]);
+    }
 }
 
 #[test]
