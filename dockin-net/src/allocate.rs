@@ -18,6 +18,20 @@ pub struct Want {
     pub sticky: Option<StickyKey>,
     /// These addresses and no others; in a set without one, any.
     pub requested: Vec<IpAddr>,
+    /// What it may have already.
+    pub beside: Beside,
+}
+
+/// What an attachment that wants addresses may have already.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Beside {
+    /// Nothing: it is added once.
+    #[default]
+    Nothing,
+    /// Addresses of other sets, and any beside one that it asks for. The reference allows this,
+    /// and several of its networks may share a directory.
+    OtherSets,
 }
 
 /// Why there is no lease.
@@ -76,8 +90,8 @@ pub struct Grant {
 ///
 /// ```
 /// use dockin_net::{
-///     Attachment, Cidr, ContainerId, InterfaceName, Ledger, Pool, Range, RangeSet, RangeSpec,
-///     Timestamp, Want, allocate,
+///     Attachment, Beside, Cidr, ContainerId, InterfaceName, Ledger, Pool, Range, RangeSet,
+///     RangeSpec, Timestamp, Want, allocate,
 /// };
 ///
 /// let range = Range::new(&RangeSpec {
@@ -89,6 +103,7 @@ pub struct Grant {
 ///     attachment: Attachment::new(ContainerId::parse("c1")?, InterfaceName::parse("eth0")?),
 ///     sticky: None,
 ///     requested: vec![],
+///     beside: Beside::Nothing,
 /// };
 /// let grant = allocate(&pool, &Ledger::default(), &want, Timestamp(0)).unwrap();
 /// assert_eq!(grant.addresses[0].0.to_string(), "10.1.2.2/24");
@@ -114,9 +129,16 @@ pub fn allocate(
                     after: After::Keep(None),
                 });
             }
+            let held = ledger.lease_of(&want.attachment);
+            let held = held.filter(|lease| lease.attachment == want.attachment);
+            let held = held
+                .map_or(&[][..], |lease| &lease.addresses)
+                .iter()
+                .copied();
+            let given = addresses.iter().map(|(cidr, _)| cidr.address());
             changes.push(Change::Hold(Lease {
                 attachment: want.attachment.clone(),
-                addresses: addresses.iter().map(|(cidr, _)| cidr.address()).collect(),
+                addresses: held.chain(given).collect(),
                 sticky: want.sticky.clone(),
                 since: now,
             }));
@@ -140,14 +162,8 @@ fn choose(
         want,
         now,
     };
-    if let Some(lease) = ledger.lease_of(&want.attachment) {
-        let within = |address: &&IpAddr| pool.contains(**address);
-        if let Some(address) = lease.addresses.iter().find(within) {
-            return Err(AllocateError::AlreadyHeld {
-                attachment: want.attachment.clone(),
-                address: *address,
-            });
-        }
+    if want.beside == Beside::Nothing {
+        chooser.check_not_held(|_| true)?;
     }
     let mut requested = want.requested.clone();
     let mut addresses = Vec::with_capacity(pool.sets().len());
@@ -155,7 +171,10 @@ fn choose(
         let position = requested.iter().position(|it| set.range_of(*it).is_some());
         let given = match position {
             Some(position) => chooser.requested(set, requested.remove(position))?,
-            None => chooser.any(set, ledger.cursor(&pool.cursor_name(index)))?,
+            None => {
+                chooser.check_not_held(|address| set.range_of(address).is_some())?;
+                chooser.any(set, ledger.cursor(&pool.cursor_name(index)))?
+            }
         };
         cursors.push(Change::Cursor {
             set: pool.cursor_name(index),
@@ -177,6 +196,19 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
+    /// Has the attachment no address of this kind?
+    fn check_not_held(&self, kind: impl Fn(IpAddr) -> bool) -> Result<(), AllocateError> {
+        let lease = self.ledger.lease_of(&self.want.attachment);
+        let mut held = lease.map_or(&[][..], |lease| &lease.addresses).iter();
+        match held.find(|address| kind(**address)) {
+            Some(address) => Err(AllocateError::AlreadyHeld {
+                attachment: self.want.attachment.clone(),
+                address: *address,
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn requested(&self, set: &RangeSet, address: IpAddr) -> Result<(Cidr, IpAddr), AllocateError> {
         let outside = AllocateError::Outside(address);
         let range = set.range_of(address).ok_or(outside.clone())?;

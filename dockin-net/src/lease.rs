@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{Attachment, InterfaceName};
 
@@ -16,13 +16,13 @@ impl Timestamp {
 
 /// Who an address belongs to beyond one attachment, such as `default/web-0`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Owner(String);
+pub struct Owner(Arc<str>);
 
 impl Owner {
     /// A pod, or the member of a workload called `workload-ordinal`.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self(format!("{namespace}/{name}"))
+        Self(format!("{namespace}/{name}").into())
     }
 
     /// Reads `namespace/name`; `None` unless both are there.

@@ -54,6 +54,35 @@ impl Use {
 }
 
 impl Ledger {
+    /// A ledger out of a snapshot's changes. Leases that follow each other in order, which is how
+    /// [`to_changes`](Self::to_changes) gives them, are put in place at once.
+    #[must_use]
+    pub fn from_changes(changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut ledger = Self::default();
+        let mut plain: Vec<(Attachment, Lease)> = Vec::new();
+        let mut uses = Vec::new();
+        for change in changes {
+            match change {
+                Change::Hold(lease)
+                    if lease.sticky.is_none()
+                        && plain
+                            .last()
+                            .is_none_or(|(last, _)| *last < lease.attachment) =>
+                {
+                    for address in &lease.addresses {
+                        uses.push((*address, Use::Held(lease.attachment.clone())));
+                    }
+                    plain.push((lease.attachment.clone(), lease));
+                }
+                change => ledger.apply(change),
+            }
+        }
+        uses.sort_by_key(|(address, _)| *address);
+        ledger.leases.append(&mut plain.into_iter().collect());
+        ledger.uses.append(&mut uses.into_iter().collect());
+        ledger
+    }
+
     /// One step further.
     pub fn apply(&mut self, change: Change) {
         match change {

@@ -29,7 +29,7 @@ pub mod resource_manager;
 mod store;
 
 pub use address::{AddressError, Cidr, Family, next, parse_address, previous};
-pub use allocate::{AllocateError, Grant, Refusal, Want, allocate};
+pub use allocate::{AllocateError, Beside, Grant, Refusal, Want, allocate};
 pub use attachment::{Attachment, ContainerId, InterfaceName, NameError, NetworkName};
 pub use lease::{After, Blocked, Change, Lease, Owner, StickyKey, Timestamp};
 pub use ledger::{Ledger, Use};

@@ -107,7 +107,7 @@ impl<D: Disk> LogStore<D> {
         let mut snapshot_length = 0;
         if let Some(bytes) = disk.read(FileName::Snapshot)? {
             number = read_head(&bytes, SNAPSHOT, FileName::Snapshot)?;
-            read_snapshot(&bytes, &mut ledger)?;
+            ledger = read_snapshot(&bytes)?;
             snapshot_length = length(&bytes);
         }
         let mut store = Self {
@@ -211,8 +211,9 @@ fn read_head(bytes: &[u8], kind: [u8; 8], file: FileName) -> Result<u64, StoreEr
         .ok_or_else(|| damaged(file, "it does not start as one of ours"))
 }
 
-fn read_snapshot(bytes: &[u8], ledger: &mut Ledger) -> Result<(), StoreError> {
+fn read_snapshot(bytes: &[u8]) -> Result<Ledger, StoreError> {
     let mut rest = bytes.get(HEAD..).unwrap_or_default();
+    let mut all = Vec::new();
     loop {
         let (changes, length) = record::decode(rest)
             .map_err(|error| damaged(FileName::Snapshot, &error.to_string()))?;
@@ -220,12 +221,10 @@ fn read_snapshot(bytes: &[u8], ledger: &mut Ledger) -> Result<(), StoreError> {
         if changes.is_empty() {
             break;
         }
-        for change in changes {
-            ledger.apply(change);
-        }
+        all.push(changes);
     }
     if rest.is_empty() {
-        return Ok(());
+        return Ok(Ledger::from_changes(all.into_iter().flatten()));
     }
     Err(damaged(FileName::Snapshot, "it goes on after its end"))
 }

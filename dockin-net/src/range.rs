@@ -73,7 +73,7 @@ pub struct RangeSpec {
     pub first: Option<IpAddr>,
     /// The last address to give; when absent the subnet's last, in IPv4 the one before broadcast.
     pub last: Option<IpAddr>,
-    /// The gateway; the subnet's second address when absent.
+    /// The gateway; the subnet's second address when absent. It may be outside the subnet.
     pub gateway: Option<IpAddr>,
 }
 
@@ -130,7 +130,7 @@ impl Range {
             Family::V4 => previous(end).unwrap_or(end),
             Family::V6 => end,
         };
-        let gateway = inside("gateway", spec.gateway, second)?;
+        let gateway = spec.gateway.unwrap_or(second);
         let first = inside("rangeStart", spec.first, second)?;
         let last = inside("rangeEnd", spec.last, usual_end)?;
         if first > last {

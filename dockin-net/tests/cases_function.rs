@@ -112,3 +112,40 @@ fn every_static_case_passes_through_the_function() {
 fn every_host_local_case_passes_through_the_function() {
     run_all("host-local", 44, run);
 }
+
+/// A case of our own: what the reference's cases have around `stdin`.
+fn host_local(files: &[(&str, &str)], args: &str, ipam: Value) -> Got {
+    let mut ipam = ipam;
+    ipam["type"] = "host-local".into();
+    let config = serde_json::json!({"cniVersion": "1.0.0", "name": "dockin-pool", "ipam": ipam});
+    let files: serde_json::Map<_, _> = files
+        .iter()
+        .map(|(name, content)| ((*name).to_owned(), Value::from(*content)))
+        .collect();
+    run(&serde_json::json!({
+        "env": {
+            "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1",
+            "CNI_IFNAME": "eth0", "CNI_PATH": "/opt/cni/bin", "CNI_ARGS": args,
+        },
+        "stdin": config.to_string(),
+        "setup_files": files,
+    }))
+}
+
+#[test]
+fn addresses_of_another_network_in_the_same_directory_stay() {
+    let subnet = serde_json::json!({"subnet": "10.1.2.0/24"});
+    let got = host_local(&[("fd00::4", "c1\r\neth0")], "", subnet);
+    assert_eq!(got.exit, 0, "{}", got.stdout);
+    let names: Vec<_> = got.files.keys().collect();
+    assert_eq!(names, ["10.1.2.2", "fd00::4", "last_reserved_ip.0"]);
+}
+
+#[test]
+fn a_gateway_may_be_outside_the_subnet_and_two_addresses_in_the_arguments_may_not_be_asked_for() {
+    let subnet = serde_json::json!({"subnet": "10.1.2.0/24", "gateway": "10.9.9.9"});
+    let got = host_local(&[], "", subnet.clone());
+    assert!(got.stdout.contains("10.1.2.1/24"), "{}", got.stdout);
+    let got = host_local(&[], "IP=10.1.2.7,10.1.2.8", subnet);
+    assert_eq!((got.exit, got.files.len()), (1, 0));
+}

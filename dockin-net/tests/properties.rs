@@ -14,7 +14,7 @@ use std::{
     rc::Rc,
 };
 
-use dockin_net::{LeaseStore, Timestamp};
+use dockin_net::{LeaseStore, Ledger, Timestamp};
 use memory::Memory;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -126,6 +126,13 @@ proptest! {
             prop_assert!(!held.iter().any(|it| it.starts_with("10.0.0.3/") || it.starts_with("10.0.0.1/")));
             let store = machine.store("pods");
             prop_assert!(store.ledger().faults().is_empty(), "{:?}", store.ledger().faults());
+            // A snapshot says the same, but for what is over.
+            let now = Timestamp(machine.now);
+            let changes = store.ledger().to_changes(now);
+            let again = Ledger::from_changes(changes.clone());
+            prop_assert_eq!(again.to_changes(now), changes);
+            prop_assert!(again.faults().is_empty(), "{:?}", again.faults());
+            prop_assert!(again.leases().eq(store.ledger().leases()));
             // Until the first call after it, a new start of the machine is not known.
             if matches!(step, Step::Add(_) | Step::Collect(_)) {
                 started.clone_from(&machine.boot);

@@ -1,5 +1,6 @@
 use super::{
-    CniError, CniResult, Environment, ErrorCode, Json, Version, json::Field, verb::Verb, version,
+    CniError, CniResult, Environment, ErrorCode, Field, FieldError, Json, Version, verb::Verb,
+    version,
 };
 use crate::attachment::{Attachment, NetworkName};
 
@@ -154,14 +155,22 @@ fn answer(
         })
         .to_string());
     }
-    let attachment = environment.attachment(verb)?;
+    environment.check(verb)?;
     let config = Json::parse(stdin).map_err(|error| {
         CniError::new(
             ErrorCode::UNDECODABLE,
             format!("standard input: {error} of the network configuration"),
         )
     })?;
-    let request = request(environment, stdin, verb, &config, answer_in)?;
+    let network = read_name(&config.root(), answer_in)?;
+    let attachment = environment.attachment(verb)?;
+    let request = Request {
+        environment,
+        network,
+        version: read_version(&config.root(), verb)?,
+        config: &config,
+        stdin,
+    };
     let guarded = matches!(verb, Verb::Add | Verb::Del) && !environment.allows_own_namespace();
     if guarded && plugin.is_own_namespace(&environment.netns) {
         return Err(CniError::field(
@@ -186,44 +195,25 @@ fn answer(
     Ok(String::new())
 }
 
-fn request<'a>(
-    environment: &'a Environment,
-    stdin: &'a [u8],
-    verb: Verb,
-    config: &'a Json,
-    answer_in: &mut Version,
-) -> Result<Request<'a>, CniError> {
-    let undecodable =
-        |error: super::json::FieldError| CniError::new(ErrorCode::UNDECODABLE, error.to_string());
-    let root = config.root();
-    let version_text = root.get("cniVersion").map_err(undecodable)?;
-    if let Some(version) = version_text
-        .string()
-        .ok()
-        .flatten()
-        .and_then(Version::parse)
-    {
+fn undecodable(error: FieldError) -> CniError {
+    CniError::new(ErrorCode::UNDECODABLE, error.to_string())
+}
+
+fn read_name(root: &Field<'_>, answer_in: &mut Version) -> Result<NetworkName, CniError> {
+    let version = root.get("cniVersion").map_err(undecodable)?;
+    // From here on errors are told in the caller's version, where it is one of ours.
+    if let Some(version) = version.string().ok().flatten().and_then(Version::parse) {
         *answer_in = version;
     }
     let name = root.get("name").map_err(undecodable)?;
     let name = name.string().map_err(undecodable)?.unwrap_or_default();
-    let network = NetworkName::parse(name)
-        .map_err(|error| CniError::field(ErrorCode::INVALID_CONFIG, "name", error))?;
-    let text = version_text
-        .string()
-        .map_err(undecodable)?
-        .unwrap_or_default();
-    let version = check_version(text, verb)?;
-    Ok(Request {
-        environment,
-        network,
-        version,
-        config,
-        stdin,
-    })
+    NetworkName::parse(name)
+        .map_err(|error| CniError::field(ErrorCode::INVALID_CONFIG, "name", error))
 }
 
-fn check_version(text: &str, verb: Verb) -> Result<Version, CniError> {
+fn read_version(root: &Field<'_>, verb: Verb) -> Result<Version, CniError> {
+    let field = root.get("cniVersion").map_err(undecodable)?;
+    let text = field.string().map_err(undecodable)?.unwrap_or_default();
     let since = match verb {
         Verb::Check => Version::V0_4_0,
         Verb::Gc | Verb::Status => Version::V1_1_0,

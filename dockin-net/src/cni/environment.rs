@@ -48,12 +48,12 @@ impl Environment {
         self.netns_override == "1" || self.netns_override.eq_ignore_ascii_case("true")
     }
 
-    /// What `verb` is about: the attachment, for the verbs that have one.
+    /// Are the variables set that `verb` needs?
     ///
     /// # Errors
     ///
-    /// Code 4, with the variables that are missing or the one that is wrong.
-    pub(crate) fn attachment(&self, verb: Verb) -> Result<Option<Attachment>, CniError> {
+    /// Code 4, with those that are missing.
+    pub(crate) fn check(&self, verb: Verb) -> Result<(), CniError> {
         let attached = matches!(verb, Verb::Add | Verb::Del | Verb::Check);
         let needs_netns = matches!(verb, Verb::Add | Verb::Check);
         let missing: Vec<_> = [
@@ -76,7 +76,16 @@ impl Environment {
                 ),
             ));
         }
-        if !attached {
+        Ok(())
+    }
+
+    /// What `verb` is about: the attachment, for the verbs that have one.
+    ///
+    /// # Errors
+    ///
+    /// Code 4, with the variable that is wrong.
+    pub(crate) fn attachment(&self, verb: Verb) -> Result<Option<Attachment>, CniError> {
+        if !matches!(verb, Verb::Add | Verb::Del | Verb::Check) {
             return Ok(None);
         }
         let wrong = |variable, error: &dyn std::fmt::Display| {

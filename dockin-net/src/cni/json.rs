@@ -68,7 +68,7 @@ impl Json {
     pub fn root(&self) -> Field<'_> {
         Field {
             path: Path(String::new()),
-            value: Some(self),
+            value: Some(self).filter(|value| **value != Self::Null),
         }
     }
 }

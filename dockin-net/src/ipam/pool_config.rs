@@ -298,7 +298,12 @@ impl Reader {
             last: address("rangeEnd")?,
             gateway: address("gateway")?,
         };
-        Range::new(&spec).map_err(|error: RangeError| self.wrong(field, error))
+        let range = Range::new(&spec).map_err(|error: RangeError| self.wrong(field, error))?;
+        if self.code != ErrorCode::INTERNAL && Family::of(range.gateway()) != range.family() {
+            let gateway = field.get("gateway")?;
+            return Err(self.wrong(&gateway, "of another family than the subnet"));
+        }
+        Ok(range)
     }
 
     /// One address of a family is all that a result of 0.1.0 or 0.2.0 can say.
@@ -321,7 +326,9 @@ impl Reader {
         let config = request.config();
         let mut requested = Vec::new();
         if let Some(text) = args.value("IP") {
-            for text in text.split(',') {
+            // The reference takes one address here.
+            let one = self.code == ErrorCode::INTERNAL;
+            for text in text.splitn(if one { 1 } else { usize::MAX }, ',') {
                 let address = parse_either(text.trim())
                     .map_err(|error| CniError::field(self.code, "CNI_ARGS: IP", error))?;
                 requested.push(address);

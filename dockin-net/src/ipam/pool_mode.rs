@@ -3,7 +3,7 @@ use super::{
     pool_config::{PoolConfig, read_place},
 };
 use crate::{
-    AllocateError, Attachment, ContainerId, InterfaceName, Pool, Want, allocate,
+    AllocateError, Attachment, Beside, ContainerId, InterfaceName, Pool, Want, allocate,
     cni::{CniError, CniResult, Dns, ErrorCode, IpConfig, Request},
     lease::{After, Change, Lease, Timestamp},
     ledger::Ledger,
@@ -164,6 +164,7 @@ impl PoolMode<'_> {
                 attachment: Attachment::of_container(ContainerId::stored("")),
                 sticky: None,
                 requested: Vec::new(),
+                beside: Beside::Nothing,
             };
             match allocate(pool, store.ledger(), &want, now) {
                 Ok(_) => return Ok(()),
@@ -215,6 +216,10 @@ fn want(config: &PoolConfig, pool: &Pool, of: &Attachment) -> Want {
             .interface()
             .and_then(|interface| config.sticky(pool, interface)),
         requested: config.requested.clone(),
+        beside: match config.place.format {
+            Format::HostLocal => Beside::OtherSets,
+            Format::Log => Beside::Nothing,
+        },
     }
 }
 

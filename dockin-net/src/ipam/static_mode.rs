@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use crate::{
     Attachment, Cidr, Family,
     cni::{
-        Args, CniError, CniResult, ErrorCode, Field, IpConfig, Request, ResultError, Shape,
+        Args, CniError, CniResult, ErrorCode, Field, IpConfig, Json, Request, ResultError, Shape,
         decode_address, decode_dns, decode_routes,
     },
     parse_address,
@@ -133,7 +133,7 @@ fn read_addresses(ipam: &Field<'_>) -> Result<Vec<Candidate>, CniError> {
         for (key, field) in element.members()? {
             // Meta plugins that print the reference's own structures add a second key, `Address`,
             // which holds the address taken apart. The text is what counts.
-            if key == "Address" && field.string().is_err() {
+            if key == "Address" && !matches!(field.value(), Some(Json::String(_))) {
                 field.members()?;
             } else if key.eq_ignore_ascii_case("address") {
                 text = field.string()?.unwrap_or_default();
