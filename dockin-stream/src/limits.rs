@@ -26,6 +26,9 @@ pub const MAX_STATUS: usize = 64 * 1024;
 pub const MAX_RESIZE: usize = 256;
 /// A whole base64 text message, bytes: unlike raw ones it must be assembled.
 pub const MAX_BASE64_MESSAGE: usize = 4 * 1024 * 1024;
+/// Bytes of a log or a forwarded port in one base64 message that we write: a multiple of 3, so that
+/// only the last message of a run is padded.
+pub const MAX_BASE64_BODY: usize = 48 * 1024;
 /// Text of a Docker daemon that ends a stream, bytes kept; what follows is dropped.
 pub const MAX_DOCKER_ERROR: usize = 4 * 1024;
 /// Payload of one Docker frame that we write, bytes: Go clients hold a whole frame in memory.
