@@ -13,6 +13,10 @@ pub enum ProtocolError {
     /// A frame of a Docker daemon that is malformed.
     #[error("docker: {0}")]
     Docker(#[from] crate::docker::FrameError),
+    /// A message of LAIN Entry that is malformed.
+    #[cfg(feature = "entry")]
+    #[error("entry: {0}")]
+    Entry(#[from] crate::entry::MessageError),
     /// What a port-forward server says of its channels is wrong.
     #[error("port-forward: {0}")]
     PortForward(#[from] crate::portforward::channel::AnnouncementError),

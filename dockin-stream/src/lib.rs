@@ -15,6 +15,8 @@ mod base64;
 pub mod channel;
 mod codec;
 pub mod docker;
+#[cfg(feature = "entry")]
+pub mod entry;
 mod error;
 mod event;
 pub mod io;

@@ -21,6 +21,7 @@ mod cni_config;
 mod command_parse;
 mod cut;
 mod docker_stream;
+mod entry_session;
 mod heard;
 mod log_stream;
 mod port_forward;
@@ -39,6 +40,7 @@ pub use channel::channel;
 pub use cni_config::cni_config;
 pub use command_parse::command_parse;
 pub use docker_stream::docker_stream;
+pub use entry_session::entry_session;
 pub use log_stream::log_stream;
 pub use port_forward::port_forward;
 pub use port_forward_channel::port_forward_channel;
@@ -60,6 +62,7 @@ pub const TARGETS: &[Target] = &[
     ("cni_config", cni_config),
     ("command_parse", command_parse),
     ("docker_stream", docker_stream),
+    ("entry_session", entry_session),
     ("log_stream", log_stream),
     ("port_forward", port_forward),
     ("port_forward_channel", port_forward_channel),
