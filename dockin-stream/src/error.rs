@@ -13,6 +13,19 @@ pub enum ProtocolError {
     /// A frame of a Docker daemon that is malformed.
     #[error("docker: {0}")]
     Docker(#[from] crate::docker::FrameError),
+    /// A message of LAIN Entry that is malformed.
+    #[cfg(feature = "entry")]
+    #[error("entry: {0}")]
+    Entry(#[from] crate::entry::MessageError),
+    /// What a port-forward server says of its channels is wrong.
+    #[error("port-forward: {0}")]
+    PortForward(#[from] crate::portforward::channel::AnnouncementError),
+    /// A text message that is not padded standard base64.
+    #[error("base64 of a message is malformed at character {offset}")]
+    Base64 {
+        /// Characters of the message's base64 before the group of four that is wrong.
+        offset: u64,
+    },
     /// The peer took longer than the limit to make its streams.
     #[error("streams missing after {seconds} s: {missing}")]
     StreamsMissing {

@@ -11,13 +11,17 @@
 //! [`Relay::handle_client`] → the gate → [`Output::ToContainer`] → the container side's
 //! [`Codec::send`] → [`Codec::poll_transmit`] → the wire. Output takes the same way back.
 
+mod base64;
 pub mod channel;
 mod codec;
 pub mod docker;
+#[cfg(feature = "entry")]
+pub mod entry;
 mod error;
 mod event;
 pub mod io;
 pub mod limits;
+pub mod log;
 pub mod portforward;
 mod relay;
 mod resize;

@@ -26,10 +26,20 @@ pub const MAX_STATUS: usize = 64 * 1024;
 pub const MAX_RESIZE: usize = 256;
 /// A whole base64 text message, bytes: unlike raw ones it must be assembled.
 pub const MAX_BASE64_MESSAGE: usize = 4 * 1024 * 1024;
+/// Bytes of a log or a forwarded port in one base64 message that we write: a multiple of 3, so that
+/// only the last message of a run is padded.
+pub const MAX_BASE64_BODY: usize = 48 * 1024;
 /// Text of a Docker daemon that ends a stream, bytes kept; what follows is dropped.
 pub const MAX_DOCKER_ERROR: usize = 4 * 1024;
 /// Payload of one Docker frame that we write, bytes: Go clients hold a whole frame in memory.
 pub const MAX_DOCKER_FRAME: usize = 64 * 1024;
+/// A whole message of LAIN Entry, bytes: it must be assembled to be decoded. Clients of the field
+/// send one character each, servers 10 KiB.
+pub const MAX_ENTRY_MESSAGE: usize = 256 * 1024;
+/// Content of one message of LAIN Entry that we write, bytes: what its own server writes at most.
+pub const MAX_ENTRY_CONTENT: usize = 10 * 1024;
+/// How often a LAIN Entry server sends PING.
+pub const ENTRY_PING: Duration = Duration::from_secs(10);
 /// How long a SPDY client may take to make its streams. Kubernetes: 30 s.
 pub const STREAM_CREATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// One read from a socket, bytes. 256 KiB was not faster, 32 KiB was slower.

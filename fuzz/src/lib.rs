@@ -21,8 +21,11 @@ mod cni_config;
 mod command_parse;
 mod cut;
 mod docker_stream;
+mod entry_session;
 mod heard;
+mod log_stream;
 mod port_forward;
+mod port_forward_channel;
 mod redact;
 mod relay;
 mod rule_set;
@@ -37,7 +40,10 @@ pub use channel::channel;
 pub use cni_config::cni_config;
 pub use command_parse::command_parse;
 pub use docker_stream::docker_stream;
+pub use entry_session::entry_session;
+pub use log_stream::log_stream;
 pub use port_forward::port_forward;
+pub use port_forward_channel::port_forward_channel;
 pub use redact::redact;
 pub use relay::relay;
 pub use rule_set::rule_set;
@@ -56,7 +62,10 @@ pub const TARGETS: &[Target] = &[
     ("cni_config", cni_config),
     ("command_parse", command_parse),
     ("docker_stream", docker_stream),
+    ("entry_session", entry_session),
+    ("log_stream", log_stream),
     ("port_forward", port_forward),
+    ("port_forward_channel", port_forward_channel),
     ("redact", redact),
     ("relay", relay),
     ("rule_set", rule_set),

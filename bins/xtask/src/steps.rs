@@ -72,13 +72,7 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
     run.cargo("tests", &["test", "--workspace", "--no-fail-fast"])?;
     run.cargo(
         "stream adapters",
-        &[
-            "test",
-            "--package",
-            "dockin-stream",
-            "--features",
-            "http,tokio",
-        ],
+        &["test", "--package", "dockin-stream", "--all-features"],
     )?;
     run.cargo(
         "fuzz corpora",

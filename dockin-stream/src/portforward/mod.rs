@@ -10,9 +10,13 @@
 //! their own, [`PortForwardEvent`]. One connection's failure leaves the others alone, each end of
 //! a connection closes for itself, and connections take turns on the wire.
 //!
+//! Over a WebSocket there are two ways: [`channel`] is a protocol of its own, and
+//! [`Tunnel`](crate::websocket::Tunnel) carries what is described here.
+//!
 //! Spec: Kubernetes `kubelet/cri/streaming/portforward` (now cri-streaming) and client-go
 //! `tools/portforward`.
 
+pub mod channel;
 mod client;
 mod pair;
 mod server;

@@ -1,7 +1,10 @@
 use std::cmp;
 
-use bytes::{Buf, Bytes, BytesMut};
-use dockin_stream::OutputStream;
+use bytes::{Bytes, BytesMut};
+use dockin_stream::{
+    OutputStream,
+    docker::{Demultiplexer, Item, Shape},
+};
 
 use crate::{Error, ErrorKind};
 
@@ -9,50 +12,21 @@ use crate::{Error, ErrorKind};
 const SMALL_READ: usize = 4 * 1024;
 /// Bytes reserved for a read of a busy stream.
 const LARGE_READ: usize = 128 * 1024;
-/// Bytes kept of the daemon's own error text.
-const MAX_SYSTEM_ERROR: usize = 4 * 1024;
 
-/// Splits the daemon's raw stream into the process's two outputs, without copying.
-///
-/// ```text
-/// ┌──────┬─────────┬──────────────┬─────────┐
-/// │ type │ ignored │ length, u32  │ payload │   with a TTY: payload only
-/// │ 1    │ 3       │ 4 big endian │ length  │
-/// └──────┴─────────┴──────────────┴─────────┘
-/// ```
-///
-/// A frame is passed on in pieces as its bytes arrive, so that no length it declares costs memory.
-///
-/// Spec: Docker Engine API, "Stream format" of `ContainerAttach`.
+/// Splits the daemon's raw stream into the process's two outputs, and owns the buffer that it is
+/// read into.
 pub(super) struct Demux {
     buffer: BytesMut,
-    shape: Shape,
+    frames: Demultiplexer,
     /// How much to read next: grows while reads fill it.
     appetite: usize,
 }
 
-enum Shape {
-    /// One stream without frames.
-    Raw,
-    /// Between frames.
-    Header,
-    /// Inside a frame that has so many bytes left.
-    Payload(Lane, usize),
-}
-
-#[derive(Clone, Copy)]
-enum Lane {
-    Output(OutputStream),
-    /// Text of the daemon itself, which ends the stream.
-    SystemError,
-}
-
 impl Demux {
     pub(super) fn new(tty: bool, early: BytesMut) -> Self {
-        let shape = if tty { Shape::Raw } else { Shape::Header };
         Self {
             buffer: early,
-            shape,
+            frames: Demultiplexer::new(Shape::with_tty(tty)),
             appetite: SMALL_READ,
         }
     }
@@ -95,63 +69,24 @@ impl Demux {
 
     /// The next piece of output in what was read, `None` when more must be read.
     pub(super) fn next(&mut self) -> Result<Option<(OutputStream, Bytes)>, Error> {
-        loop {
-            match self.shape {
-                Shape::Raw if self.buffer.is_empty() => return Ok(None),
-                Shape::Raw => {
-                    return Ok(Some((OutputStream::Stdout, self.buffer.split().freeze())));
-                }
-                Shape::Header => {
-                    let Some(&[kind, _, _, _, a, b, c, d]) = self.buffer.first_chunk() else {
-                        return Ok(None);
-                    };
-                    self.buffer.advance(8);
-                    let lane = match kind {
-                        // The daemon never sends type 0; its own reader takes it for output.
-                        0 | 1 => Lane::Output(OutputStream::Stdout),
-                        2 => Lane::Output(OutputStream::Stderr),
-                        3 => Lane::SystemError,
-                        other => {
-                            return Err(Error::new(
-                                ErrorKind::Misbehaved,
-                                format!("docker sent a frame of unknown type {other}"),
-                            ));
-                        }
-                    };
-                    let length = u32::from_be_bytes([a, b, c, d]);
-                    self.shape = Shape::Payload(lane, length as usize);
-                }
-                Shape::Payload(_, 0) => self.shape = Shape::Header,
-                Shape::Payload(Lane::Output(stream), left) => {
-                    let take = cmp::min(left, self.buffer.len());
-                    if take == 0 {
-                        return Ok(None);
-                    }
-                    self.shape = Shape::Payload(Lane::Output(stream), left - take);
-                    return Ok(Some((stream, self.buffer.split_to(take).freeze())));
-                }
-                Shape::Payload(Lane::SystemError, left) => {
-                    let want = cmp::min(left, MAX_SYSTEM_ERROR);
-                    let Some(text) = self.buffer.get(..want) else {
-                        return Ok(None);
-                    };
-                    let text = String::from_utf8_lossy(text).trim_end().to_owned();
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        format!("docker ended the stream: {text}"),
-                    ));
-                }
-            }
+        match self.frames.decode(&mut self.buffer) {
+            Ok(Some(Item::Output(stream, bytes))) => Ok(Some((stream, bytes))),
+            Ok(Some(Item::SystemError(text))) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("docker ended the stream: {text}"),
+            )),
+            Ok(_) => Ok(None),
+            Err(error) => Err(Error::new(
+                ErrorKind::Misbehaved,
+                format!("docker sent a {error}"),
+            )),
         }
     }
 
-    /// Whether the stream may end here: not inside a frame.
-    pub(super) fn may_end(&self) -> bool {
-        match self.shape {
-            Shape::Raw => true,
-            Shape::Header => self.buffer.is_empty(),
-            Shape::Payload(_, left) => left == 0,
-        }
+    /// Whether the stream may end here, behind what [`next`](Self::next) said `None` to: not
+    /// inside a frame.
+    pub(super) const fn may_end(&self) -> bool {
+        self.frames.may_end()
     }
 }
 
