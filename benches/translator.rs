@@ -7,15 +7,21 @@
     reason = "a bench that cannot run fails by panicking"
 )]
 
-use std::time::Instant;
+use std::{net::TcpStream, time::Instant};
 
 use bytes::Bytes;
 use criterion::Criterion;
 use dockin_benches::{
     Ratio, median, report,
-    session::{spdy_input, spdy_output, translate, websocket_input, websocket_output},
-    wire::{adopt, on_thread, pair, plain_relay, read_bytes, write_blocks},
+    session::{STREAMS, spdy_output, translate, websocket_input},
+    wire::{adopt, on_thread, pair, plain_relay, write_blocks},
 };
+use dockin_stream::{
+    Codec, Subprotocol, channel,
+    io::Endpoint,
+    spdy::{ExecClient, ExecServer},
+};
+use futures::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 /// Bytes of one transfer.
@@ -149,27 +155,21 @@ struct Taken {
 
 fn run(middle: Middle, way: Way, payload: usize) -> Taken {
     let total = if payload == LARGE { BYTES } else { SMALL_BYTES };
-    let messages = total / payload as u64;
     let (answer, output) = spdy_output(payload);
-    let (frame, frame_out, from_says, to_says) = match way {
-        Way::Up => {
-            let (_, input) = spdy_input(payload);
-            (websocket_input(payload), input, Bytes::new(), answer)
-        }
-        Way::Down => (output, websocket_output(payload), answer, Bytes::new()),
-    };
-    let expected = match middle {
-        Middle::Relay => messages * frame.len() as u64,
-        Middle::Translator => messages * frame_out.len() as u64,
+    let (frame, from_says) = match way {
+        Way::Up => (websocket_input(payload), Bytes::new()),
+        Way::Down => (output, answer),
     };
     // Large messages one by one, small ones as many as go into one write.
     let block = frame.repeat(LARGE / payload);
+    let blocks = total / LARGE as u64;
     let (client, outside) = pair();
     let (inside, container) = pair();
     let (from, to) = match way {
         Way::Up => (client, container),
         Way::Down => (container, client),
     };
+    let translated = middle == Middle::Translator;
     let middle = match middle {
         Middle::Relay => on_thread(move || plain_relay(outside, inside)),
         Middle::Translator => on_thread(move || translate(outside, inside)),
@@ -178,19 +178,29 @@ fn run(middle: Middle, way: Way, payload: usize) -> Taken {
     let source = on_thread(move || async move {
         let mut socket = adopt(from);
         socket.write_all(&from_says).await.expect("the answer");
-        write_blocks(&mut socket, &block, messages * frame.len() as u64).await;
+        write_blocks(&mut socket, &block, blocks * block.len() as u64).await;
         socket
     });
+    // A relay hands on what the source says, the translator the other protocol.
     let sink = on_thread(move || async move {
-        let mut socket = adopt(to);
-        socket.write_all(&to_says).await.expect("the answer");
-        read_bytes(&mut socket, expected).await;
-        socket
+        match (way, translated) {
+            (Way::Up, false) => {
+                take(to, channel::Server::new(Subprotocol::V5, STREAMS), total).await
+            }
+            (Way::Up, true) => {
+                let server = ExecServer::new(Subprotocol::V4, STREAMS, Instant::now());
+                take(to, server, total).await
+            }
+            (Way::Down, false) => take(to, ExecClient::new(Subprotocol::V4, STREAMS), total).await,
+            (Way::Down, true) => {
+                take(to, channel::Client::new(Subprotocol::V5, STREAMS, 7), total).await
+            }
+        }
     });
-    let (to, _) = sink.join().expect("the sink");
+    sink.join().expect("the sink");
     let taken = begun.elapsed().as_secs_f64();
     let (from, _) = source.join().expect("the source");
-    drop((from, to));
+    drop(from);
     let ((), spent) = middle.join().expect("the middle");
     #[expect(clippy::cast_precision_loss, reason = "small enough")]
     let total = total as f64;
@@ -198,4 +208,19 @@ fn run(middle: Middle, way: Way, payload: usize) -> Taken {
         rate: total / 1e6 / taken,
         processor: spent.as_secs_f64() / (total / f64::from(1 << 30)),
     }
+}
+
+/// Reads payload until all of it has come.
+async fn take(socket: TcpStream, codec: impl Codec + Unpin, total: u64) {
+    let mut endpoint = Endpoint::new(adopt(socket), codec, Bytes::new());
+    let mut seen = 0;
+    while seen < total {
+        let event = endpoint
+            .next()
+            .await
+            .expect("more")
+            .expect("our own protocol");
+        seen += event.len() as u64;
+    }
+    assert_eq!(seen, total, "nothing twice");
 }

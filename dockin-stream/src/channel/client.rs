@@ -43,6 +43,7 @@ impl Client {
                 Connection::client(mask_seed),
                 subprotocol.is_base64(),
                 &[STDOUT, STDERR, STATUS],
+                &[STDOUT, STDERR],
             ),
             subprotocol,
             streams: streams.normalized(),

@@ -28,6 +28,8 @@ pub(super) struct Messages {
     connection: Connection,
     base64: bool,
     readable: &'static [u8],
+    /// Channels of which small messages may come as one: where they end means nothing.
+    joinable: &'static [u8],
     current: Current,
 }
 
@@ -52,11 +54,18 @@ impl std::fmt::Debug for Current {
 }
 
 impl Messages {
-    pub(super) const fn new(connection: Connection, base64: bool, readable: &'static [u8]) -> Self {
+    /// Every channel of `joinable` is `readable` too.
+    pub(super) const fn new(
+        connection: Connection,
+        base64: bool,
+        readable: &'static [u8],
+        joinable: &'static [u8],
+    ) -> Self {
         Self {
             connection,
             base64,
             readable,
+            joinable,
             current: Current::Start,
         }
     }
@@ -71,7 +80,21 @@ impl Messages {
 
     /// The next part; `None` when more input is needed.
     pub(super) fn read(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ProtocolError> {
-        while let Some(incoming) = self.connection.read(input)? {
+        loop {
+            if !self.base64
+                && let Some((channel, bytes)) = self
+                    .connection
+                    .read_joined(input, |channel| self.joinable.contains(&channel))
+            {
+                return Ok(Some(Part::Body {
+                    channel,
+                    bytes,
+                    end: true,
+                }));
+            }
+            let Some(incoming) = self.connection.read(input)? else {
+                return Ok(None);
+            };
             let span = match incoming {
                 Incoming::Close(code) => return Ok(Some(Part::Close(code))),
                 Incoming::Span(span) => span,
@@ -85,7 +108,6 @@ impl Messages {
                 return Ok(part);
             }
         }
-        Ok(None)
     }
 
     /// Queues `body` on `channel` as one message, or several when it is larger than one may be.

@@ -67,7 +67,12 @@ impl Server {
         } else {
             &[STDIN, RESIZE]
         };
-        let mut messages = Messages::new(Connection::server(), subprotocol.is_base64(), readable);
+        let mut messages = Messages::new(
+            Connection::server(),
+            subprotocol.is_base64(),
+            readable,
+            &[STDIN],
+        );
         let hello = match streams {
             StreamSet { stdout: true, .. } => STDOUT,
             StreamSet { stderr: true, .. } => STDERR,

@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::now;
+use super::{buffer, now};
 use crate::{Codec, Event, ProtocolError, limits};
 
 /// A codec whose protocol is known at run time only.
@@ -160,10 +160,8 @@ where
             return Poll::Ready(0);
         }
         scratch.clear();
-        scratch.reserve(limits::READ_BUFFER);
         let Poll::Ready(result) = poll_read_buf(&mut self.socket, cx, scratch) else {
-            // Who waits holds no buffer.
-            *scratch = BytesMut::new();
+            buffer::give_back(scratch);
             return Poll::Pending;
         };
         let count = result.unwrap_or(0);
@@ -201,6 +199,10 @@ where
             // have said everything before it went: that is found out by reading on.
             let _failed = self.poll_drain(cx);
         }
+        if !patient && self.answers < limits::HIGH_WATER {
+            // Nobody else would wake us to read on.
+            progress = Progress::Made;
+        }
         Ok(progress)
     }
 
@@ -215,11 +217,10 @@ where
                 return Ok(true);
             }
         }
-        self.input.reserve(limits::READ_BUFFER);
         let count = match poll_read_buf(&mut self.socket, cx, &mut self.input) {
             Poll::Pending => {
                 if self.input.is_empty() {
-                    self.input = BytesMut::new();
+                    buffer::give_back(&mut self.input);
                 }
                 return Ok(false);
             }
@@ -256,18 +257,17 @@ where
             self.timer = None;
             return Ok(false);
         };
-        if self.timer.as_ref().is_none_or(|(at, _)| *at != deadline) {
-            self.timer = Some((
-                deadline,
-                Box::pin(tokio::time::sleep_until(deadline.into())),
-            ));
+        let (at, sleep) = self.timer.get_or_insert_with(|| {
+            let sleep = tokio::time::sleep_until(deadline.into());
+            (deadline, Box::pin(sleep))
+        });
+        if *at != deadline {
+            *at = deadline;
+            sleep.as_mut().reset(deadline.into());
         }
-        if let Some((at, sleep)) = &mut self.timer
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            let at = *at;
+        if sleep.as_mut().poll(cx).is_ready() {
             self.timer = None;
-            if let Err(error) = self.codec.handle_timeout(at) {
+            if let Err(error) = self.codec.handle_timeout(deadline) {
                 self.reading = Reading::Refused;
                 return Err(error.into());
             }
@@ -282,6 +282,7 @@ where
             if self.broken.is_none() {
                 self.queued += bytes.len();
                 if bytes.len() < SMALL {
+                    buffer::make_room(&mut self.gathered, bytes.len());
                     self.gathered.extend_from_slice(&bytes);
                 } else {
                     self.settle();
@@ -338,7 +339,7 @@ where
             ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
             self.unflushed = false;
             // Nothing is on its way: no buffer is held.
-            self.gathered = BytesMut::new();
+            buffer::give_back(&mut self.gathered);
         }
         Poll::Ready(Ok(()))
     }
@@ -448,6 +449,7 @@ fn poll_read_buf<S: AsyncRead + Unpin>(
     cx: &mut Context<'_>,
     input: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
+    buffer::make_room(input, limits::READ_BUFFER);
     // `read_buf` is the safe door to reading into spare capacity. Its future holds nothing
     // between polls, so that a new one each time loses nothing.
     let mut limited = input.limit(limits::READ_BUFFER);

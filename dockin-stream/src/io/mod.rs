@@ -2,6 +2,8 @@
 //! feature `tokio`.
 
 #[cfg(feature = "tokio")]
+mod buffer;
+#[cfg(feature = "tokio")]
 mod endpoint;
 #[cfg(feature = "tokio")]
 mod relay;

@@ -68,7 +68,9 @@ where
         flush: Flush::default(),
         container_open: true,
         client_open: true,
+        turn: Turn::begin(),
         gate_timer: None,
+        blocked_since: None,
         blocked_timer: None,
         outcome: None,
     }
@@ -89,9 +91,35 @@ struct Driver<'a, G: Gate, A, B, W, F> {
     flush: Flush,
     container_open: bool,
     client_open: bool,
+    turn: Turn,
     gate_timer: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Since when the client's input waits, or when it last got a proof of life.
+    blocked_since: Option<Instant>,
+    /// Stays armed when nothing waits any more: it is cheaper to let it come once in a while than
+    /// to set it up and tear it down with every pause of the container.
     blocked_timer: Option<Pin<Box<Sleep>>>,
     outcome: Option<Outcome>,
+}
+
+/// What is known for one turn, until the next wake-up.
+struct Turn {
+    /// When it began. A turn is short, and reading the clock for every event is not.
+    now: Instant,
+    /// The client had nothing more, and wakes us when that changes. To ask again is to write out
+    /// what is queued, piece by piece.
+    client_waits: bool,
+    /// The same for the container.
+    container_waits: bool,
+}
+
+impl Turn {
+    fn begin() -> Self {
+        Self {
+            now: now(),
+            client_waits: false,
+            container_waits: false,
+        }
+    }
 }
 
 /// Which sides have something that is sent but not flushed.
@@ -114,6 +142,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        this.turn = Turn::begin();
         // Bounds one turn, so that a busy session leaves room for others.
         let mut moved = 0;
         let mut written = 0;
@@ -197,19 +226,15 @@ where
                         self.gate_timer = None;
                         return;
                     };
-                    if self
-                        .gate_timer
-                        .as_ref()
-                        .is_none_or(|(at, _)| *at != deadline)
-                    {
+                    let (at, sleep) = self.gate_timer.get_or_insert_with(|| {
                         let sleep = tokio::time::sleep_until(deadline.into());
-                        self.gate_timer = Some((deadline, Box::pin(sleep)));
+                        (deadline, Box::pin(sleep))
+                    });
+                    if *at != deadline {
+                        *at = deadline;
+                        sleep.as_mut().reset(deadline.into());
                     }
-                    let due = match &mut self.gate_timer {
-                        Some((_, sleep)) => sleep.as_mut().poll(cx).is_ready(),
-                        None => false,
-                    };
-                    if !due {
+                    if sleep.as_mut().poll(cx).is_pending() {
                         return;
                     }
                     self.gate_timer = None;
@@ -303,12 +328,12 @@ where
             return None;
         }
         let mut moved = None;
-        if self.client_open && self.to_container.is_empty() {
+        if self.client_open && !self.turn.client_waits && self.to_container.is_empty() {
             match Pin::new(&mut *self.client).poll_next(cx) {
-                Poll::Pending => {}
+                Poll::Pending => self.turn.client_waits = true,
                 Poll::Ready(Some(Ok(event))) => {
                     moved = Some(event.len());
-                    self.relay.handle_client(now(), event);
+                    self.relay.handle_client(self.turn.now, event);
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.lose_client();
@@ -316,12 +341,12 @@ where
                 }
             }
         }
-        if self.container_open && self.to_client.is_empty() {
+        if self.container_open && !self.turn.container_waits && self.to_client.is_empty() {
             match Pin::new(&mut *self.container).poll_next(cx) {
-                Poll::Pending => {}
+                Poll::Pending => self.turn.container_waits = true,
                 Poll::Ready(Some(Ok(event))) => {
                     moved = Some(moved.unwrap_or(0) + event.len());
-                    self.relay.handle_container(now(), event);
+                    self.relay.handle_container(self.turn.now, event);
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.container_open = false;
@@ -344,19 +369,25 @@ where
     fn arm_blocked_timer(&mut self, cx: &mut Context<'_>) {
         let blocked = self.client_open && self.outcome.is_none() && !self.to_container.is_empty();
         if !blocked {
-            self.blocked_timer = None;
+            self.blocked_since = None;
             return;
         }
-        let mut sleep = self
+        let since = self.blocked_since.get_or_insert(self.turn.now);
+        let mut due = *since + BLOCKED_KEEPALIVE;
+        let sleep = self
             .blocked_timer
-            .take()
-            .unwrap_or_else(|| Box::pin(tokio::time::sleep(BLOCKED_KEEPALIVE)));
-        if sleep.as_mut().poll(cx).is_ready() {
-            self.client.send_keepalive();
-            self.flush.client = true;
-            cx.waker().wake_by_ref();
-        } else {
-            self.blocked_timer = Some(sleep);
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
+        while sleep.as_mut().poll(cx).is_ready() {
+            // It may have been set for a wait that ended before.
+            let now = now();
+            if now >= due {
+                self.client.send_keepalive();
+                self.flush.client = true;
+                *since = now;
+                due = now + BLOCKED_KEEPALIVE;
+                cx.waker().wake_by_ref();
+            }
+            sleep.as_mut().reset(due.into());
         }
     }
 }

@@ -315,7 +315,14 @@ impl Connection {
     }
 
     fn handle_frames(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), FrameError> {
-        while let Some(frame) = self.decoder.decode(input)? {
+        loop {
+            while let Some((stream, bytes)) = self.decoder.decode_joined(input) {
+                self.may_transmit = true;
+                self.handle_data(stream, bytes, false)?;
+            }
+            let Some(frame) = self.decoder.decode(input)? else {
+                break;
+            };
             self.may_transmit = true;
             self.handle_frame(now, frame)?;
         }
@@ -528,6 +535,10 @@ impl Connection {
         while !bytes.is_empty() {
             let part = bytes.split_to(bytes.len().min(MAX_DATA));
             let header = FrameEncoder::data_header(stream, part.len(), false);
+            if self.batch.capacity() - self.batch.len() < header.len() + COPY_MAX {
+                // What has left is used again; nothing is allocated for a header alone.
+                self.batch.reserve(BATCH);
+            }
             self.batch.extend_from_slice(&header);
             if part.len() <= COPY_MAX {
                 self.batch.extend_from_slice(&part);
@@ -541,6 +552,8 @@ impl Connection {
 
 /// Payloads up to this many bytes are copied behind their header: one buffer costs less than two.
 const COPY_MAX: usize = 1024;
+/// Bytes of headers and small payloads that one allocation holds.
+const BATCH: usize = 2 * COPY_MAX;
 /// PINGs of the peer that are echoed within [`PING_WINDOW`]. Clients of the field send one in 5 s.
 const MAX_PINGS: u32 = 100;
 const PING_WINDOW: Duration = Duration::from_secs(1);

@@ -81,6 +81,15 @@ impl Connection {
         }
     }
 
+    /// See [`Decoder::decode_joined`].
+    pub fn read_joined(
+        &mut self,
+        input: &mut BytesMut,
+        accept: impl Fn(u8) -> bool,
+    ) -> Option<(u8, Bytes)> {
+        self.decoder.decode_joined(input, accept)
+    }
+
     /// The peer's bytes have ended.
     ///
     /// # Errors

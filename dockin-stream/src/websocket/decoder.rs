@@ -1,3 +1,5 @@
+mod joined;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{CloseCode, FrameError, MessageKind, OpCode, Role, mask::MaskKey};
@@ -195,7 +197,7 @@ impl Decoder {
 
     /// Every fault that the first two bytes show is found as soon as they are there, so that
     /// the verdict does not depend on how the input is cut.
-    fn header(&self, input: &BytesMut) -> Result<Option<Header>, FrameError> {
+    fn header(&self, input: &[u8]) -> Result<Option<Header>, FrameError> {
         let Some(&[first, second]) = input.first_chunk::<2>() else {
             return Ok(None);
         };

@@ -53,13 +53,13 @@ impl Encoder {
         let length = prefix.len() + payload.len();
         let Some(keys) = &mut self.keys else {
             if payload.len() <= COPY_LIMIT {
-                self.batch.reserve(MAX_HEADER + length);
+                self.make_room(MAX_HEADER + length);
                 put_header(&mut self.batch, opcode, None, length);
                 self.batch.extend_from_slice(prefix);
                 self.batch.extend_from_slice(&payload);
                 self.limit_batch();
             } else {
-                self.batch.reserve(MAX_HEADER + prefix.len());
+                self.make_room(MAX_HEADER + prefix.len());
                 put_header(&mut self.batch, opcode, None, length);
                 self.batch.extend_from_slice(prefix);
                 self.close_batch(true);
@@ -71,7 +71,7 @@ impl Encoder {
             return;
         };
         let mut key = keys.next_key();
-        self.batch.reserve(MAX_HEADER + length);
+        self.make_room(MAX_HEADER + length);
         put_header(&mut self.batch, opcode, Some(key), length);
         key.extend(&mut self.batch, prefix);
         key.extend(&mut self.batch, &payload);
@@ -117,6 +117,13 @@ impl Encoder {
             ready: VecDeque::new(),
             batch: BytesMut::new(),
             inside_frame: false,
+        }
+    }
+
+    /// What has left is used again, so that nothing is allocated for a header alone.
+    fn make_room(&mut self, additional: usize) {
+        if self.batch.capacity() - self.batch.len() < additional {
+            self.batch.reserve(additional.max(ROOM));
         }
     }
 
@@ -169,6 +176,8 @@ fn put_header(output: &mut BytesMut, opcode: OpCode, key: Option<MaskKey>, lengt
 const MAX_HEADER: usize = 14;
 /// Payload bytes up to which copying is cheaper than one more piece in a gathered write.
 const COPY_LIMIT: usize = 1024;
+/// Bytes that one allocation holds at least.
+const ROOM: usize = 2 * 1024;
 /// Bytes from which a batch is not continued: growing it would copy what it holds.
 const BATCH: usize = 16 * 1024;
 

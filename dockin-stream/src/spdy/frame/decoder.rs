@@ -1,3 +1,5 @@
+mod joined;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
