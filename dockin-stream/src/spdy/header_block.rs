@@ -1,11 +1,10 @@
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use flate2::{Decompress, FlushDecompress, Status};
+mod inflate;
 
-use super::{
-    dictionary::{DICTIONARY, DICTIONARY_ID},
-    error::HeaderBlockError,
-};
-use crate::limits::{MAX_SPDY_HEADER_BLOCK, MAX_SPDY_HEADER_VALUE, MAX_SPDY_HEADERS};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use self::inflate::Inflate;
+use super::error::HeaderBlockError;
+use crate::limits::{MAX_SPDY_HEADER_VALUE, MAX_SPDY_HEADERS};
 
 /// The headers of one SYN_STREAM, SYN_REPLY or HEADERS frame, in wire order.
 ///
@@ -118,15 +117,16 @@ impl HeaderEncoder {
 /// After an error the context is out of step: the connection has to end.
 #[derive(Debug, Default)]
 pub struct HeaderDecoder {
-    /// Made at the first block: it owns the 32 KiB window.
-    inflate: Option<Decompress>,
+    inflate: Inflate,
 }
 
 impl HeaderDecoder {
     /// A decoder at the start of a direction.
     #[must_use]
     pub const fn new() -> Self {
-        Self { inflate: None }
+        Self {
+            inflate: Inflate::new(),
+        }
     }
 
     /// Reads one block, which has to be exactly one frame's.
@@ -136,49 +136,10 @@ impl HeaderDecoder {
     /// Stricter than Go's reader, which accepts some blocks that put the next one out of step:
     /// see [`HeaderBlockError`].
     pub fn decode(&mut self, block: &[u8]) -> Result<Headers, HeaderBlockError> {
-        parse(self.inflate(block)?.into())
-    }
-
-    fn inflate(&mut self, block: &[u8]) -> Result<Vec<u8>, HeaderBlockError> {
         if !block.ends_with(&SYNC_TAIL) {
             return Err(HeaderBlockError::Unterminated);
         }
-        let inflate = self.inflate.get_or_insert_with(|| Decompress::new(true));
-        let mut text = Vec::with_capacity(FIRST_GUESS);
-        let mut rest = block;
-        loop {
-            let (consumed, produced) = (inflate.total_in(), text.len());
-            let mut progress = false;
-            match inflate.decompress_vec(rest, &mut text, FlushDecompress::Sync) {
-                Ok(Status::StreamEnd) => return Err(HeaderBlockError::FinalBlock),
-                Ok(Status::Ok | Status::BufError) => {}
-                Err(error) => match error.needs_dictionary() {
-                    Some(DICTIONARY_ID) => {
-                        inflate
-                            .set_dictionary(&DICTIONARY)
-                            .map_err(|_| HeaderBlockError::Corrupt)?;
-                        progress = true;
-                    }
-                    Some(id) => return Err(HeaderBlockError::WrongDictionary { id }),
-                    None => return Err(HeaderBlockError::Corrupt),
-                },
-            }
-            let step = usize::try_from(inflate.total_in() - consumed).unwrap_or(usize::MAX);
-            rest = rest.get(step..).ok_or(HeaderBlockError::Corrupt)?;
-            progress |= step > 0 || text.len() > produced;
-            if text.len() > MAX_SPDY_HEADER_BLOCK {
-                return Err(HeaderBlockError::TooLong {
-                    max: MAX_SPDY_HEADER_BLOCK,
-                });
-            }
-            if text.len() == text.capacity() {
-                text.reserve(text.len());
-            } else if rest.is_empty() {
-                return Ok(text);
-            } else if !progress {
-                return Err(HeaderBlockError::Corrupt);
-            }
-        }
+        parse(self.inflate.inflate(block)?.into())
     }
 }
 
@@ -249,8 +210,6 @@ fn put_length(out: &mut BytesMut, length: usize) {
 const ZLIB_HEADER: [u8; 2] = [0x78, 0x01];
 /// Length and inverted length of an empty stored block: what a sync flush ends with.
 const SYNC_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// Inflated size of most blocks of the field, bytes.
-const FIRST_GUESS: usize = 256;
 /// Headers of HTTP/1.1 connections that Go refuses as well. `host` was replaced by `:host`.
 const FORBIDDEN: [&str; 5] = [
     "connection",
@@ -270,7 +229,7 @@ mod tests {
     use super::{HeaderDecoder, HeaderEncoder, Headers};
     use crate::{
         limits::{MAX_SPDY_HEADER_BLOCK, MAX_SPDY_HEADERS},
-        spdy::HeaderBlockError,
+        spdy::{HeaderBlockError, dictionary::DICTIONARY},
     };
 
     fn block(headers: &Headers) -> BytesMut {
@@ -332,6 +291,53 @@ mod tests {
             .with("b", second)
             .with("c", third.get(..rest - second.len()).unwrap());
         assert_eq!(HeaderDecoder::new().decode(&block(&headers)), Ok(headers));
+    }
+
+    #[test]
+    fn later_blocks_refer_to_earlier_ones_and_to_the_dictionary() {
+        let text = |name: &str| {
+            let mut text = 1_u32.to_be_bytes().to_vec();
+            for field in [name, "application/octet-stream, a value to be found again"] {
+                text.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+                text.extend(field.as_bytes());
+            }
+            text
+        };
+        for with_dictionary in [false, true] {
+            let mut deflate = Compress::new(Compression::best(), true);
+            if with_dictionary {
+                deflate.set_dictionary(&DICTIONARY).unwrap();
+            }
+            let mut decoder = HeaderDecoder::new();
+            let mut sizes = Vec::new();
+            for round in 0..200 {
+                let name = format!("content-type-{round}");
+                let mut block = Vec::with_capacity(1024);
+                deflate
+                    .compress_vec(&text(&name), &mut block, FlushCompress::Sync)
+                    .unwrap();
+                let headers = decoder.decode(&block).unwrap();
+                assert_eq!(
+                    headers.get(&name),
+                    Some(&b"application/octet-stream, a value to be found again"[..])
+                );
+                sizes.push(block.len());
+            }
+            assert!(
+                sizes.iter().skip(1).all(|size| *size < 40),
+                "the compressor looks back: {sizes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn block_that_ends_inside_a_deflate_block_is_refused() {
+        // A stored block of 8 bytes of which 4 are there, and they look like a sync flush.
+        let cut = b"\x78\x01\x00\x08\x00\xf7\xff\x00\x00\xff\xff";
+        assert_eq!(
+            HeaderDecoder::new().decode(cut),
+            Err(HeaderBlockError::Unterminated)
+        );
     }
 
     #[test]
