@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::Criterion;
 use dockin_benches::{
     Ratio, percentile, report,
-    session::{spdy_input, spdy_output, translate, websocket_input, websocket_output},
+    session::{greeting, spdy_input, spdy_output, translate, websocket_input, websocket_output},
     wire::{adopt, on_thread, pair, plain_relay},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -138,11 +138,4 @@ fn echoes(middle: Middle) -> Vec<f64> {
     let (times, _) = client.join().expect("the client");
     let _ended = (middle.join(), container.join());
     times
-}
-
-/// Bytes of the message that tells a WebSocket client that its session is open.
-fn greeting() -> usize {
-    use dockin_benches::session::{STREAMS, drain};
-    use dockin_stream::{Subprotocol, channel};
-    drain(&mut channel::Server::new(Subprotocol::V5, STREAMS)).len()
 }

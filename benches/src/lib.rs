@@ -5,6 +5,7 @@
     reason = "a bench that cannot write its result has failed"
 )]
 
+pub mod hop;
 pub mod session;
 pub mod wire;
 
@@ -47,6 +48,23 @@ impl Ratio {
             Some(must) => self.ratio() <= must,
         }
     }
+}
+
+/// How often this process has asked the allocator for memory, also to make a piece larger. Counted
+/// in programs that have [`stats_alloc::INSTRUMENTED_SYSTEM`] for their allocator, else 0.
+#[must_use]
+pub fn allocations() -> u64 {
+    let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+    (stats.allocations + stats.reallocations) as u64
+}
+
+/// The bytes that this process has on its heap; counted as [`allocations`] are.
+#[must_use]
+pub fn heap() -> u64 {
+    let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+    stats
+        .bytes_allocated
+        .saturating_sub(stats.bytes_deallocated) as u64
 }
 
 /// The middle of `values`, which come in any order.

@@ -10,6 +10,8 @@ use dockin_stream::{
     spdy::{ExecClient, ExecServer},
 };
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use crate::wire::adopt;
 
 /// Input and output, no terminal.
@@ -85,12 +87,26 @@ pub fn drain(codec: &mut impl Codec) -> Bytes {
     bytes.freeze()
 }
 
+/// Bytes of the message that tells a WebSocket client that its session is open.
+#[must_use]
+pub fn greeting() -> usize {
+    drain(&mut channel::Server::new(Subprotocol::V5, STREAMS)).len()
+}
+
 /// Translates between a WebSocket client and a SPDY container until either goes away.
 pub async fn translate(client: std::net::TcpStream, container: std::net::TcpStream) {
+    translate_over(adopt(client), adopt(container)).await;
+}
+
+/// The same over any streams.
+pub async fn translate_over(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    container: impl AsyncRead + AsyncWrite + Unpin,
+) {
     let outside = channel::Server::new(Subprotocol::V5, STREAMS);
     let inside = ExecClient::new(Subprotocol::V4, STREAMS);
-    let mut client = Endpoint::new(adopt(client), outside, Bytes::new());
-    let mut container = Endpoint::new(adopt(container), inside, Bytes::new());
+    let mut client = Endpoint::new(client, outside, Bytes::new());
+    let mut container = Endpoint::new(container, inside, Bytes::new());
     let relay = Relay::new(OpenGate::default());
     let note = |()| std::future::ready(Ok(()));
     let _ended = run_relay(&mut client, &mut container, relay, note).await;

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     net::{TcpListener, TcpStream},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -86,6 +86,35 @@ pub async fn read_bytes(socket: &mut tokio::net::TcpStream, total: u64) {
         assert!(count > 0, "{seen} of {total} bytes");
         seen += count as u64;
     }
+}
+
+/// One hop of `total` bytes in blocks of `size`, raw: the floor of everything that is framed. Gives
+/// MB/s.
+///
+/// # Panics
+///
+/// The bytes end before.
+#[must_use]
+pub fn raw_hop(size: usize, total: u64) -> f64 {
+    let (near, far) = pair();
+    let begun = Instant::now();
+    let source = on_thread(move || async move {
+        let mut socket = adopt(near);
+        write_blocks(&mut socket, &vec![b'x'; size], total).await;
+        socket
+    });
+    let sink = on_thread(move || async move { read_bytes(&mut adopt(far), total).await });
+    sink.join().expect("the sink");
+    let rate = megabytes(total) / begun.elapsed().as_secs_f64();
+    source.join().expect("the source");
+    rate
+}
+
+/// Bytes as millions of them.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "small enough")]
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// The floor of everything in the middle: copies both ways, in pieces of 64 KiB, until either

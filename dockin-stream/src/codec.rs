@@ -61,6 +61,22 @@ pub trait Codec {
     /// The next bytes for the wire, in order.
     fn poll_transmit(&mut self) -> Option<Bytes>;
 
+    /// What of the queue has to be copied on its way out, bytes at most: see
+    /// [`poll_transmit_into`](Self::poll_transmit_into).
+    fn to_copy(&self) -> usize {
+        0
+    }
+
+    /// As [`poll_transmit`](Self::poll_transmit), but what has to be copied anyway (a WebSocket
+    /// client masks) may be appended to `room`, as much of it as fits there without growing it:
+    /// so it is copied once, into a buffer that the caller uses again and again. What is appended
+    /// comes before the bytes given. Nothing is left when nothing is appended and none are given,
+    /// unless [`to_copy`](Self::to_copy) says that there was too little room.
+    fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
+        let _no_copy = room;
+        self.poll_transmit()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     fn poll_timeout(&self) -> Option<Instant>;
 
@@ -93,6 +109,12 @@ impl<C: Codec + ?Sized> Codec for Box<C> {
     }
     fn poll_transmit(&mut self) -> Option<Bytes> {
         (**self).poll_transmit()
+    }
+    fn to_copy(&self) -> usize {
+        (**self).to_copy()
+    }
+    fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
+        (**self).poll_transmit_into(room)
     }
     fn poll_timeout(&self) -> Option<Instant> {
         (**self).poll_timeout()

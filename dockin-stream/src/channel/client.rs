@@ -187,6 +187,14 @@ impl Codec for Client {
         self.messages.connection().poll_transmit()
     }
 
+    fn to_copy(&self) -> usize {
+        self.messages.to_copy()
+    }
+
+    fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
+        self.messages.connection().poll_transmit_into(room)
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }

@@ -74,6 +74,10 @@ impl Messages {
         &mut self.connection
     }
 
+    pub(super) const fn to_copy(&self) -> usize {
+        self.connection.to_copy()
+    }
+
     pub(super) const fn is_closing(&self) -> bool {
         self.connection.is_closing()
     }

@@ -7,9 +7,9 @@ use bytes::BytesMut;
 
 use crate::limits;
 
-/// Buffers that a thread keeps for its connections. One turn of a session uses four at most: to
-/// read and to gather small pieces, on both sides.
-const SPARE: usize = 4;
+/// Buffers that a thread keeps for its connections: as many as may be on their way on a session's
+/// two sides.
+const SPARE: usize = 2 * limits::HIGH_WATER / limits::READ_BUFFER;
 
 thread_local! {
     static SPARES: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
@@ -25,7 +25,7 @@ pub(super) fn make_room(buffer: &mut BytesMut, additional: usize) {
         buffer.reserve(additional);
         return;
     }
-    *buffer = SPARES
+    let free = SPARES
         .with_borrow_mut(|spares| {
             // What was read into the others is still on its way.
             let free = spares
@@ -34,6 +34,7 @@ pub(super) fn make_room(buffer: &mut BytesMut, additional: usize) {
             Some(spares.swap_remove(free))
         })
         .unwrap_or_else(|| BytesMut::with_capacity(limits::READ_BUFFER + SLACK));
+    give_back(&mut std::mem::replace(buffer, free));
 }
 
 /// Leaves `buffer`, which holds nothing that is needed, to the thread's next connection.
@@ -49,5 +50,5 @@ pub(super) fn give_back(buffer: &mut BytesMut) {
     }
 }
 
-/// Never read into, so that a buffer read full still has room and is told from none.
+/// Never read into, so that a full buffer still has room and is told from none.
 const SLACK: usize = 64;

@@ -278,16 +278,36 @@ where
 
     /// Moves what the codec has for the wire into the write queue.
     fn collect(&mut self) {
-        while let Some(bytes) = self.codec.poll_transmit() {
-            if self.broken.is_none() {
-                self.queued += bytes.len();
-                if bytes.len() < SMALL {
-                    buffer::make_room(&mut self.gathered, bytes.len());
-                    self.gathered.extend_from_slice(&bytes);
-                } else {
+        loop {
+            let to_copy = self.codec.to_copy();
+            if to_copy > 0 && self.gathered.capacity() - self.gathered.len() <= to_copy.min(SMALL) {
+                self.settle();
+                buffer::make_room(&mut self.gathered, limits::READ_BUFFER);
+            }
+            let before = self.gathered.len();
+            let bytes = self.codec.poll_transmit_into(&mut self.gathered);
+            let copied = self.gathered.len() - before;
+            if copied == 0 && bytes.is_none() {
+                return;
+            }
+            if self.broken.is_some() {
+                self.gathered.truncate(before);
+                continue;
+            }
+            self.queued += copied;
+            let Some(bytes) = bytes else {
+                continue;
+            };
+            self.queued += bytes.len();
+            if bytes.len() < SMALL {
+                if self.gathered.capacity() - self.gathered.len() < bytes.len() {
                     self.settle();
-                    self.output.push_back(bytes);
                 }
+                buffer::make_room(&mut self.gathered, bytes.len());
+                self.gathered.extend_from_slice(&bytes);
+            } else {
+                self.settle();
+                self.output.push_back(bytes);
             }
         }
     }

@@ -535,9 +535,14 @@ impl Connection {
         while !bytes.is_empty() {
             let part = bytes.split_to(bytes.len().min(MAX_DATA));
             let header = FrameEncoder::data_header(stream, part.len(), false);
-            if self.batch.capacity() - self.batch.len() < header.len() + COPY_MAX {
+            let copied = if part.len() <= COPY_MAX {
+                part.len()
+            } else {
+                0
+            };
+            if self.batch.capacity() - self.batch.len() < header.len() + copied {
                 // What has left is used again; nothing is allocated for a header alone.
-                self.batch.reserve(BATCH);
+                self.batch.reserve(ROOM.max(header.len() + copied));
             }
             self.batch.extend_from_slice(&header);
             if part.len() <= COPY_MAX {
@@ -552,8 +557,8 @@ impl Connection {
 
 /// Payloads up to this many bytes are copied behind their header: one buffer costs less than two.
 const COPY_MAX: usize = 1024;
-/// Bytes of headers and small payloads that one allocation holds.
-const BATCH: usize = 2 * COPY_MAX;
+/// Bytes of headers and small payloads that one allocation holds at least.
+const ROOM: usize = 1024;
 /// PINGs of the peer that are echoed within [`PING_WINDOW`]. Clients of the field send one in 5 s.
 const MAX_PINGS: u32 = 100;
 const PING_WINDOW: Duration = Duration::from_secs(1);

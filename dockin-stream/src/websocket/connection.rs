@@ -139,15 +139,30 @@ impl Connection {
 
     /// The next bytes for the wire.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        if !self.encoder.is_inside_frame() {
-            if let Some(payload) = self.pong.take() {
-                return Some(self.encoder.encode_now(OpCode::Pong, &payload));
-            }
-            if std::mem::take(&mut self.ping) {
-                return Some(self.encoder.encode_now(OpCode::Ping, &[]));
-            }
+        self.overtaking().or_else(|| self.encoder.poll_transmit())
+    }
+
+    /// See [`Encoder::to_copy`].
+    #[must_use]
+    pub const fn to_copy(&self) -> usize {
+        self.encoder.to_copy()
+    }
+
+    /// See [`Encoder::poll_transmit_into`].
+    pub fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
+        self.overtaking()
+            .or_else(|| self.encoder.poll_transmit_into(room))
+    }
+
+    /// What goes before the queue, unless a frame is on its way.
+    fn overtaking(&mut self) -> Option<Bytes> {
+        if self.encoder.is_inside_frame() {
+            return None;
         }
-        self.encoder.poll_transmit()
+        if let Some(payload) = self.pong.take() {
+            return Some(self.encoder.encode_now(OpCode::Pong, &payload));
+        }
+        std::mem::take(&mut self.ping).then(|| self.encoder.encode_now(OpCode::Ping, &[]))
     }
 
     /// Whether our Close frame is queued or sent.

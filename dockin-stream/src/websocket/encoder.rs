@@ -1,20 +1,21 @@
+mod masked;
+
 use std::{collections::VecDeque, fmt};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    OpCode, Role,
-    mask::{MaskKey, MaskKeys},
-};
+use self::masked::Masked;
+use super::{OpCode, Role, mask::MaskKey};
 
 /// Writes whole, unfragmented RFC 6455 frames.
 ///
-/// Small frames are copied one behind the other into a batch, so that many of them leave in one
-/// write. A server's payload above 1 KiB is not copied: its header closes the batch, the payload
-/// follows as it is. A client's payload must be masked and is, while it is copied.
+/// A server's small frames are copied one behind the other into a batch, so that many of them leave
+/// in one write. Its payload above 1 KiB is not copied: its header closes the batch, the payload
+/// follows as it is. A client's payload must be masked: it is when it leaves, while it is copied
+/// into what the caller writes from, see [`poll_transmit_into`](Self::poll_transmit_into).
 pub struct Encoder {
     /// Present in the client role.
-    keys: Option<MaskKeys>,
+    masked: Option<Masked>,
     ready: VecDeque<Piece>,
     batch: BytesMut,
     /// The last piece given out was a header whose payload is still to come.
@@ -30,19 +31,19 @@ impl Encoder {
     /// Frames without a mask.
     #[must_use]
     pub fn server() -> Self {
-        Self::with_keys(None)
+        Self::new(None)
     }
 
     /// Masked frames with keys that follow from `mask_seed`.
     #[must_use]
     pub fn client(mask_seed: u64) -> Self {
-        Self::with_keys(Some(MaskKeys::new(mask_seed)))
+        Self::new(Some(Masked::new(mask_seed)))
     }
 
     /// The role whose frames these are.
     #[must_use]
     pub const fn role(&self) -> Role {
-        match self.keys {
+        match self.masked {
             None => Role::Server,
             Some(_) => Role::Client,
         }
@@ -50,47 +51,39 @@ impl Encoder {
 
     /// Queues one frame whose payload is `prefix` and then `payload`.
     pub fn encode(&mut self, opcode: OpCode, prefix: &[u8], payload: Bytes) {
-        let length = prefix.len() + payload.len();
-        let Some(keys) = &mut self.keys else {
-            if payload.len() <= COPY_LIMIT {
-                self.make_room(MAX_HEADER + length);
-                put_header(&mut self.batch, opcode, None, length);
-                self.batch.extend_from_slice(prefix);
-                self.batch.extend_from_slice(&payload);
-                self.limit_batch();
-            } else {
-                self.make_room(MAX_HEADER + prefix.len());
-                put_header(&mut self.batch, opcode, None, length);
-                self.batch.extend_from_slice(prefix);
-                self.close_batch(true);
-                self.ready.push_back(Piece {
-                    bytes: payload,
-                    payload_follows: false,
-                });
-            }
+        if let Some(masked) = &mut self.masked {
+            masked.queue(opcode, prefix, payload);
             return;
-        };
-        let mut key = keys.next_key();
-        self.make_room(MAX_HEADER + length);
-        put_header(&mut self.batch, opcode, Some(key), length);
-        key.extend(&mut self.batch, prefix);
-        key.extend(&mut self.batch, &payload);
-        self.limit_batch();
+        }
+        let length = prefix.len() + payload.len();
+        if payload.len() <= COPY_LIMIT {
+            self.make_room(MAX_HEADER + length);
+            put_header(&mut self.batch, opcode, None, length);
+            self.batch.extend_from_slice(prefix);
+            self.batch.extend_from_slice(&payload);
+            if self.batch.len() >= BATCH {
+                self.close_batch(false);
+            }
+        } else {
+            self.make_room(MAX_HEADER + prefix.len());
+            put_header(&mut self.batch, opcode, None, length);
+            self.batch.extend_from_slice(prefix);
+            self.close_batch(true);
+            self.ready.push_back(Piece {
+                bytes: payload,
+                payload_follows: false,
+            });
+        }
     }
 
     /// One frame by itself, for what may overtake the queue. `payload` is at most 125 bytes.
     pub fn encode_now(&mut self, opcode: OpCode, payload: &[u8]) -> Bytes {
         let mut frame = BytesMut::with_capacity(MAX_HEADER + payload.len());
-        match &mut self.keys {
-            Some(keys) => {
-                let mut key = keys.next_key();
-                put_header(&mut frame, opcode, Some(key), payload.len());
-                key.extend(&mut frame, payload);
-            }
-            None => {
-                put_header(&mut frame, opcode, None, payload.len());
-                frame.extend_from_slice(payload);
-            }
+        let mut key = self.masked.as_mut().map(Masked::next_key);
+        put_header(&mut frame, opcode, key, payload.len());
+        match &mut key {
+            Some(key) => key.extend(&mut frame, payload),
+            None => frame.extend_from_slice(payload),
         }
         frame.freeze()
     }
@@ -98,11 +91,19 @@ impl Encoder {
     /// Whether the next bytes go on in the middle of a frame, so that nothing may overtake them.
     #[must_use]
     pub const fn is_inside_frame(&self) -> bool {
-        self.inside_frame
+        match &self.masked {
+            Some(masked) => masked.is_inside_frame(),
+            None => self.inside_frame,
+        }
     }
 
     /// The next bytes for the wire.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        if let Some(masked) = &mut self.masked {
+            let mut bytes = BytesMut::with_capacity(masked.queued().min(BATCH) + 1);
+            masked.fill(&mut bytes);
+            return (!bytes.is_empty()).then(|| bytes.freeze());
+        }
         if self.ready.is_empty() {
             self.close_batch(false);
         }
@@ -111,9 +112,29 @@ impl Encoder {
         Some(piece.bytes)
     }
 
-    fn with_keys(keys: Option<MaskKeys>) -> Self {
+    /// What of the queue has to be copied on its way out, bytes at most.
+    #[must_use]
+    pub const fn to_copy(&self) -> usize {
+        match &self.masked {
+            Some(masked) => masked.queued(),
+            None => 0,
+        }
+    }
+
+    /// As [`poll_transmit`](Self::poll_transmit), but what has to be copied anyway is appended to
+    /// `room`, as much of it as fits there without growing it; `room` comes before the bytes given.
+    pub fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
+        if let Some(masked) = &mut self.masked {
+            masked.fill(room);
+            None
+        } else {
+            self.poll_transmit()
+        }
+    }
+
+    fn new(masked: Option<Masked>) -> Self {
         Self {
-            keys,
+            masked,
             ready: VecDeque::new(),
             batch: BytesMut::new(),
             inside_frame: false,
@@ -124,12 +145,6 @@ impl Encoder {
     fn make_room(&mut self, additional: usize) {
         if self.batch.capacity() - self.batch.len() < additional {
             self.batch.reserve(additional.max(ROOM));
-        }
-    }
-
-    fn limit_batch(&mut self) {
-        if self.batch.len() >= BATCH {
-            self.close_batch(false);
         }
     }
 
@@ -177,7 +192,7 @@ const MAX_HEADER: usize = 14;
 /// Payload bytes up to which copying is cheaper than one more piece in a gathered write.
 const COPY_LIMIT: usize = 1024;
 /// Bytes that one allocation holds at least.
-const ROOM: usize = 2 * 1024;
+const ROOM: usize = 1024;
 /// Bytes from which a batch is not continued: growing it would copy what it holds.
 const BATCH: usize = 16 * 1024;
 
