@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | remotecommand over WebSocket, SPDY | [`channel`](crate::channel), [`spdy`](crate::spdy) | [`Endpoint`] |
 //! | Docker's attach and exec | [`docker`](crate::docker) | [`Endpoint`] |
+//! | Docker's logs | [`docker::Demultiplexer`](crate::docker::Demultiplexer) | [`DockerLog`] |
 //! | log following | [`log`](crate::log) | [`Endpoint`] |
 //! | LAIN Entry | `entry` | [`Endpoint`] |
 //! | port forwarding over SPDY, tunnel, numbered channels | [`portforward`](crate::portforward) | [`PortForward`], [`PortStream`] |
@@ -15,6 +16,8 @@
 
 #[cfg(feature = "tokio")]
 mod carried;
+#[cfg(feature = "tokio")]
+mod docker_log;
 #[cfg(feature = "tokio")]
 mod endpoint;
 #[cfg(feature = "tokio")]
@@ -32,6 +35,8 @@ mod upgrade;
 
 #[cfg(feature = "tungstenite")]
 pub use self::tungstenite::{TungsteniteParts, TungsteniteSocket};
+#[cfg(feature = "tokio")]
+pub use docker_log::{DockerLog, DockerLogError};
 #[cfg(feature = "tokio")]
 pub use endpoint::{BoxCodec, Endpoint, EndpointError, Parts};
 #[cfg(feature = "tokio")]
