@@ -86,6 +86,13 @@ pub trait Codec {
     /// Whether our goodbye is queued: after [`poll_transmit`](Self::poll_transmit) is drained
     /// the writing side may be shut down.
     fn is_finished(&self) -> bool;
+
+    /// Whether a peer that has ended its direction may still listen: asked after
+    /// [`handle_eof`](Self::handle_eof). Where the end of the bytes is the end of the session, as
+    /// in most protocols, never.
+    fn outlives_eof(&self) -> bool {
+        false
+    }
 }
 
 impl<C: Codec + ?Sized> Codec for Box<C> {
@@ -124,5 +131,8 @@ impl<C: Codec + ?Sized> Codec for Box<C> {
     }
     fn is_finished(&self) -> bool {
         (**self).is_finished()
+    }
+    fn outlives_eof(&self) -> bool {
+        (**self).outlives_eof()
     }
 }

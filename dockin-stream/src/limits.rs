@@ -55,3 +55,7 @@ pub const KEEPALIVE: Duration = Duration::from_secs(5);
 pub const LINGER: Duration = Duration::from_secs(60);
 /// How many bytes are drained during [`LINGER`].
 pub const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that wait for one forwarded connection's socket before the whole session waits for it.
+pub const MAX_PORT_WAITING: usize = 4 * 1024 * 1024;
+/// Bytes that wait for all sockets of a port-forward session before it waits for them.
+pub const MAX_PORTS_WAITING: usize = 16 * 1024 * 1024;

@@ -148,7 +148,7 @@ impl Runtime for AgentRuntime {
         let uri = format!("/portForward/{}/{}", target.namespace, target.pod);
         let request = self.request(permit, Method::POST, &uri)?;
         let (socket, early) = self.switch(request, &Offer::spdy_ports()).await?;
-        dial_over_spdy(socket, early, port).await
+        dial_over_spdy(socket, early, port)
     }
 }
 

@@ -389,7 +389,7 @@ impl Runtime for KubeRuntime {
             target.namespace, target.pod
         );
         let (socket, _) = self.upgrade(&path, &Offer::spdy_ports()).await?;
-        dial_over_spdy(Box::new(socket), bytes::Bytes::new(), port).await
+        dial_over_spdy(Box::new(socket), bytes::Bytes::new(), port)
     }
 }
 

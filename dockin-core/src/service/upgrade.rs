@@ -1,5 +1,8 @@
 use bytes::Bytes;
-use dockin_stream::upgrade::{Accepted, UpgradeError};
+use dockin_stream::{
+    io::into_socket,
+    upgrade::{Accepted, UpgradeError},
+};
 use http::Request;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -56,17 +59,14 @@ where
         Error::new(ErrorKind::Unavailable, "connection lost before the upgrade").with_source(error)
     })?;
     // Past hyper's own wrapper: one layer less on the data path.
-    let upgraded =
-        match upgraded.downcast::<TokioIo<tokio_rustls::server::TlsStream<BufferedTcp>>>() {
-            Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
-            Err(upgraded) => upgraded,
-        };
-    let upgraded =
-        match upgraded.downcast::<TokioIo<tokio_rustls::client::TlsStream<BufferedTcp>>>() {
-            Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
-            Err(upgraded) => upgraded,
-        };
-    Ok((Box::new(TokioIo::new(upgraded)), Bytes::new()))
+    let upgraded = match into_socket::<tokio_rustls::server::TlsStream<BufferedTcp>>(upgraded) {
+        Ok((socket, early)) => return Ok((Box::new(socket), early)),
+        Err(upgraded) => upgraded,
+    };
+    match into_socket::<tokio_rustls::client::TlsStream<BufferedTcp>>(upgraded) {
+        Ok((socket, early)) => Ok((Box::new(socket), early)),
+        Err(upgraded) => Ok((Box::new(TokioIo::new(upgraded)), Bytes::new())),
+    }
 }
 
 mod sealed {

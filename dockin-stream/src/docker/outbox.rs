@@ -31,7 +31,12 @@ impl Outbox {
         if self.ready.is_empty() {
             self.close_batch();
         }
-        self.ready.pop_front()
+        let next = self.ready.pop_front();
+        if next.is_none() && self.batch.capacity() > COPY_LIMIT {
+            // Who has nothing to say holds no buffer.
+            self.batch = BytesMut::new();
+        }
+        next
     }
 
     fn close_batch(&mut self) {

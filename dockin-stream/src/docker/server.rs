@@ -164,6 +164,10 @@ impl Codec for Server {
     fn is_finished(&self) -> bool {
         self.finished
     }
+
+    fn outlives_eof(&self) -> bool {
+        !self.close_told
+    }
 }
 
 impl fmt::Debug for Server {

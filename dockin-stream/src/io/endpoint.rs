@@ -14,7 +14,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{buffer, now};
+use super::{Machine, buffer, now};
 use crate::{Codec, Event, ProtocolError, limits};
 
 /// A codec whose protocol is known at run time only.
@@ -36,7 +36,14 @@ pub enum EndpointError {
 /// told.
 ///
 /// Cancel-safe: what was read or queued stays inside. While nothing is on its way in or out no
-/// buffer is held. The stream ends after the peer's goodbye or the end of the connection.
+/// buffer is held. The stream ends after the peer's goodbye or the end of the connection; where a
+/// peer that has ended its direction still listens ([`Codec::outlives_eof`]), after ours.
+///
+/// Once the codec has said its last word ([`Codec::is_finished`]) and that is written, the writing
+/// side is shut down, and reading goes on.
+///
+/// Any [`Machine`] will do: port forwarding has events of its own, and
+/// [`PortForward`](super::PortForward) around it.
 #[derive(Debug)]
 pub struct Endpoint<S, C> {
     socket: S,
@@ -49,6 +56,8 @@ pub struct Endpoint<S, C> {
     /// How many of them at most are answers to input.
     answers: usize,
     unflushed: bool,
+    /// The writing side is shut down.
+    shut: bool,
     reading: Reading,
     /// Why the stream ends badly, to be told behind the events that came before.
     failure: Option<EndpointError>,
@@ -69,7 +78,7 @@ enum Reading {
 impl<S, C> Endpoint<S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    C: Codec + Unpin,
+    C: Machine + Unpin,
 {
     /// Runs `codec` over `socket`. `early` are bytes that came right behind the HTTP head.
     pub fn new(socket: S, codec: C, early: Bytes) -> Self {
@@ -82,6 +91,7 @@ where
             queued: 0,
             answers: 0,
             unflushed: false,
+            shut: false,
             reading: Reading::Open,
             failure: None,
             broken: None,
@@ -92,6 +102,25 @@ where
     /// The codec, to ask it what it knows.
     pub const fn codec(&self) -> &C {
         &self.codec
+    }
+
+    /// The codec, to tell it something. What it then has for the wire goes out with the next poll
+    /// of the stream, or with a flush.
+    pub const fn codec_mut(&mut self) -> &mut C {
+        &mut self.codec
+    }
+
+    /// Takes the endpoint apart without losing a byte: the socket, the codec, what was read and
+    /// not taken in yet, and what is queued and not written yet.
+    pub fn into_parts(mut self) -> Parts<S, C> {
+        self.collect();
+        self.settle();
+        Parts {
+            unread: self.input.freeze(),
+            unwritten: self.output.into(),
+            socket: self.socket,
+            codec: self.codec,
+        }
     }
 
     /// Waits until the peer has set up its streams ([`Codec::is_ready`]).
@@ -139,7 +168,10 @@ where
             self.poll_drain(cx)
         })
         .await?;
-        std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await?;
+        if !self.shut {
+            std::future::poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await?;
+            self.shut = true;
+        }
         let linger = async {
             let mut dropped = 0;
             while dropped < limits::LINGER_BYTES {
@@ -194,7 +226,7 @@ where
             progress = Progress::Made;
         }
         self.collect();
-        if self.queued > 0 || self.unflushed {
+        if self.queued > 0 || self.unflushed || (self.codec.is_finished() && !self.shut) {
             // Writing that cannot go on registers its own wake-up. When it fails the peer may
             // have said everything before it went: that is found out by reading on.
             let _failed = self.poll_drain(cx);
@@ -246,7 +278,9 @@ where
             return Err(error.into());
         }
         let before = self.queued;
-        self.collect();
+        while let Some(bytes) = self.codec.poll_answer() {
+            self.queue(bytes);
+        }
         self.answers += self.queued - before;
         Ok(())
     }
@@ -285,30 +319,36 @@ where
                 buffer::make_room(&mut self.gathered, limits::READ_BUFFER);
             }
             let before = self.gathered.len();
-            let bytes = self.codec.poll_transmit_into(&mut self.gathered);
+            let bytes = self.codec.poll_transmit(self.queued, &mut self.gathered);
             let copied = self.gathered.len() - before;
             if copied == 0 && bytes.is_none() {
                 return;
             }
             if self.broken.is_some() {
                 self.gathered.truncate(before);
-                continue;
-            }
-            self.queued += copied;
-            let Some(bytes) = bytes else {
-                continue;
-            };
-            self.queued += bytes.len();
-            if bytes.len() < SMALL {
-                if self.gathered.capacity() - self.gathered.len() < bytes.len() {
-                    self.settle();
-                }
-                buffer::make_room(&mut self.gathered, bytes.len());
-                self.gathered.extend_from_slice(&bytes);
             } else {
-                self.settle();
-                self.output.push_back(bytes);
+                self.queued += copied;
             }
+            if let Some(bytes) = bytes {
+                self.queue(bytes);
+            }
+        }
+    }
+
+    fn queue(&mut self, bytes: Bytes) {
+        if self.broken.is_some() {
+            return;
+        }
+        self.queued += bytes.len();
+        if bytes.len() < SMALL {
+            if self.gathered.capacity() - self.gathered.len() < bytes.len() {
+                self.settle();
+            }
+            buffer::make_room(&mut self.gathered, bytes.len());
+            self.gathered.extend_from_slice(&bytes);
+        } else {
+            self.settle();
+            self.output.push_back(bytes);
         }
     }
 
@@ -320,7 +360,7 @@ where
     }
 
     /// Writes until the queue is empty and flushed. Once that failed it fails for good.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
         if let Some(kind) = self.broken {
             return Poll::Ready(Err(io::Error::from(kind).into()));
         }
@@ -336,9 +376,13 @@ where
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.collect();
-        self.settle();
-        while !self.output.is_empty() {
+        loop {
+            // What takes turns comes as the queue gets shorter.
+            self.collect();
+            self.settle();
+            if self.output.is_empty() {
+                break;
+            }
             let count = {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let mut filled = 0;
@@ -360,6 +404,11 @@ where
             self.unflushed = false;
             // Nothing is on its way: no buffer is held.
             buffer::give_back(&mut self.gathered);
+            self.output.shrink_to(MAX_SLICES);
+        }
+        if self.codec.is_finished() && !self.shut {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            self.shut = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -378,23 +427,44 @@ where
     }
 }
 
+/// What an [`Endpoint`] is made of.
+#[derive(Debug)]
+pub struct Parts<S, C> {
+    /// The connection.
+    pub socket: S,
+    /// The protocol, with all it knows.
+    pub codec: C,
+    /// Read, and not taken in: part of a frame, or bytes behind the protocol's end.
+    pub unread: Bytes,
+    /// Queued and not written, in order. A frame may be cut.
+    pub unwritten: Vec<Bytes>,
+}
+
 impl<S, C> Stream for Endpoint<S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    C: Codec + Unpin,
+    C: Machine + Unpin,
 {
-    type Item = Result<Event, EndpointError>;
+    type Item = Result<C::Event, EndpointError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(event) = self.codec.poll_event() {
                 return Poll::Ready(Some(Ok(event)));
             }
-            if self.reading != Reading::Open {
+            let listens = self.reading == Reading::Ended && self.codec.outlives_eof();
+            if self.reading != Reading::Open && !(listens && self.failure.is_none()) {
                 return Poll::Ready(self.failure.take().map(Err));
             }
             match self.advance(cx) {
                 Ok(Progress::Made) => {}
+                // Nothing more is read: only a write tells that the peer has gone.
+                Ok(Progress::Waiting) if listens && self.broken.is_some() => {
+                    self.reading = Reading::Refused;
+                    self.failure = self.broken.map(|kind| io::Error::from(kind).into());
+                }
+                // What was written may have been the last word.
+                Ok(Progress::Waiting) if listens && !self.codec.outlives_eof() => {}
                 Ok(Progress::Waiting) => return Poll::Pending,
                 // What was said before it is told before it.
                 Err(error) => self.failure = Some(error),
@@ -446,9 +516,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EndpointError>> {
         ready!(self.poll_drain(cx))?;
-        Pin::new(&mut self.socket)
-            .poll_shutdown(cx)
-            .map_err(EndpointError::from)
+        if !self.shut {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -169,6 +169,12 @@ impl Client {
         self.events.pop_front()
     }
 
+    /// The next bytes for the wire that are encoded already: what answers the server, and no
+    /// connection's turn.
+    pub fn poll_answer(&mut self) -> Option<Bytes> {
+        self.connection.poll_transmit()
+    }
+
     /// The next bytes for the wire.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         loop {

@@ -10,23 +10,27 @@
 //! their own, [`PortForwardEvent`]. One connection's failure leaves the others alone, each end of
 //! a connection closes for itself, and connections take turns on the wire.
 //!
-//! Over a WebSocket there are two ways: [`channel`] is a protocol of its own, and
-//! [`Tunnel`](crate::websocket::Tunnel) carries what is described here.
+//! Over a WebSocket there are two ways: [`channel`] is a protocol of its own, and [`Tunnelled`]
+//! carries what is described here. [`PortForwardCodec`] is what they have in common.
 //!
 //! Spec: Kubernetes `kubelet/cri/streaming/portforward` (now cri-streaming) and client-go
 //! `tools/portforward`.
 
 pub mod channel;
 mod client;
+mod codec;
 mod pair;
 mod server;
+mod tunnelled;
 
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
 pub use client::Client;
+pub use codec::PortForwardCodec;
 pub use server::Server;
+pub use tunnelled::Tunnelled;
 
 /// The subprotocol's name in `X-Stream-Protocol-Version`.
 pub const SUBPROTOCOL: &str = "portforward.k8s.io";

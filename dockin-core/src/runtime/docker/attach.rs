@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
 use bollard::{errors::Error as DockerError, query_parameters::WaitContainerOptions};
-use dockin_stream::{ExitStatus, StreamSet};
+use dockin_stream::{
+    ExitStatus, StreamSet,
+    docker::{InputEnd, hijack::attach_query},
+};
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    attendant::attend_container,
-    catalog::Found,
-    daemon::Daemon,
-    exec::status,
-    session::{HijackedSession, InputEnd},
+    attendant::attend_container, catalog::Found, daemon::Daemon, exec::status,
+    session::HijackedSession,
 };
 use crate::{Error, ErrorKind, runtime::BoxSession};
 
@@ -48,14 +48,12 @@ pub(super) async fn attach(
     let waiting = tokio::spawn(wait(Arc::clone(daemon), found.id.clone()));
     let waiting = AbortOnDropHandle::new(waiting);
     let path = format!(
-        "/containers/{}/attach?stream=1&stdin={}&stdout={}&stderr={}&detachKeys={NO_DETACH_KEYS}",
+        "/containers/{}/attach?{}&detachKeys={NO_DETACH_KEYS}",
         found.id,
-        u8::from(streams.stdin),
-        u8::from(streams.stdout),
-        u8::from(streams.stderr),
+        attach_query(streams),
     );
     let hijacked = daemon
-        .hijack(&path, None)
+        .hijack(&path, None, found.tty)
         .await
         .map_err(|error| found.explain(error))?;
     let (sizes, sizes_seen) = watch::channel(None);
@@ -76,7 +74,7 @@ pub(super) async fn attach(
             Err(stopped) => Err(lost.with_source(stopped)),
         }
     });
-    let session = HijackedSession::new(hijacked, streams, found.tty, end, ending, sizes);
+    let session = HijackedSession::new(hijacked, streams, end, ending, sizes);
     Ok(Box::pin(session))
 }
 

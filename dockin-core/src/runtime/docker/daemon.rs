@@ -1,7 +1,14 @@
 use std::{future::Future, path::PathBuf, sync::OnceLock, time::Duration};
 
 use bollard::{API_DEFAULT_VERSION, Docker, errors::Error as DockerError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use dockin_stream::{
+    docker::{
+        Shape,
+        hijack::{self, Answer},
+    },
+    io::into_socket,
+};
 use http::{Method, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
@@ -31,7 +38,9 @@ pub(super) struct Daemon {
 pub(super) struct Hijacked {
     pub(super) socket: UnixStream,
     /// What came right behind the answer's head; it belongs to the stream.
-    pub(super) early: BytesMut,
+    pub(super) early: Bytes,
+    /// How output stands on it.
+    pub(super) shape: Shape,
 }
 
 impl Daemon {
@@ -82,33 +91,50 @@ impl Daemon {
         }
     }
 
-    /// Sends a request whose answer hands the connection over, as exec start and attach do.
+    /// Sends a request whose answer hands the connection over, as exec start and attach do. `tty`
+    /// is what the exec or the container was made with.
     ///
     /// Spec: Docker Engine API, "Hijacking" of `ContainerAttach`.
-    pub(super) async fn hijack(&self, path: &str, body: Option<String>) -> Result<Hijacked, Error> {
-        let request = self
-            .request(Method::POST, path)?
-            .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "tcp");
+    pub(super) async fn hijack(
+        &self,
+        path: &str,
+        body: Option<String>,
+        tty: bool,
+    ) -> Result<Hijacked, Error> {
+        let mut request = self.request(Method::POST, path)?;
+        for (name, value) in hijack::REQUEST_HEADERS {
+            request = request.header(name, value);
+        }
         let response = self.send(request, body).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::new(
-                ErrorKind::Misbehaved,
-                format!(
-                    "docker at `{}` did not hand its connection over",
-                    self.name()
-                ),
-            ));
+        let headers: Vec<(&str, &str)> = response
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+            .collect();
+        let answer = Answer::parse(response.status().as_u16(), headers.into_iter(), tty);
+        let answer = answer.map_err(|error| self.no_handover().with_source(error))?;
+        if !answer.upgraded {
+            return Err(self.no_handover());
         }
         let lost = |error| self.unavailable("lost the connection").with_source(error);
         let upgraded = hyper::upgrade::on(response).await.map_err(lost)?;
-        match upgraded.downcast::<TokioIo<UnixStream>>() {
-            Ok(parts) => Ok(Hijacked {
-                socket: parts.io.into_inner(),
-                early: BytesMut::from(parts.read_buf),
-            }),
-            Err(_other) => Err(self.unavailable("connection is of another kind")),
-        }
+        let (socket, early) = into_socket::<UnixStream>(upgraded)
+            .map_err(|_| self.unavailable("connection is of another kind"))?;
+        Ok(Hijacked {
+            socket,
+            early,
+            shape: answer.shape,
+        })
+    }
+
+    fn no_handover(&self) -> Error {
+        Error::new(
+            ErrorKind::Misbehaved,
+            format!(
+                "docker at `{}` did not hand its connection over",
+                self.name()
+            ),
+        )
     }
 
     /// Sends a GET whose answer is read as it comes.

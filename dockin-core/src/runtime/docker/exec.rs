@@ -1,15 +1,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bollard::exec::CreateExecOptions;
-use dockin_stream::{ExitStatus, StreamSet};
+use dockin_stream::{
+    ExitStatus, StreamSet,
+    docker::{InputEnd, hijack::ExecStart},
+};
 use tokio::{sync::watch, time::sleep};
 
-use super::{
-    attendant::ExecAttendant,
-    catalog::Found,
-    daemon::Daemon,
-    session::{HijackedSession, InputEnd},
-};
+use super::{attendant::ExecAttendant, catalog::Found, daemon::Daemon, session::HijackedSession};
 use crate::{Error, ErrorKind, access::Permit, reaper::Reaper, runtime::BoxSession};
 
 /// A key sequence nobody types. An empty one does not switch detaching off: it means ^P ^Q, and
@@ -81,11 +79,13 @@ pub(super) async fn start(
         sizes: sizes_seen,
     };
     let attendant = tokio::spawn(attendant.attend(guard));
-    let body = format!(r#"{{"Detach":false,"Tty":{}}}"#, streams.tty);
-    let hijacked = match daemon
-        .hijack(&format!("/exec/{id}/start"), Some(body))
-        .await
-    {
+    let start = ExecStart {
+        detach: false,
+        tty: streams.tty,
+    };
+    let path = format!("/exec/{id}/start");
+    let hijacked = daemon.hijack(&path, Some(start.to_json()), streams.tty);
+    let hijacked = match hijacked.await {
         Ok(hijacked) => hijacked,
         // Nothing was started: nobody need wait for its process.
         Err(error) if error.kind() != ErrorKind::Unavailable => {
@@ -100,7 +100,7 @@ pub(super) async fn start(
         InputEnd::Shutdown
     };
     let ending = Box::pin(exit_status(Arc::clone(daemon), id));
-    let session = HijackedSession::new(hijacked, streams, streams.tty, end, ending, sizes);
+    let session = HijackedSession::new(hijacked, streams, end, ending, sizes);
     Ok(Box::pin(session))
 }
 

@@ -1,14 +1,14 @@
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-    time::{SystemTime, UNIX_EPOCH},
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dockin_stream::{
+    Event, ProtocolError,
+    docker::Shape,
+    io::{DockerLog, DockerLogError},
 };
+use futures::StreamExt;
+use http_body_util::BodyExt;
 
-use bytes::{Bytes, BytesMut};
-use futures::Stream;
-use hyper::body::{Body, Incoming};
-
-use super::{catalog::Found, daemon::Daemon, demux::Demux};
+use super::{catalog::Found, daemon::Daemon};
 use crate::{
     Error, ErrorKind,
     runtime::{LogOptions, LogStream},
@@ -40,59 +40,34 @@ pub(super) async fn logs(
         .stream(&path)
         .await
         .map_err(|error| found.explain(error))?;
-    let demux = Demux::new(found.tty, BytesMut::new());
-    Ok(Box::pin(LogBody {
-        body: response.into_body(),
-        demux,
-        over: false,
-    }))
-}
-
-struct LogBody {
-    body: Incoming,
-    demux: Demux,
-    over: bool,
-}
-
-impl Stream for LogBody {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if this.over {
-            return Poll::Ready(None);
+    let body = response.into_body().into_data_stream();
+    let log = DockerLog::new(body, Shape::with_tty(found.tty));
+    Ok(Box::pin(log.filter_map(|event| async {
+        match event {
+            Ok(Event::Stdout(bytes) | Event::Stderr(bytes)) => Some(Ok(bytes)),
+            Ok(_) => None,
+            Err(error) => Some(Err(broken(error))),
         }
-        loop {
-            match this.demux.next() {
-                Ok(Some((_, bytes))) => return Poll::Ready(Some(Ok(bytes))),
-                Ok(None) => {}
-                Err(error) => {
-                    this.over = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
-            match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        this.demux.push(bytes);
-                    }
-                }
-                None if this.demux.may_end() => {
-                    this.over = true;
-                    return Poll::Ready(None);
-                }
-                None => {
-                    this.over = true;
-                    let text = "docker ended the log inside a frame";
-                    return Poll::Ready(Some(Err(Error::new(ErrorKind::Unavailable, text))));
-                }
-                Some(Err(error)) => {
-                    this.over = true;
-                    let text = "lost the connection to docker inside the log";
-                    let error = Error::new(ErrorKind::Unavailable, text).with_source(error);
-                    return Poll::Ready(Some(Err(error)));
-                }
-            }
+    })))
+}
+
+fn broken(error: DockerLogError<hyper::Error>) -> Error {
+    match error {
+        DockerLogError::Body(error) => Error::new(
+            ErrorKind::Unavailable,
+            "lost the connection to docker inside the log",
+        )
+        .with_source(error),
+        DockerLogError::Protocol(ProtocolError::Truncated) => Error::new(
+            ErrorKind::Unavailable,
+            "docker ended the log inside a frame",
+        ),
+        DockerLogError::Daemon(text) => Error::new(
+            ErrorKind::Unavailable,
+            format!("docker ended the log: {text}"),
+        ),
+        error => {
+            Error::new(ErrorKind::Misbehaved, "docker broke its own format").with_source(error)
         }
     }
 }

@@ -15,7 +15,6 @@ mod attach;
 mod attendant;
 mod catalog;
 mod daemon;
-mod demux;
 mod dial;
 mod direct;
 mod entry;

@@ -179,6 +179,12 @@ impl Server {
         self.events.pop_front()
     }
 
+    /// The next bytes for the wire that are encoded already: what answers the client, and no
+    /// connection's turn.
+    pub fn poll_answer(&mut self) -> Option<Bytes> {
+        self.lanes.connection().poll_transmit()
+    }
+
     /// The next bytes for the wire.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         let bytes = self.lanes.poll_transmit();
