@@ -16,7 +16,7 @@ use super::Call;
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
-    audit::AuditSink,
+    audit::{AuditSink, Filter},
     kubernetes::ExecOptions,
     policy::Reload,
     service::PortsEnd,
@@ -209,8 +209,8 @@ impl Auditor {
         self.sink.append(event(kind)).await
     }
 
-    pub(super) async fn recent(&self, limit: usize) -> Result<Vec<Bytes>, Error> {
-        self.sink.recent(limit).await
+    pub(super) async fn search(&self, filter: &Filter, limit: usize) -> Result<Vec<Bytes>, Error> {
+        self.sink.search(filter, limit).await
     }
 
     async fn append(&self, call: &Call, permit: &Permit, kind: AuditKind) -> Result<(), Error> {
