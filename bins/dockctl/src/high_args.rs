@@ -17,8 +17,8 @@ use crate::{
     forward::PortPair,
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
-        AuditArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs, PolicyArgs,
-        SessionArgs, TargetArgs,
+        AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs,
+        PolicyArgs, SessionArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -35,6 +35,7 @@ pub(crate) enum HighArgs {
     Copy(Copy),
     PortForward(PortForward),
     Audit(Audit),
+    AuditVerify(AuditVerifyArgs),
     Policy(Policy),
 }
 
@@ -121,8 +122,9 @@ impl HighArgs {
                         Source::Gateway(Box::new(connection(&global.connection, &args.connection)?))
                     }
                 };
-                Self::Audit(Audit::search(source, args)?)
+                Self::Audit(Audit::search(source, *args)?)
             }
+            CommandArgs::Audit(AuditArgs::Verify(args)) => Self::AuditVerify(args),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
         })

@@ -228,7 +228,24 @@ pub(crate) enum AuditArgs {
     /// Show the last events
     Tail(AuditTailArgs),
     /// Find events
-    Search(AuditSearchArgs),
+    Search(Box<AuditSearchArgs>),
+    /// Find out, offline, whether records were changed, dropped, moved or cut off; exit 65 when
+    /// they were
+    Verify(AuditVerifyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditVerifyArgs {
+    /// The newest file of the trail, or all of its files, oldest first
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Public key that signs the trail: 64 digits, or a file with them; default the audit.key.pub
+    /// beside it, which whoever changes the trail can change, too
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// How to show what was found
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
 }
 
 #[derive(Args, Debug)]
@@ -262,9 +279,21 @@ pub(crate) struct AuditSearchArgs {
     /// In this namespace
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// With this verdict: allow, deny, alert
+    /// In this container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// In this cluster behind the gateway
+    #[arg(long, value_name = "NAME")]
+    pub(crate) in_cluster: Option<String>,
+    /// That would run this program: a name as rm, or a whole path
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) program: Option<String>,
+    /// With this verdict: allow, deny, ask, alert
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<String>,
+    /// Decided by this rule
+    #[arg(long, value_name = "ID")]
+    pub(crate) rule: Option<String>,
     /// With this event code
     #[arg(long, value_name = "CODE")]
     pub(crate) code: Option<String>,
@@ -274,6 +303,9 @@ pub(crate) struct AuditSearchArgs {
     /// Not older than this: 90s, 2h, 7d, or a time as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
+    /// Older than this: 90s, 2h, 7d, or a time as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// How to show them
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: AuditFormat,

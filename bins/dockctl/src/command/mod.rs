@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod audit_table;
+pub(crate) mod audit_verify;
 pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod exec;
@@ -29,6 +30,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::Copy(args) => block_on(cp::run(args)),
         HighArgs::PortForward(args) => block_on(port_forward::run(args)),
         HighArgs::Audit(args) => block_on(audit::run(args)),
+        HighArgs::AuditVerify(args) => audit_verify::run(&args),
         HighArgs::Policy(args) => policy::run(args),
     }
 }
