@@ -1,6 +1,8 @@
 //! What happened, appended durably: the [`AuditSink`] port and its adapters.
 
 mod best_effort;
+#[cfg(feature = "gateway")]
+mod export;
 mod file;
 mod filter;
 mod journal;
@@ -14,6 +16,8 @@ use async_trait::async_trait;
 pub use best_effort::BestEffort;
 use bytes::Bytes;
 use dockin_policy::audit::AuditEvent;
+#[cfg(feature = "gateway")]
+pub use export::{ExportTarget, Exporter, HttpTarget, SyslogAddress, SyslogTarget};
 pub use file::{FileOptions, FileSink};
 pub use filter::{Filter, rule, verdict};
 pub use journal::{head_path, read_head};

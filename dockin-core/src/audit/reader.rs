@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -51,6 +51,11 @@ pub struct EventReader {
 }
 
 impl EventReader {
+    /// Of the file that is read, whatever its name is now.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.get_ref().metadata()
+    }
+
     /// The next whole line with its end; `None` when there is none yet.
     pub(super) fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();

@@ -7,6 +7,7 @@ mod detail;
 mod event;
 mod redact;
 mod signature;
+mod syslog;
 mod verify;
 
 pub use chain::{Chain, ChainHash, RecordHead};
@@ -19,4 +20,5 @@ pub use detail::{
 pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
 pub use redact::{redact_argv, redact_text};
 pub use signature::{PublicKey, SignedHead, SigningKey};
+pub use syslog::{octet_counted, syslog_message};
 pub use verify::{Finding, Problem, TrailReport, TrailVerifier};
