@@ -3,6 +3,7 @@
 use dockin_policy::audit::{AuditEvent, AuditKind};
 use jiff::Timestamp;
 
+#[cfg(feature = "service")]
 use crate::{Error, kubernetes::query::Query};
 
 /// What an event must be to be found; all that is given must fit, and no field fits every event.
@@ -40,6 +41,7 @@ impl Filter {
     /// # Errors
     ///
     /// `Malformed` when the query or a time in it cannot be read.
+    #[cfg(feature = "service")]
     pub fn parse(query: &str) -> Result<Self, Error> {
         let query = Query::parse(query)?;
         let text = |name| Ok::<_, Error>(query.value(name)?.map(str::to_owned));
@@ -161,7 +163,7 @@ fn runs(event: &AuditEvent, program: &str) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "service"))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

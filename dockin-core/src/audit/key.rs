@@ -20,33 +20,10 @@ use crate::{Error, ErrorKind};
 /// `Misuse` when the file holds no key or others may read it, `Unavailable` when it can neither be
 /// read nor made.
 pub fn signing_key(path: &Path) -> Result<SigningKey, Error> {
-    let key = match fs::read_to_string(path) {
-        Ok(text) => {
-            let mode = fs::metadata(path)
-                .map_err(|error| unread(path, error))?
-                .permissions();
-            if mode.mode() & 0o077 != 0 {
-                return Err(Error::new(
-                    ErrorKind::Misuse,
-                    format!(
-                        "audit key `{0}` can be read by others: chmod 600 {0}",
-                        path.display()
-                    ),
-                ));
-            }
-            let seed = seed(text.trim()).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Misuse,
-                    format!(
-                        "audit key `{}` has not 64 hexadecimal digits",
-                        path.display()
-                    ),
-                )
-            })?;
-            SigningKey::from_seed(&seed)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
-        Err(error) => return Err(unread(path, error)),
+    let key = match read_secret(path, "audit key") {
+        Ok(seed) => SigningKey::from_seed(&seed),
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
+        Err(error) => return Err(error),
     };
     let public = public_path(path);
     let text = format!("{}\n", key.public());
@@ -55,6 +32,39 @@ pub fn signing_key(path: &Path) -> Result<SigningKey, Error> {
     }
     fs::write(&public, text).map_err(|error| unread(&public, error))?;
     Ok(key)
+}
+
+/// Reads 32 secret bytes from a file of 64 hexadecimal digits; `what` names it in messages.
+///
+/// # Errors
+///
+/// `Misuse` when it does not hold them or others may read it, `NotFound` and `Unavailable` when it
+/// cannot be read.
+pub(crate) fn read_secret(path: &Path, what: &str) -> Result<[u8; 32], Error> {
+    let shown = path.display();
+    let unread = |error: io::Error| {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, format!("{what} `{shown}` cannot be read")).with_source(error)
+    };
+    let text = fs::read_to_string(path).map_err(unread)?;
+    let mode = fs::metadata(path).map_err(unread)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(
+            ErrorKind::Misuse,
+            format!("{what} `{shown}` can be read by others: chmod 600 {shown}"),
+        ));
+    }
+    seed(text.trim()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Misuse,
+            format!(
+                "{what} `{shown}` has not 64 hexadecimal digits; `openssl rand -hex 32` makes them"
+            ),
+        )
+    })
 }
 
 /// Where the public half of the key at `path` lies.

@@ -7,7 +7,8 @@ use dockin_policy::{
     Decision, JudgedLine, Verdict,
     audit::{
         AccessDenied, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal, EventTarget,
-        LoginFailed, PolicyReload, PortForward, SessionEnd, SessionStart, redact_argv, redact_text,
+        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd, SessionStart,
+        redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -122,6 +123,23 @@ impl Auditor {
             ..SessionEnd::default()
         };
         self.append(call, permit, AuditKind::SessionEnd(end)).await
+    }
+
+    /// That a session's recording is complete, or what became of it.
+    pub(super) async fn recording_ended(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        outcome: Result<RecordingStored, Error>,
+    ) -> Result<(), Error> {
+        let kind = match outcome {
+            Ok(stored) => AuditKind::RecordingStored(stored),
+            Err(error) => AuditKind::Failure(Failure {
+                component: "recording".to_owned(),
+                error: error.chain(),
+            }),
+        };
+        self.append(call, permit, kind).await
     }
 
     pub(super) async fn command_judged(
