@@ -11,6 +11,7 @@ use crate::{
         logs::Logs,
         policy::Policy,
         port_forward::PortForward,
+        session::Replay,
         streams::SessionOptions,
     },
     failure::Failure,
@@ -18,7 +19,7 @@ use crate::{
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
         AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs,
-        PolicyArgs, SessionArgs, TargetArgs,
+        PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -36,6 +37,8 @@ pub(crate) enum HighArgs {
     PortForward(PortForward),
     Audit(Audit),
     AuditVerify(AuditVerifyArgs),
+    SessionList(SessionListArgs),
+    SessionReplay(Replay),
     Policy(Policy),
 }
 
@@ -125,6 +128,10 @@ impl HighArgs {
                 Self::Audit(Audit::search(source, *args)?)
             }
             CommandArgs::Audit(AuditArgs::Verify(args)) => Self::AuditVerify(args),
+            CommandArgs::Session(SessionCommandArgs::List(args)) => Self::SessionList(args),
+            CommandArgs::Session(SessionCommandArgs::Replay(args)) => {
+                Self::SessionReplay(Replay::check(args)?)
+            }
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
         })

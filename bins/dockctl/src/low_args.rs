@@ -65,6 +65,9 @@ pub(crate) enum CommandArgs {
     /// What happened: who ran what, and what was refused
     #[command(subcommand)]
     Audit(AuditArgs),
+    /// Recorded sessions, on the machine that has their directory
+    #[command(subcommand)]
+    Session(SessionCommandArgs),
     /// What a rule file allows
     #[command(subcommand)]
     Policy(PolicyArgs),
@@ -318,6 +321,54 @@ pub(crate) struct AuditSearchArgs {
 pub(crate) enum AuditFormat {
     Table,
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommandArgs {
+    /// Show what recordings there are, oldest first
+    List(SessionListArgs),
+    /// Show a recording as it happened
+    Replay(SessionReplayArgs),
+}
+
+/// Where recordings are, and what opens them.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecordingArgs {
+    /// The directory that the gateway records into
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// File of the key that recordings are encrypted with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionListArgs {
+    #[command(flatten)]
+    pub(crate) recordings: RecordingArgs,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionReplayArgs {
+    #[command(flatten)]
+    pub(crate) recordings: RecordingArgs,
+    /// The session, as `session list` or the audit trail has it, or a file
+    pub(crate) session: String,
+    /// How many times as fast; 0 does not wait at all
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// From a judged command on, by its number, or from a time, as 90s or 5m
+    #[arg(long, value_name = "COMMAND|TIME")]
+    pub(crate) from: Option<String>,
+    /// Nobody waits longer than this, seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle: Option<f64>,
+    /// Print the asciicast itself, for asciinema's player
+    #[arg(long, conflicts_with_all = ["from", "speed", "idle"])]
+    pub(crate) cast: bool,
 }
 
 #[derive(Debug, Subcommand)]

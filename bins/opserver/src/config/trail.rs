@@ -3,7 +3,6 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -228,7 +227,7 @@ fn http_target(export: &Export, url: &str) -> Result<HttpTarget, Error> {
     let endpoint = match (&export.authority, url.https) {
         (Some(authority), true) => {
             let config = tls::client_config(&tls::certificates(authority)?, None)?;
-            HttpEndpoint::new(name, &url.address, &url.host, Arc::new(config))?
+            HttpEndpoint::new(name, &url.address, &url.host, config)?
         }
         (None, true) => return Err(Error::new(ErrorKind::Misuse, "needs `authority`")),
         (_, false) => HttpEndpoint::plain(name, &url.address),
