@@ -112,7 +112,7 @@ impl Chain {
         out.extend_from_slice(HASH_START);
         out.extend_from_slice(&self.head.hex());
         out.extend_from_slice(LINE_END);
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
     }
 }
 

@@ -386,11 +386,11 @@ impl TrailVerifier {
             return self.take_earlier(line.seq);
         }
         let expected = match self.chain {
-            Some((last, _)) => last + 1,
+            Some((last, _)) => last.saturating_add(1),
             // Behind records without hashes the numbers go on; without any, a trail may begin
             // anywhere with a head that says so.
-            None if first => before.0 + 1,
-            None => self.expected.unwrap_or(before.0 + 1),
+            None if first => before.0.saturating_add(1),
+            None => self.expected.unwrap_or(before.0.saturating_add(1)),
         };
         let gap = line.seq > expected;
         if gap {
@@ -418,7 +418,7 @@ impl TrailVerifier {
             self.found(Problem::Changed { seq: line.seq });
         }
         self.chain = Some((line.seq, claimed));
-        self.expected = Some(line.seq + 1);
+        self.expected = Some(line.seq.saturating_add(1));
         self.report.last = self.chain;
         self.report.closed = false;
         if self
@@ -483,7 +483,8 @@ impl TrailVerifier {
             return self.found(Problem::Repeated { seq });
         };
         let gap = self.missing.swap_remove(place);
-        for (first, last) in [(gap.first, seq - 1), (seq + 1, gap.last)] {
+        let before = (gap.first, seq.saturating_sub(1));
+        for (first, last) in [before, (seq.saturating_add(1), gap.last)] {
             if first <= last {
                 self.missing.push(Gap { first, last, ..gap });
             }
