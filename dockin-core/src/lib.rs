@@ -30,6 +30,7 @@ pub mod kubernetes;
 pub mod policy;
 #[cfg(feature = "reaper")]
 pub mod reaper;
+pub mod recording;
 pub mod runtime;
 #[cfg(feature = "service")]
 pub mod service;

@@ -15,6 +15,7 @@ pub mod audit;
 mod interceptor;
 pub mod io;
 mod judge;
+pub mod recording;
 mod rule;
 mod rule_set;
 mod shell;

@@ -16,6 +16,8 @@
 //! A law that appears in several targets: what a parser finds does not depend on how its input
 //! is cut. The first byte of those inputs says how: 0 byte by byte, else pieces up to that size.
 
+mod asciicast;
+mod audit_trail;
 mod channel;
 mod cni_config;
 mod command_parse;
@@ -36,6 +38,8 @@ mod status_json;
 mod terminal_line;
 mod websocket_frame;
 
+pub use asciicast::asciicast;
+pub use audit_trail::audit_trail;
 pub use channel::channel;
 pub use cni_config::cni_config;
 pub use command_parse::command_parse;
@@ -58,6 +62,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, in alphabetical order.
 pub const TARGETS: &[Target] = &[
+    ("asciicast", asciicast),
+    ("audit_trail", audit_trail),
     ("channel", channel),
     ("cni_config", cni_config),
     ("command_parse", command_parse),

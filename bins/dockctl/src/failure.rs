@@ -15,6 +15,8 @@ pub(crate) struct Failure {
 pub(crate) const LOCAL: u8 = 1;
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
+/// What was read is not as it was written; `EX_DATAERR` of sysexits.h.
+pub(crate) const TAMPERED: u8 = 65;
 /// Denied by policy; `EX_NOPERM` of sysexits.h.
 pub(crate) const DENIED: u8 = 77;
 /// What reads our output went away: 128 + SIGPIPE, as the shell reports it.

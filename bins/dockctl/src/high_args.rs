@@ -11,14 +11,15 @@ use crate::{
         logs::Logs,
         policy::Policy,
         port_forward::PortForward,
+        session::Replay,
         streams::SessionOptions,
     },
     failure::Failure,
     forward::PortPair,
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
-        AuditArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs, PolicyArgs,
-        SessionArgs, TargetArgs,
+        AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs,
+        PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -35,6 +36,9 @@ pub(crate) enum HighArgs {
     Copy(Copy),
     PortForward(PortForward),
     Audit(Audit),
+    AuditVerify(AuditVerifyArgs),
+    SessionList(SessionListArgs),
+    SessionReplay(Replay),
     Policy(Policy),
 }
 
@@ -121,7 +125,12 @@ impl HighArgs {
                         Source::Gateway(Box::new(connection(&global.connection, &args.connection)?))
                     }
                 };
-                Self::Audit(Audit::search(source, args)?)
+                Self::Audit(Audit::search(source, *args)?)
+            }
+            CommandArgs::Audit(AuditArgs::Verify(args)) => Self::AuditVerify(args),
+            CommandArgs::Session(SessionCommandArgs::List(args)) => Self::SessionList(args),
+            CommandArgs::Session(SessionCommandArgs::Replay(args)) => {
+                Self::SessionReplay(Replay::check(args)?)
             }
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),

@@ -65,6 +65,9 @@ pub(crate) enum CommandArgs {
     /// What happened: who ran what, and what was refused
     #[command(subcommand)]
     Audit(AuditArgs),
+    /// Recorded sessions, on the machine that has their directory
+    #[command(subcommand)]
+    Session(SessionCommandArgs),
     /// What a rule file allows
     #[command(subcommand)]
     Policy(PolicyArgs),
@@ -228,7 +231,24 @@ pub(crate) enum AuditArgs {
     /// Show the last events
     Tail(AuditTailArgs),
     /// Find events
-    Search(AuditSearchArgs),
+    Search(Box<AuditSearchArgs>),
+    /// Find out, offline, whether records were changed, dropped, moved or cut off; exit 65 when
+    /// they were
+    Verify(AuditVerifyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditVerifyArgs {
+    /// The newest file of the trail, or all of its files, oldest first
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Public key that signs the trail: 64 digits, or a file with them; default the audit.key.pub
+    /// beside it, which whoever changes the trail can change, too
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// How to show what was found
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
 }
 
 #[derive(Args, Debug)]
@@ -262,9 +282,21 @@ pub(crate) struct AuditSearchArgs {
     /// In this namespace
     #[arg(short, long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
-    /// With this verdict: allow, deny, alert
+    /// In this container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// In this cluster behind the gateway
+    #[arg(long, value_name = "NAME")]
+    pub(crate) in_cluster: Option<String>,
+    /// That would run this program: a name as rm, or a whole path
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) program: Option<String>,
+    /// With this verdict: allow, deny, ask, alert
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<String>,
+    /// Decided by this rule
+    #[arg(long, value_name = "ID")]
+    pub(crate) rule: Option<String>,
     /// With this event code
     #[arg(long, value_name = "CODE")]
     pub(crate) code: Option<String>,
@@ -274,6 +306,9 @@ pub(crate) struct AuditSearchArgs {
     /// Not older than this: 90s, 2h, 7d, or a time as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
+    /// Older than this: 90s, 2h, 7d, or a time as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// How to show them
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: AuditFormat,
@@ -286,6 +321,54 @@ pub(crate) struct AuditSearchArgs {
 pub(crate) enum AuditFormat {
     Table,
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommandArgs {
+    /// Show what recordings there are, oldest first
+    List(SessionListArgs),
+    /// Show a recording as it happened
+    Replay(SessionReplayArgs),
+}
+
+/// Where recordings are, and what opens them.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecordingArgs {
+    /// The directory that the gateway records into
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// File of the key that recordings are encrypted with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionListArgs {
+    #[command(flatten)]
+    pub(crate) recordings: RecordingArgs,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionReplayArgs {
+    #[command(flatten)]
+    pub(crate) recordings: RecordingArgs,
+    /// The session, as `session list` or the audit trail has it, or a file
+    pub(crate) session: String,
+    /// How many times as fast; 0 does not wait at all
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// From a judged command on, by its number, or from a time, as 90s or 5m
+    #[arg(long, value_name = "COMMAND|TIME")]
+    pub(crate) from: Option<String>,
+    /// Nobody waits longer than this, seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle: Option<f64>,
+    /// Print the asciicast itself, for asciinema's player
+    #[arg(long, conflicts_with_all = ["from", "speed", "idle"])]
+    pub(crate) cast: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,3 +1,5 @@
+mod trail;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -11,6 +13,7 @@ use dockin_core::{
     tls,
 };
 use serde::Deserialize;
+pub(crate) use trail::{Audit, Mode, Recording};
 
 /// `opserver.yaml`, checked, with every path relative to nothing but the working directory.
 #[derive(Debug, Deserialize)]
@@ -27,8 +30,11 @@ pub(crate) struct Config {
     pub(crate) tokens: PathBuf,
     /// Rule file.
     pub(crate) rules: PathBuf,
-    /// Audit file.
-    pub(crate) audit: PathBuf,
+    /// Audit trail: the name of its file, or more about it.
+    pub(crate) audit: Audit,
+    /// Where sessions are recorded; they are not, without.
+    #[serde(default)]
+    pub(crate) recording: Option<Recording>,
     /// Who may reach what.
     #[serde(default)]
     access: Vec<AccessEntry>,
@@ -104,6 +110,7 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
         self.access()?;
+        self.audit.check()?;
         if self.clusters.is_empty() {
             return bad("`clusters` is empty; name at least one".to_owned());
         }
@@ -150,7 +157,9 @@ impl Config {
     }
 
     fn resolve(&mut self, base: &Path) {
-        let mut paths = vec![&mut self.tokens, &mut self.rules, &mut self.audit];
+        let mut paths = vec![&mut self.tokens, &mut self.rules];
+        paths.extend(self.audit.paths());
+        paths.extend(self.recording.iter_mut().flat_map(Recording::paths));
         for files in [Some(&mut self.tls), self.agents_tls.as_mut()]
             .into_iter()
             .flatten()
@@ -242,6 +251,29 @@ clusters:
     }
 
     #[test]
+    fn trail_and_recordings_can_be_described_in_full() {
+        let all = GOOD.replace(
+            "audit: audit/audit.jsonl",
+            "audit:\n  file: audit/audit.jsonl\n  mode: best-effort\n  key: audit.key\n  \
+             max_size: 64MiB\n  max_age: 7d\n  export:\n    - { name: siem, syslog: \"udp://siem:514\" }\n    \
+             - { name: lake, url: \"http://127.0.0.1/in\" }\n\
+             recording: { directory: recordings, input: true }",
+        );
+        let config = load(&all).unwrap();
+        assert_eq!(config.audit.mode, super::Mode::BestEffort);
+        let options = config.audit.options();
+        assert_eq!(options.max_size, 64 << 20);
+        assert_eq!(
+            options.max_age,
+            Some(std::time::Duration::from_secs(7 * 24 * 60 * 60))
+        );
+        assert!(options.key.unwrap().is_absolute() && config.audit.file.is_absolute());
+        assert_eq!(config.audit.exporters().unwrap().len(), 2);
+        let recording = config.recording.unwrap().options().unwrap();
+        assert!(recording.strict && recording.input && recording.directory.is_absolute());
+    }
+
+    #[test]
     fn errors_name_file_place_and_fix() {
         for (from, to, words) in [
             ("audit: audit", "audits: audit", ["line 7", "audit"]),
@@ -256,6 +288,36 @@ clusters:
             ("10250", "0", ["127.0.0.1:0", "HOST:PORT"]),
             ("name: node1", "name: a b", ["a b", "DNS"]),
             ("agents_tls:", "#", ["`local`", "`agents_tls`"]),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, mode: lax }",
+                ["line 7", "lax"],
+            ),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, max_size: 3 }",
+                ["line 7", "256MiB"],
+            ),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, fil: b }",
+                ["line 7", "fil"],
+            ),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, export: [ { name: x } ] }",
+                ["export `x`", "`syslog` or `url`"],
+            ),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, export: [ { name: x, syslog: 'tcp://nowhere' } ] }",
+                ["tcp://nowhere", "tcp://HOST:PORT"],
+            ),
+            (
+                "audit: audit/audit.jsonl",
+                "audit: { file: a, export: [ { name: x, url: 'https://h/p' } ] }",
+                ["export `x`", "`authority`"],
+            ),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains("/opserver.yaml"), "{error}");

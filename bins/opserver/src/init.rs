@@ -132,7 +132,10 @@ tls: {{ certificate: tls/server.pem, key: tls/server.key, authority: tls/ca.pem 
 agents_tls: {{ certificate: tls/gateway.pem, key: tls/gateway.key, authority: tls/ca.pem }}
 tokens: tokens.yaml
 rules: rules.yaml
+# Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
+#               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}
 audit: audit/audit.jsonl
+# recording: {{ directory: recordings, input: false, key: recording.key }}
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit.
 access:

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use dockin_core::{
     Error, ErrorKind,
-    audit::FileSink,
+    audit::{AuditSink, BestEffort, FileSink},
     gateway::{Cluster, Gateway},
     identity::TokenFile,
     policy::{Reload, Rules},
+    recording::RecordingStore,
     runtime::{agent::AgentRuntime, kube::KubeCluster},
     service::HttpEndpoint,
     tls::{self, Identity},
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, TlsFiles};
+use crate::config::{self, Config, Mode, TlsFiles};
 
 /// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
@@ -28,11 +29,22 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         let _stopped = changes.send(change);
     })?;
     let authenticator = Arc::new(TokenFile::load(&config.tokens)?);
-    let audit = Arc::new(FileSink::open(&config.audit)?);
+    let file = Arc::new(FileSink::open_with(
+        &config.audit.file,
+        &config.audit.options(),
+    )?);
+    let exporters = config.audit.exporters()?;
+    let audit: Arc<dyn AuditSink> = match config.audit.mode {
+        Mode::Strict => Arc::clone(&file) as Arc<dyn AuditSink>,
+        Mode::BestEffort => Arc::new(BestEffort::new(Arc::clone(&file) as Arc<dyn AuditSink>)),
+    };
     let authorizer = Arc::new(config.access()?);
     let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
     for cluster in &config.clusters {
         builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
+    }
+    if let Some(recording) = &config.recording {
+        builder = builder.recordings(RecordingStore::open(recording.options()?)?);
     }
     let gateway = Arc::new(builder.build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
@@ -58,6 +70,10 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             }
         }
     });
+    for exporter in exporters {
+        let (file, stop) = (Arc::clone(&file), stop.clone());
+        tokio::spawn(async move { exporter.run(file.written(), &*file, &stop).await });
+    }
     eprintln!("listening on https://{address}");
     gateway.serve(listener, server_tls, stop).await;
     Ok(())

@@ -1,11 +1,30 @@
 //! What happened, appended durably: the [`AuditSink`] port and its adapters.
 
+mod best_effort;
+#[cfg(feature = "gateway")]
+mod export;
 mod file;
+mod filter;
+mod journal;
+mod key;
+mod reader;
+mod segment;
+
+use std::path::Path;
 
 use async_trait::async_trait;
+pub use best_effort::BestEffort;
 use bytes::Bytes;
 use dockin_policy::audit::AuditEvent;
-pub use file::{EventReader, FileSink, read_events};
+#[cfg(feature = "gateway")]
+pub use export::{ExportTarget, Exporter, HttpTarget, SyslogAddress, SyslogTarget};
+pub use file::{FileOptions, FileSink};
+pub use filter::{Filter, rule, verdict};
+pub use journal::{head_path, read_head};
+pub(crate) use key::read_secret;
+pub use key::{public_path, signing_key};
+pub use reader::{EventReader, read_events};
+pub use segment::trail_files;
 
 use crate::{Error, ErrorKind};
 
@@ -20,16 +39,20 @@ pub trait AuditSink: Send + Sync {
     /// the event would have told of.
     async fn append(&self, event: AuditEvent) -> Result<(), Error>;
 
-    /// The newest `limit` events as JSON lines, oldest first.
+    /// The newest `limit` events that `filter` takes, as JSON lines, oldest first.
     ///
     /// # Errors
     ///
     /// `Unavailable` from a sink that cannot be read back.
-    async fn recent(&self, limit: usize) -> Result<Vec<Bytes>, Error> {
-        let _ = limit;
+    async fn search(&self, filter: &Filter, limit: usize) -> Result<Vec<Bytes>, Error> {
+        let _ = (filter, limit);
         Err(Error::new(
             ErrorKind::Unavailable,
             "this audit sink cannot be read back",
         ))
     }
+}
+
+fn problem(kind: ErrorKind, path: &Path, what: &str) -> Error {
+    Error::new(kind, format!("audit file `{}` {what}", path.display()))
 }

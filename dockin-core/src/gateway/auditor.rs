@@ -7,7 +7,8 @@ use dockin_policy::{
     Decision, JudgedLine, Verdict,
     audit::{
         AccessDenied, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal, EventTarget,
-        LoginFailed, PolicyReload, PortForward, SessionEnd, SessionStart, redact_argv, redact_text,
+        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd, SessionStart,
+        redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -16,7 +17,7 @@ use super::Call;
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
-    audit::AuditSink,
+    audit::{AuditSink, Filter},
     kubernetes::ExecOptions,
     policy::Reload,
     service::PortsEnd,
@@ -124,6 +125,23 @@ impl Auditor {
         self.append(call, permit, AuditKind::SessionEnd(end)).await
     }
 
+    /// That a session's recording is complete, or what became of it.
+    pub(super) async fn recording_ended(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        outcome: Result<RecordingStored, Error>,
+    ) -> Result<(), Error> {
+        let kind = match outcome {
+            Ok(stored) => AuditKind::RecordingStored(stored),
+            Err(error) => AuditKind::Failure(Failure {
+                component: "recording".to_owned(),
+                error: error.chain(),
+            }),
+        };
+        self.append(call, permit, kind).await
+    }
+
     pub(super) async fn command_judged(
         &self,
         call: &Call,
@@ -209,8 +227,8 @@ impl Auditor {
         self.sink.append(event(kind)).await
     }
 
-    pub(super) async fn recent(&self, limit: usize) -> Result<Vec<Bytes>, Error> {
-        self.sink.recent(limit).await
+    pub(super) async fn search(&self, filter: &Filter, limit: usize) -> Result<Vec<Bytes>, Error> {
+        self.sink.search(filter, limit).await
     }
 
     async fn append(&self, call: &Call, permit: &Permit, kind: AuditKind) -> Result<(), Error> {

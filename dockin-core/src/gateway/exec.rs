@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use dockin_policy::{Decision, Interceptor, RuleSet, Subject, Verdict, judge_argv};
+use dockin_policy::{
+    Decision, Interceptor, RuleSet, Subject, Verdict,
+    audit::redact_argv,
+    judge_argv,
+    recording::{CastHeader, RecordedSession},
+};
 use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -15,8 +20,9 @@ use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
+    recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, InterceptorGate, carry},
+    session::{FileCopy, InterceptorGate, RecordedGate, carry},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -97,6 +103,13 @@ impl Gateway {
         self.auditor
             .session_started(&call, &permit, &options)
             .await?;
+        let recorder = match self.record(&call, &permit, &options).await {
+            Ok(recorder) => recorder,
+            Err(error) => {
+                self.auditor.session_failed(&call, &permit, &error).await?;
+                return Err(error);
+            }
+        };
         let opened = if permit.verb() == Verb::Exec {
             found
                 .runtime
@@ -109,9 +122,14 @@ impl Gateway {
             Ok(container) => container,
             Err(error) => {
                 self.auditor.session_failed(&call, &permit, &error).await?;
+                if let Some(recorder) = recorder {
+                    let stored = recorder.finish(None).await;
+                    self.auditor.recording_ended(&call, &permit, stored).await?;
+                }
                 return Err(error);
             }
         };
+        let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             if matches!(protocol, Protocol::WebSocket(_)) {
@@ -138,6 +156,13 @@ impl Gateway {
                 &gateway.cut,
             );
             let carried = carried.await;
+            if let Some(recorder) = recorder {
+                let stored = recorder.finish(carried.exit_code()).await;
+                let told = gateway.auditor.recording_ended(&call, &permit, stored).await;
+                if let Err(error) = told {
+                    tracing::error!(session = %permit.session(), error = error.chain(), "recording not audited");
+                }
+            }
             let copy = FileCopy::detect(&options.argv);
             let ended =
                 gateway.auditor.session_ended(&call, &permit, &carried, copy.as_ref());
@@ -146,6 +171,56 @@ impl Gateway {
             }
         });
         Ok(())
+    }
+
+    /// The session's recorder, when sessions are recorded. Copies are not: they are files, and the
+    /// audit trail has their names.
+    async fn record(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        options: &ExecOptions,
+    ) -> Result<Option<Recorder>, Error> {
+        let Some(store) = &self.recordings else {
+            return Ok(None);
+        };
+        if FileCopy::detect(&options.argv).is_some() {
+            return Ok(None);
+        }
+        let target = permit.target();
+        let session = RecordedSession {
+            id: permit.session().to_string(),
+            user: permit.principal().user.clone(),
+            client: call.client.to_string(),
+            cluster: target.cluster.clone(),
+            namespace: target.namespace.clone(),
+            pod: target.pod.clone(),
+            container: target.container.clone().unwrap_or_default(),
+        };
+        let header = CastHeader {
+            version: 3,
+            columns: 80,
+            rows: 24,
+            terminal: Some("xterm-256color".to_owned()),
+            timestamp: u64::try_from(jiff::Timestamp::now().as_second()).ok(),
+            title: Some(format!(
+                "{} in {}/{}/{}",
+                session.user, session.cluster, session.namespace, session.pod
+            )),
+            command: (permit.verb() == Verb::Exec).then(|| redact_argv(&options.argv).join(" ")),
+            session: Some(session),
+        };
+        match store.begin(&permit.session().to_string(), header).await {
+            Ok(recorder) => Ok(Some(recorder)),
+            Err(error) if store.is_strict() => Err(error),
+            Err(error) => {
+                tracing::error!(error = error.chain(), "session goes on unrecorded");
+                self.auditor
+                    .recording_ended(call, permit, Err(error))
+                    .await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Lets an exec's command pass, or refuses it; either way it is written down first.

@@ -35,6 +35,7 @@ use crate::{
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
+    recording::RecordingStore,
     service::{Body, Peer, Server, json, serve, status_response, text},
 };
 
@@ -45,6 +46,7 @@ pub struct GatewayBuilder {
     authorizer: Arc<dyn Authorizer>,
     audit: Arc<dyn AuditSink>,
     rules: Arc<Rules>,
+    recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
 }
 
@@ -54,6 +56,7 @@ pub struct Gateway {
     authorizer: Arc<dyn Authorizer>,
     auditor: Auditor,
     rules: Arc<Rules>,
+    recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
     refusals: RefusalMemory,
     /// Sessions that are open; they outlive the connections they came on.
@@ -66,6 +69,12 @@ impl GatewayBuilder {
     /// Adds a cluster; the first one is also served without the `/clusters/{name}` prefix.
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.clusters.push(cluster);
+        self
+    }
+
+    /// Records sessions; without this none is.
+    pub fn recordings(mut self, store: Arc<RecordingStore>) -> Self {
+        self.recordings = Some(store);
         self
     }
 
@@ -94,6 +103,7 @@ impl GatewayBuilder {
             authorizer: self.authorizer,
             auditor: Auditor::new(self.audit),
             rules: self.rules,
+            recordings: self.recordings,
             clusters: self.clusters,
             refusals: RefusalMemory::default(),
             sessions: TaskTracker::new(),
@@ -125,6 +135,7 @@ impl Gateway {
             authorizer,
             audit,
             rules,
+            recordings: None,
             clusters: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use super::{Call, Gateway};
 use crate::{
     Error, Target,
     access::Verb,
+    audit::Filter,
     kubernetes::query::Query,
     service::{self, Body, stream_body},
 };
@@ -26,7 +27,8 @@ impl Gateway {
         service::json(&json!({ "user": call.principal.user, "clusters": names }))
     }
 
-    /// The audit trail as JSON lines, the newest `limit` (1000 unless told) of it.
+    /// The audit trail as JSON lines: the newest `limit` (1000 unless told) that the other fields
+    /// of the query take.
     pub(super) async fn own_audit(
         &self,
         call: &Call,
@@ -34,11 +36,11 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         self.authorize(call, Verb::Audit, Target::namespace("*", "*"))
             .await?;
-        let limit = Query::parse(query.unwrap_or_default())?
-            .number("limit")?
-            .unwrap_or(1000);
+        let query = query.unwrap_or_default();
+        let filter = Filter::parse(query)?;
+        let limit = Query::parse(query)?.number("limit")?.unwrap_or(1000);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let lines = self.auditor.recent(limit).await?;
+        let lines = self.auditor.search(&filter, limit).await?;
         let lines = stream::iter(lines).map(Ok);
         let mut response = Response::new(stream_body(lines));
         response.headers_mut().insert(

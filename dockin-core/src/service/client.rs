@@ -6,7 +6,10 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -22,14 +25,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of an answer that is read whole.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// A server that is spoken to over HTTP/1.1 and TLS.
+/// A server that is spoken to over HTTP/1.1, with TLS unless it was made as [`plain`](Self::plain).
 #[derive(Clone)]
 pub struct HttpEndpoint {
     /// For messages: what the server is, such as `agent \`node1\``.
     name: String,
     address: String,
-    server_name: ServerName<'static>,
-    tls: Arc<rustls::ClientConfig>,
+    /// Whose certificate it must have; `None` for one that is spoken to in the clear.
+    tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
 }
 
 /// One connection to a server, for one request.
@@ -60,9 +63,18 @@ impl HttpEndpoint {
         Ok(Self {
             name: name.into(),
             address: address.into(),
-            server_name,
-            tls,
+            tls: Some((server_name, tls)),
         })
+    }
+
+    /// A server at `address` (`host:port`) that is spoken to without TLS: on this machine, or
+    /// because somebody asked for it by name.
+    pub fn plain(name: impl Into<String>, address: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            address: address.into(),
+            tls: None,
+        }
     }
 
     /// For messages.
@@ -88,17 +100,34 @@ impl HttpEndpoint {
                 .await
                 .map_err(|error| unavailable("is not reachable").with_source(error))?;
             tune(&socket);
-            TlsConnector::from(Arc::clone(&self.tls))
-                .connect(self.server_name.clone(), buffered(socket))
+            let Some((server_name, tls)) = &self.tls else {
+                return self.handshake(buffered(socket)).await;
+            };
+            let stream = TlsConnector::from(Arc::clone(tls))
+                .connect(server_name.clone(), buffered(socket))
                 .await
-                .map_err(|error| unavailable("refuses TLS").with_source(error))
+                .map_err(|error| unavailable("refuses TLS").with_source(error))?;
+            self.handshake(stream).await
         };
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
-            .map_err(|_| unavailable("does not answer within 5 s"))??;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unavailable("does not speak HTTP").with_source(error))?;
+            .map_err(|_| unavailable("does not answer within 5 s"))?
+    }
+
+    async fn handshake(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<HttpConnection, Error> {
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| {
+                    Error::new(
+                        ErrorKind::Unavailable,
+                        format!("{} at {} does not speak HTTP", self.name, self.address),
+                    )
+                    .with_source(error)
+                })?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "client connection ended");

@@ -11,6 +11,8 @@ mod upgrade;
 pub(crate) use client::refusal;
 pub use client::{HttpConnection, HttpEndpoint};
 pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
+#[cfg(feature = "gateway")]
+pub(crate) use respond::full_body;
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
 pub use serve::{Peer, Server, serve};
 pub use upgrade::{BoxIo, port_forward, remote_command, upgraded};

@@ -46,11 +46,15 @@ pub fn stream_body(stream: impl Stream<Item = Result<Bytes, Error>> + Send + 'st
     StreamBody::new(frames).boxed_unsync()
 }
 
-fn with_type(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
-    let body = Full::new(Bytes::from(text))
+/// Bytes that are all there.
+pub(crate) fn full_body(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
         .map_err(|never| match never {})
-        .boxed_unsync();
-    let mut response = Response::new(body);
+        .boxed_unsync()
+}
+
+fn with_type(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(full_body(text));
     *response.status_mut() = status;
     response
         .headers_mut()

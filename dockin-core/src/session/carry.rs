@@ -27,6 +27,15 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
+    /// The exit code, when the container told one.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        match &self.outcome {
+            Outcome::Ended(ExitStatus::Exited(code)) => Some(i32::from(*code)),
+            _ => None,
+        }
+    }
+
     fn nothing() -> Self {
         Self {
             outcome: Outcome::ClientGone,

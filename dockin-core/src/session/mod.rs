@@ -5,6 +5,8 @@ mod carry;
 mod copy;
 #[cfg(feature = "gateway")]
 mod gate;
+#[cfg(feature = "gateway")]
+mod recorded_gate;
 
 #[cfg(feature = "gateway")]
 pub(crate) use carry::Carried;
@@ -13,3 +15,5 @@ pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub use gate::InterceptorGate;
+#[cfg(feature = "gateway")]
+pub use recorded_gate::RecordedGate;

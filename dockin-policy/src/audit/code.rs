@@ -36,6 +36,27 @@ impl Code {
     /// A node agent did not answer.
     pub const AGENT_UNREACHABLE: Self = Self::new("AGT-001");
 
+    /// A command waits for a second person.
+    pub const APPROVAL_REQUESTED: Self = Self::new("APR-001");
+    /// A second person let a command go on.
+    pub const APPROVAL_GRANTED: Self = Self::new("APR-002");
+    /// A second person refused a command.
+    pub const APPROVAL_REFUSED: Self = Self::new("APR-003");
+    /// Nobody answered in time.
+    pub const APPROVAL_EXPIRED: Self = Self::new("APR-004");
+    /// Other people, tokens or grants count now.
+    pub const ACCESS_CHANGED: Self = Self::new("ACC-003");
+    /// A session's recording is complete.
+    pub const RECORDING_STORED: Self = Self::new("REC-001");
+    /// Something of the server itself failed.
+    pub const FAILURE: Self = Self::new("FLR-001");
+    /// The audit trail was opened, or goes on in a new file.
+    pub const TRAIL_OPENED: Self = Self::new("AUD-001");
+    /// All records before are signed.
+    pub const CHECKPOINT: Self = Self::new("AUD-002");
+    /// Records could not be written, and their sessions went on.
+    pub const RECORDS_LOST: Self = Self::new("AUD-003");
+
     /// A kind of event that this version does not know.
     pub const UNKNOWN: Self = Self::new("UNK-000");
 

@@ -2,7 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Code;
+use super::{
+    Code,
+    detail::{
+        AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, Copy,
+        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost, SessionEnd,
+        SessionStart, TrailOpened,
+    },
+};
 
 /// One audit event.
 ///
@@ -162,6 +169,36 @@ pub enum AuditKind {
     /// A node agent did not answer.
     #[serde(rename = "agent.unreachable")]
     AgentUnreachable(AgentUnreachable),
+    /// A refused or held command waits for a second person.
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested(Approval),
+    /// A second person let it go on.
+    #[serde(rename = "approval.granted")]
+    ApprovalGranted(Approval),
+    /// A second person refused it.
+    #[serde(rename = "approval.refused")]
+    ApprovalRefused(Approval),
+    /// Nobody answered in time; it did not go on.
+    #[serde(rename = "approval.expired")]
+    ApprovalExpired(Approval),
+    /// Other people, tokens or grants count now.
+    #[serde(rename = "access.changed")]
+    AccessChanged(AccessChanged),
+    /// A session's recording is complete.
+    #[serde(rename = "recording.stored")]
+    RecordingStored(RecordingStored),
+    /// Something of the server itself failed.
+    #[serde(rename = "failure")]
+    Failure(Failure),
+    /// The trail was opened, or goes on in a new file.
+    #[serde(rename = "audit.opened")]
+    TrailOpened(TrailOpened),
+    /// All records before this one are signed.
+    #[serde(rename = "audit.checkpoint")]
+    Checkpoint(Checkpoint),
+    /// Records could not be written, and their sessions went on.
+    #[serde(rename = "audit.lost")]
+    RecordsLost(RecordsLost),
     /// A kind that a newer writer made.
     #[serde(untagged)]
     Other(serde_json::Map<String, serde_json::Value>),
@@ -183,145 +220,19 @@ impl AuditKind {
             Self::PolicyReloaded(_) => Code::POLICY_RELOADED,
             Self::PolicyRejected(_) => Code::POLICY_REJECTED,
             Self::AgentUnreachable(_) => Code::AGENT_UNREACHABLE,
+            Self::ApprovalRequested(_) => Code::APPROVAL_REQUESTED,
+            Self::ApprovalGranted(_) => Code::APPROVAL_GRANTED,
+            Self::ApprovalRefused(_) => Code::APPROVAL_REFUSED,
+            Self::ApprovalExpired(_) => Code::APPROVAL_EXPIRED,
+            Self::AccessChanged(_) => Code::ACCESS_CHANGED,
+            Self::RecordingStored(_) => Code::RECORDING_STORED,
+            Self::Failure(_) => Code::FAILURE,
+            Self::TrailOpened(_) => Code::TRAIL_OPENED,
+            Self::Checkpoint(_) => Code::CHECKPOINT,
+            Self::RecordsLost(_) => Code::RECORDS_LOST,
             Self::Other(_) => Code::UNKNOWN,
         }
     }
-}
-
-/// Details of a session's start.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct SessionStart {
-    /// `exec`, `attach`, or another verb.
-    pub verb: String,
-    /// Argument list, redacted.
-    pub argv: Vec<String>,
-    /// True when the session has a terminal.
-    pub tty: bool,
-}
-
-/// Details of a session's end.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct SessionEnd {
-    /// Exit status, when the container told one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exit_status: Option<i32>,
-    /// Why it ended, when not by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Bytes the user sent.
-    pub bytes_in: u64,
-    /// Bytes the container sent.
-    pub bytes_out: u64,
-}
-
-/// Details of a judged command.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Command {
-    /// The line, redacted; `[hidden input]` when it was typed without echo.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<String>,
-    /// Argument list of an exec, redacted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub argv: Option<Vec<String>>,
-    /// `allow`, `alert`, `ask` or `deny`.
-    pub decision: String,
-    /// The rule that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Why, in one line.
-    pub reason: String,
-    /// Programs it would run, redacted; absent when that cannot be known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub programs: Option<Vec<Vec<String>>>,
-    /// How certain the line is: `sure`, `likely`, `opaque`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub confidence: Option<String>,
-    /// Where the line was read from: `script`, `keys`, `screen`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-}
-
-/// Which way files went; there are only two.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Into the container.
-    #[default]
-    Upload,
-    /// Out of the container.
-    Download,
-}
-
-/// Details of a file copy.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Copy {
-    /// Which way.
-    pub direction: Direction,
-    /// Path inside the container.
-    pub path: String,
-    /// Bytes copied.
-    pub bytes: u64,
-}
-
-/// Details of a forwarded port.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct PortForward {
-    /// Port of the container.
-    pub port: u16,
-    /// Bytes the user sent.
-    pub bytes_in: u64,
-    /// Bytes the container sent.
-    pub bytes_out: u64,
-}
-
-/// Details of a denied access.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct AccessDenied {
-    /// What was asked for.
-    pub verb: String,
-    /// Why not.
-    pub reason: String,
-    /// The rule that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-}
-
-/// Details of a failed login; never holds what was presented.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct LoginFailed {
-    /// Why.
-    pub reason: String,
-}
-
-/// Details of a change of rules.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct PolicyReload {
-    /// Where the rules came from.
-    pub source: String,
-    /// Number of rules, when they were taken.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rules: Option<u64>,
-    /// What was wrong, when they were not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-/// Details of an agent that did not answer.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default)]
-pub struct AgentUnreachable {
-    /// Address or name of the agent.
-    pub agent: String,
-    /// What went wrong.
-    pub error: String,
 }
 
 #[cfg(test)]
@@ -390,6 +301,16 @@ mod tests {
             AuditKind::PolicyReloaded(PolicyReload::default()),
             AuditKind::PolicyRejected(PolicyReload::default()),
             AuditKind::AgentUnreachable(AgentUnreachable::default()),
+            AuditKind::ApprovalRequested(Approval::default()),
+            AuditKind::ApprovalGranted(Approval::default()),
+            AuditKind::ApprovalRefused(Approval::default()),
+            AuditKind::ApprovalExpired(Approval::default()),
+            AuditKind::AccessChanged(AccessChanged::default()),
+            AuditKind::RecordingStored(RecordingStored::default()),
+            AuditKind::Failure(Failure::default()),
+            AuditKind::TrailOpened(TrailOpened::default()),
+            AuditKind::Checkpoint(Checkpoint::default()),
+            AuditKind::RecordsLost(RecordsLost::default()),
         ] {
             let event = AuditEvent::new("t", kind);
             let line = serde_json::to_string(&event).unwrap();
@@ -398,6 +319,7 @@ mod tests {
                 event,
                 "{line}"
             );
+            assert_ne!(event.code, Code::UNKNOWN, "{line}");
         }
     }
 }

@@ -1,12 +1,24 @@
-//! What is written down: typed events, stable codes, masked secrets.
+//! What is written down: typed events, stable codes, masked secrets, and the chain that tells
+//! when a record was changed, dropped, moved or cut off.
 
+mod chain;
 mod code;
+mod detail;
 mod event;
 mod redact;
+mod signature;
+mod syslog;
+mod verify;
 
+pub use chain::{Chain, ChainHash, RecordHead};
 pub use code::Code;
-pub use event::{
-    AccessDenied, AgentUnreachable, AuditEvent, AuditKind, Command, Copy, Direction,
-    EventPrincipal, EventTarget, LoginFailed, PolicyReload, PortForward, SessionEnd, SessionStart,
+pub use detail::{
+    AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, Copy, Direction,
+    Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost, SessionEnd,
+    SessionStart, TrailOpened,
 };
+pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
 pub use redact::{redact_argv, redact_text};
+pub use signature::{PublicKey, SignedHead, SigningKey};
+pub use syslog::{octet_counted, syslog_message};
+pub use verify::{Finding, Problem, TrailReport, TrailVerifier};

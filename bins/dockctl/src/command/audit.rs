@@ -2,15 +2,17 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
+use dockin_core::audit::{Filter, trail_files};
 use dockin_policy::audit::AuditEvent;
 use jiff::Timestamp;
 
-use super::audit_table::{AuditTable, verdict};
+use super::audit_table::AuditTable;
 use crate::{
     client::{Client, Query},
     failure::Failure,
@@ -38,18 +40,6 @@ pub(crate) enum Source {
     File(PathBuf),
     /// With the gateway.
     Gateway(Box<Connection>),
-}
-
-/// What an event must be to be shown; all that is given must fit.
-#[derive(Debug, Default)]
-struct Filter {
-    user: Option<String>,
-    pod: Option<String>,
-    namespace: Option<String>,
-    verdict: Option<String>,
-    code: Option<String>,
-    session: Option<String>,
-    since: Option<Timestamp>,
 }
 
 /// An event and the line it came in.
@@ -81,15 +71,19 @@ impl Audit {
 
     /// All events that fit.
     pub(crate) fn search(source: Source, args: AuditSearchArgs) -> Result<Self, Failure> {
-        let since = args.since.as_deref().map(since).transpose()?;
         let filter = Filter {
             user: args.user,
-            pod: args.pod,
+            cluster: args.in_cluster,
             namespace: args.namespace,
+            pod: args.pod,
+            container: args.container,
+            program: args.program,
             verdict: args.verdict,
+            rule: args.rule,
             code: args.code,
             session: args.session,
-            since,
+            since: args.since.as_deref().map(moment).transpose()?,
+            until: args.until.as_deref().map(moment).transpose()?,
         };
         Ok(Self {
             source,
@@ -112,15 +106,26 @@ pub(crate) async fn run(audit: Audit) -> Result<ExitCode, Failure> {
 }
 
 async fn from_file(audit: &Audit, path: &Path, printer: &mut Printer) -> Result<(), Failure> {
-    let mut lines = Lines::open(path)?;
+    let files = trail_files(path).map_err(|error| unreadable(path, &error))?;
+    let (older, _) = files.split_at(files.len().saturating_sub(1));
     let mut records = VecDeque::new();
-    while let Some(record) = lines.next()? {
+    let mut keep = |record: Record| {
         if audit.filter.fits(&record.event) {
             records.push_back(record);
             if audit.last.is_some_and(|last| records.len() > last) {
                 records.pop_front();
             }
         }
+    };
+    for file in older {
+        let mut lines = Lines::open(file)?;
+        while let Some(record) = lines.next()? {
+            keep(record);
+        }
+    }
+    let mut lines = Lines::open(path)?;
+    while let Some(record) = lines.next()? {
+        keep(record);
     }
     printer.print(records)?;
     if !audit.follow {
@@ -136,6 +141,10 @@ async fn from_file(audit: &Audit, path: &Path, printer: &mut Printer) -> Result<
             more.into_iter()
                 .filter(|record| audit.filter.fits(&record.event)),
         )?;
+        // Full and renamed: all of it is read, and the trail goes on in a new file.
+        if lines.is_renamed() {
+            lines = Lines::open(path)?;
+        }
     }
 }
 
@@ -148,7 +157,7 @@ async fn from_gateway(
     let mut seen = None;
     let mut limit = audit.last.unwrap_or(SEARCH_LIMIT);
     loop {
-        let path = format!("/dockin/v1/audit{}", audit.filter.query(limit).as_str());
+        let path = format!("/dockin/v1/audit{}", query(&audit.filter, limit).as_str());
         let text = client.own_text(&path).await?;
         let mut records = VecDeque::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -189,43 +198,28 @@ impl Record {
     }
 }
 
-impl Filter {
-    fn fits(&self, event: &AuditEvent) -> bool {
-        let is = |wanted: &Option<String>, have: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| have == Some(wanted))
-        };
-        let target = event.target.as_ref();
-        is(&self.user, event.principal.as_ref().map(|principal| principal.user.as_str()))
-            && is(&self.pod, target.map(|target| target.pod.as_str()))
-            && is(&self.namespace, target.map(|target| target.namespace.as_str()))
-            && is(&self.verdict, verdict(event))
-            && is(&self.code, Some(event.code.as_str()))
-            && is(&self.session, event.session.as_deref())
-            // A time that cannot be read is shown: an audit search must not lose events.
-            && self.since.is_none_or(|since| {
-                event.time.parse::<Timestamp>().map_or(true, |time| time >= since)
-            })
-    }
-
-    fn query(&self, limit: usize) -> Query {
-        let mut query = Query::default();
-        query.add("limit", &limit.to_string());
-        query.add_some("user", self.user.as_deref());
-        query.add_some("pod", self.pod.as_deref());
-        query.add_some("namespace", self.namespace.as_deref());
-        query.add_some("verdict", self.verdict.as_deref());
-        query.add_some("code", self.code.as_deref());
-        query.add_some("session", self.session.as_deref());
-        query.add_some(
-            "since",
-            self.since.map(|since| since.to_string()).as_deref(),
-        );
-        query
-    }
+/// The query that asks a gateway for the newest `limit` events that `filter` takes.
+fn query(filter: &Filter, limit: usize) -> Query {
+    let mut query = Query::default();
+    query.add("limit", &limit.to_string());
+    query.add_some("user", filter.user.as_deref());
+    query.add_some("cluster", filter.cluster.as_deref());
+    query.add_some("namespace", filter.namespace.as_deref());
+    query.add_some("pod", filter.pod.as_deref());
+    query.add_some("container", filter.container.as_deref());
+    query.add_some("program", filter.program.as_deref());
+    query.add_some("verdict", filter.verdict.as_deref());
+    query.add_some("rule", filter.rule.as_deref());
+    query.add_some("code", filter.code.as_deref());
+    query.add_some("session", filter.session.as_deref());
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    query.add_some("since", time(filter.since).as_deref());
+    query.add_some("until", time(filter.until).as_deref());
+    query
 }
 
 /// A point in time: given as such, or as a duration before now.
-fn since(text: &str) -> Result<Timestamp, Failure> {
+fn moment(text: &str) -> Result<Timestamp, Failure> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
@@ -249,12 +243,7 @@ const MAX_LINE: u64 = 16 * 1024 * 1024;
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| {
-            Failure::local(format!(
-                "cannot read audit file `{}`: {error}",
-                path.display()
-            ))
-        })?;
+        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
         Ok(Self {
             file: BufReader::new(file),
             path: path.to_owned(),
@@ -263,14 +252,17 @@ impl Lines {
         })
     }
 
+    /// Whether there is another file of that name now.
+    fn is_renamed(&self) -> bool {
+        let ours = self.file.get_ref().metadata();
+        let theirs = std::fs::metadata(&self.path);
+        ours.and_then(|ours| theirs.map(|theirs| ours.ino() != theirs.ino()))
+            .unwrap_or(false)
+    }
+
     /// The next event; `None` when there is no whole line *yet*.
     fn next(&mut self) -> Result<Option<Record>, Failure> {
-        self.read().map_err(|error| {
-            Failure::local(format!(
-                "cannot read audit file `{}`: {error}",
-                self.path.display()
-            ))
-        })
+        self.read().map_err(|error| unreadable(&self.path, &error))
     }
 
     fn read(&mut self) -> io::Result<Option<Record>> {
@@ -297,6 +289,13 @@ impl Lines {
             }
         }
     }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::local(format!(
+        "cannot read audit file `{}`: {error}",
+        path.display()
+    ))
 }
 
 /// Prints events in one format, in as many parts as they come in.

@@ -1,5 +1,6 @@
 use std::io::{self, Write};
 
+use dockin_core::audit::{rule, verdict};
 use dockin_policy::audit::{AuditEvent, AuditKind, Direction};
 use jiff::Timestamp;
 
@@ -70,27 +71,6 @@ impl AuditTable {
     }
 }
 
-/// What was decided, where something was.
-pub(crate) fn verdict(event: &AuditEvent) -> Option<&str> {
-    match &event.kind {
-        AuditKind::CommandVerdict(command) | AuditKind::CommandRefused(command) => {
-            Some(&command.decision)
-        }
-        AuditKind::AccessDenied(_) | AuditKind::LoginFailed(_) => Some("deny"),
-        _ => None,
-    }
-}
-
-fn rule(event: &AuditEvent) -> Option<&str> {
-    match &event.kind {
-        AuditKind::CommandVerdict(command) | AuditKind::CommandRefused(command) => {
-            command.rule.as_deref()
-        }
-        AuditKind::AccessDenied(denied) => denied.rule.as_deref(),
-        _ => None,
-    }
-}
-
 /// To the second: that is what a person compares.
 fn time(text: &str) -> String {
     text.parse::<Timestamp>()
@@ -154,6 +134,29 @@ fn command(event: &AuditEvent) -> String {
             )
         }
         AuditKind::AgentUnreachable(agent) => format!("{}: {}", agent.agent, agent.error),
+        AuditKind::ApprovalRequested(approval) => format!("waits: {}", approval.line),
+        AuditKind::ApprovalGranted(approval)
+        | AuditKind::ApprovalRefused(approval)
+        | AuditKind::ApprovalExpired(approval) => match &approval.approver {
+            Some(approver) => format!("{} (by {approver})", approval.line),
+            None => approval.line.clone(),
+        },
+        AuditKind::AccessChanged(change) => format!("{}: {}", change.source, change.change),
+        AuditKind::RecordingStored(recording) => {
+            format!("recording {} ({} bytes)", recording.file, recording.bytes)
+        }
+        AuditKind::Failure(failure) => format!("{}: {}", failure.component, failure.error),
+        AuditKind::TrailOpened(opened) => match &opened.continues {
+            Some(file) => format!("trail continues {file}"),
+            None => "trail opened".to_owned(),
+        },
+        AuditKind::Checkpoint(checkpoint) => format!("signed through {}", checkpoint.through),
+        AuditKind::RecordsLost(lost) => {
+            format!(
+                "{} records lost since {}: {}",
+                lost.records, lost.since, lost.error
+            )
+        }
         // Of a newer writer: its own words.
         AuditKind::Other(fields) => fields
             .get("event")

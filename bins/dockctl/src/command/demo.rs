@@ -384,6 +384,12 @@ fn show_audit(folder: &Path) -> Result<(), Failure> {
     let events: Vec<_> = read_events(audit_file(folder))
         .map_err(failed)?
         .map(|event| event.map(|(_, event)| event))
+        // What is about the trail itself is for those who verify it.
+        .filter(|event| {
+            !event
+                .as_ref()
+                .is_ok_and(|event| event.code.as_str().starts_with("AUD-"))
+        })
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     println!();

@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod audit_table;
+pub(crate) mod audit_verify;
 pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod exec;
@@ -11,6 +12,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod port_forward;
+pub(crate) mod session;
 pub(crate) mod streams;
 
 use std::{future::Future, process::ExitCode};
@@ -29,6 +31,9 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::Copy(args) => block_on(cp::run(args)),
         HighArgs::PortForward(args) => block_on(port_forward::run(args)),
         HighArgs::Audit(args) => block_on(audit::run(args)),
+        HighArgs::AuditVerify(args) => audit_verify::run(&args),
+        HighArgs::SessionList(args) => session::list(&args),
+        HighArgs::SessionReplay(replay) => session::replay(&replay),
         HighArgs::Policy(args) => policy::run(args),
     }
 }

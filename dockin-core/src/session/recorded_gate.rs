@@ -1,0 +1,121 @@
+use std::time::Instant;
+
+use bytes::Bytes;
+use dockin_policy::JudgedLine;
+use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, TerminalSize};
+
+use crate::recording::Recorder;
+
+/// A gate past which everything is recorded that the person sees, and each judged line as a
+/// marker.
+///
+/// When the recording is strict and fails, the session ends: what cannot be recorded does not
+/// happen.
+#[derive(Debug)]
+pub struct RecordedGate<G> {
+    gate: G,
+    recorder: Option<Recorder>,
+    tty: bool,
+    /// Judged lines so far: the markers' numbers.
+    judged: u64,
+    ended: bool,
+}
+
+impl<G> RecordedGate<G> {
+    /// Records what passes `gate`, when there is a recorder. Without a terminal lines end as a
+    /// terminal would show them.
+    pub const fn new(gate: G, recorder: Option<Recorder>, tty: bool) -> Self {
+        Self {
+            gate,
+            recorder,
+            tty,
+            judged: 0,
+            ended: false,
+        }
+    }
+
+    fn record_output(&self, now: Instant, bytes: &Bytes) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        if self.tty || !bytes.contains(&b'\n') {
+            recorder.output(now, bytes);
+        } else {
+            let mut shown = Vec::with_capacity(bytes.len() + 64);
+            for byte in bytes {
+                if *byte == b'\n' {
+                    shown.push(b'\r');
+                }
+                shown.push(*byte);
+            }
+            recorder.output(now, &shown.into());
+        }
+    }
+}
+
+impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
+    type Note = JudgedLine;
+
+    fn handle_stdin(&mut self, now: Instant, bytes: Bytes) {
+        if let Some(recorder) = &self.recorder {
+            recorder.input(now, &bytes);
+        }
+        self.gate.handle_stdin(now, bytes);
+    }
+
+    fn handle_half_close(&mut self, now: Instant) {
+        self.gate.handle_half_close(now);
+    }
+
+    fn handle_resize(&mut self, size: TerminalSize) {
+        if let Some(recorder) = &self.recorder {
+            recorder.resize(Instant::now(), size.width, size.height);
+        }
+        self.gate.handle_resize(size);
+    }
+
+    fn handle_output(&mut self, now: Instant, stream: OutputStream, bytes: &Bytes) {
+        self.record_output(now, bytes);
+        self.gate.handle_output(now, stream, bytes);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.gate.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.gate.poll_timeout()
+    }
+
+    fn poll_action(&mut self) -> Option<GateAction<JudgedLine>> {
+        if !self.ended && self.recorder.as_ref().is_some_and(Recorder::must_end) {
+            self.ended = true;
+            return Some(GateAction::End(ExitStatus::Failed(Failure {
+                code: 503,
+                reason: "ServiceUnavailable".to_owned(),
+                message: "session ended: it cannot be recorded any more".to_owned(),
+            })));
+        }
+        let action = self.gate.poll_action()?;
+        match &action {
+            GateAction::Draw(_, bytes) => self.record_output(Instant::now(), bytes),
+            GateAction::Note(line) => {
+                self.judged += 1;
+                if let Some(recorder) = &self.recorder {
+                    recorder.marker(Instant::now(), label(self.judged, line));
+                }
+            }
+            _ => {}
+        }
+        Some(action)
+    }
+}
+
+/// What a player shows at the marker: number, verdict, line, rule.
+fn label(number: u64, line: &JudgedLine) -> String {
+    let decision = line.verdict.decision.as_str();
+    match &line.verdict.rule {
+        Some(rule) => format!("{number} {decision}: {} [{rule}]", line.line),
+        None => format!("{number} {decision}: {}", line.line),
+    }
+}
