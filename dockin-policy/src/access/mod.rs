@@ -28,9 +28,11 @@
 //! | project | what the caller's header says | declared by its namespaces |
 //! | a chain that ends at no rule | grants nothing, silently | refused |
 
+mod attributes;
 mod compile;
 mod csv;
 mod decide;
+mod document;
 mod explain;
 mod fault;
 mod graph;
@@ -38,12 +40,19 @@ mod model;
 mod names;
 mod pattern;
 mod pattern_set;
+mod review;
+mod singular;
 mod source;
+mod tenancy;
 mod trap;
 
+pub use attributes::{ActionOnObject, Attributes, action_on_object};
 pub use compile::AccessRules;
 pub use decide::{Decision, Request};
+pub use document::Document;
 pub use explain::{Explanation, Matched};
 pub use fault::{Fault, Faults};
 pub use pattern::matches_pattern;
+pub use review::{Endpoint, ReviewError, review};
 pub use source::{Effect, Link, Mode, Rule, Source};
+pub use tenancy::{Answer, DEFAULT_TENANT, Person, Place, Question, Tenancy, group_key, user_key};
