@@ -11,6 +11,7 @@
 //! What cannot be parsed or known is never let through silently: the rule set's `on_unknown`
 //! decides, and that is deny unless it says otherwise.
 
+pub mod access;
 pub mod audit;
 mod interceptor;
 pub mod io;
