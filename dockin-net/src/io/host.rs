@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{FileDisk, HostLocalStore, io_error};
-use crate::{Format, LeaseStore, LogStore, NetworkName, Place, StoreError, Timestamp, ipam::World};
+use crate::{
+    Format, LeaseStore, LeaseTable, NetworkName, Place, StoreError, Timestamp, ipam::World,
+};
 
 /// The machine this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +37,7 @@ impl World for Host {
         let directory = Path::new(&place.directory).join(place.network.as_str());
         Ok(match place.format {
             Format::HostLocal => Box::new(HostLocalStore::open(&directory)?),
-            Format::Log => Box::new(LogStore::open(FileDisk::open(&directory)?, self.now())?),
+            Format::Table => Box::new(LeaseTable::open(FileDisk::open(&directory)?)?),
         })
     }
 
