@@ -179,6 +179,9 @@ impl<D: Disk> Pages<D> {
             .write(FileName::Table, slot(&header), &header_block(&header))?;
         self.disk.sync(FileName::Table)?;
         self.poisoned = false;
+        if self.journal.end() > LONGEST {
+            self.disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
+        }
         self.journal = Journal::new(header.generation);
         self.header = header.clone();
         self.committed = header;

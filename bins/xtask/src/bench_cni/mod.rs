@@ -5,13 +5,18 @@
 
 mod call;
 mod ipam;
+mod kill;
 mod report;
 
-pub(crate) use call::{Call, Programs, call};
+pub(crate) use call::{Call, Programs, call, peak_memory};
 pub(crate) use report::{Row, percentile};
 
 /// What can be measured alone.
-const PARTS: [(&str, Part); 1] = [("ipam", ipam::rows)];
+const PARTS: [(&str, Part); 3] = [
+    ("exec", ipam::exec),
+    ("many", ipam::many),
+    ("kill", kill::rows),
+];
 
 type Part = fn(&Programs) -> Result<Vec<Row>, String>;
 
