@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Leases that end in one record when many do: so much memory a call may take.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 
 pub(super) struct PoolMode<'a> {
     pub(super) world: &'a mut dyn World,

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Bytes of the journal from which on it is emptied into the table: some thirty allocations, and
-/// so at most some two hundred blocks that are written then.
-const EMPTY_AT: usize = 128 * 1024;
+/// Bytes of the journal from which on it is emptied into the table: some fifteen allocations, and
+/// so at most some hundred blocks that are written then. Every call reads as much.
+const EMPTY_AT: usize = 64 * 1024;
 /// Bytes of the journal's file that every call reads; after a longer record it is made anew.
 const LONGEST: usize = 2 * EMPTY_AT;
 /// Blocks kept in memory while one call reads.
-const CACHED: usize = 256;
+const CACHED: usize = 64;
 /// Blocks before the first bucket: two headers, of which the newer whole one counts.
 const HEADERS: u32 = 2;
 

@@ -223,13 +223,13 @@ fn the_journal_of_one_large_commit_becomes_short_again() {
         table.put(&key(number), &[1; 100]).unwrap();
     }
     table.commit().unwrap();
-    assert!(disk.0.borrow().current[&FileName::Journal].len() > 300_000);
-    let table = open(&disk);
-    assert_eq!(content(&table).unwrap().len(), 3000);
     assert_eq!(
-        disk.0.borrow().current[&FileName::Journal].len(),
-        128 * 1024
+        table.header().generation,
+        2,
+        "it went into the table at once"
     );
+    assert_eq!(content(&open(&disk)).unwrap().len(), 3000);
+    assert_eq!(disk.0.borrow().current[&FileName::Journal].len(), 64 * 1024);
 }
 
 #[test]
