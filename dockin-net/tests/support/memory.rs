@@ -24,6 +24,7 @@ pub(crate) struct Memory {
     pub(crate) power: Option<Rc<RefCell<usize>>>,
 }
 
+#[allow(dead_code, reason = "each test file uses a part of this")]
 impl Memory {
     /// A machine that was just started.
     pub(crate) fn new() -> Self {
