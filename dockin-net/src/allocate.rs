@@ -4,9 +4,10 @@ use thiserror::Error;
 
 use crate::{
     Attachment, Cidr, Pool, Range, RangeSet, Span,
-    lease::{After, Change, Lease, StickyKey, Timestamp},
-    ledger::{Ledger, Use},
+    lease::{After, Change, Lease, Owner, StickyKey, Timestamp},
+    leases::{Leases, Use},
     next,
+    store::StoreError,
 };
 
 /// What an attachment wants.
@@ -58,6 +59,9 @@ pub enum AllocateError {
     /// No address of a set is free.
     #[error("no address is free in {0}")]
     Exhausted(String),
+    /// The leases cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why there is no lease, and how far the sets before were turned.
@@ -67,6 +71,17 @@ pub struct Refusal {
     pub error: AllocateError,
     /// The cursors of the sets that had given an address. The reference keeps them.
     pub cursors: Vec<Change>,
+}
+
+impl Refusal {
+    /// Is there no address left, or none of those that were asked for?
+    #[must_use]
+    pub const fn is_exhausted(&self) -> bool {
+        matches!(
+            self.error,
+            AllocateError::Exhausted(_) | AllocateError::Taken(_)
+        )
+    }
 }
 
 /// A lease, not yet written down.
@@ -111,37 +126,23 @@ pub struct Grant {
 /// ```
 pub fn allocate(
     pool: &Pool,
-    ledger: &Ledger,
+    leases: &dyn Leases,
     want: &Want,
     now: Timestamp,
 ) -> Result<Grant, Refusal> {
+    let chooser = Chooser {
+        pool,
+        leases,
+        want,
+        now,
+    };
     let mut cursors = Vec::new();
-    match choose(pool, ledger, want, now, &mut cursors) {
-        Ok(addresses) => {
-            let mut changes = Vec::new();
-            if let Some(before) = want
-                .sticky
-                .as_ref()
-                .and_then(|key| ledger.lease_of_sticky(key))
-            {
-                changes.push(Change::Release {
-                    attachment: before.attachment.clone(),
-                    after: After::Keep(None),
-                });
-            }
-            let held = ledger.lease_of(&want.attachment);
-            let held = held.filter(|lease| lease.attachment == want.attachment);
-            let held = held
-                .map_or(&[][..], |lease| &lease.addresses)
-                .iter()
-                .copied();
-            let given = addresses.iter().map(|(cidr, _)| cidr.address());
-            changes.push(Change::Hold(Lease {
-                attachment: want.attachment.clone(),
-                addresses: held.chain(given).collect(),
-                sticky: want.sticky.clone(),
-                since: now,
-            }));
+    let granted = chooser.choose(&mut cursors).and_then(|addresses| {
+        let changes = chooser.changes(&addresses)?;
+        Ok((addresses, changes))
+    });
+    match granted {
+        Ok((addresses, mut changes)) => {
             changes.append(&mut cursors);
             Ok(Grant { addresses, changes })
         }
@@ -149,61 +150,72 @@ pub fn allocate(
     }
 }
 
-fn choose(
-    pool: &Pool,
-    ledger: &Ledger,
-    want: &Want,
-    now: Timestamp,
-    cursors: &mut Vec<Change>,
-) -> Result<Vec<(Cidr, IpAddr)>, AllocateError> {
-    let chooser = Chooser {
-        pool,
-        ledger,
-        want,
-        now,
-    };
-    if want.beside == Beside::Nothing {
-        chooser.check_not_held(|_| true)?;
-    }
-    let mut requested = want.requested.clone();
-    let mut addresses = Vec::with_capacity(pool.sets().len());
-    for (index, set) in pool.sets().iter().enumerate() {
-        let position = requested.iter().position(|it| set.range_of(*it).is_some());
-        let given = match position {
-            Some(position) => chooser.requested(set, requested.remove(position))?,
-            None => {
-                chooser.check_not_held(|address| set.range_of(address).is_some())?;
-                chooser.any(set, ledger.cursor(&pool.cursor_name(index)))?
-            }
-        };
-        cursors.push(Change::Cursor {
-            set: pool.cursor_name(index),
-            address: given.0.address(),
-        });
-        addresses.push(given);
-    }
-    match requested.first() {
-        Some(address) => Err(AllocateError::Outside(*address)),
-        None => Ok(addresses),
-    }
-}
-
 struct Chooser<'a> {
     pool: &'a Pool,
-    ledger: &'a Ledger,
+    leases: &'a dyn Leases,
     want: &'a Want,
     now: Timestamp,
 }
 
 impl Chooser<'_> {
+    fn choose(&self, cursors: &mut Vec<Change>) -> Result<Vec<(Cidr, IpAddr)>, AllocateError> {
+        if self.want.beside == Beside::Nothing {
+            self.check_not_held(|_| true)?;
+        }
+        let pool = self.pool;
+        let mut requested = self.want.requested.clone();
+        let mut addresses = Vec::with_capacity(pool.sets().len());
+        for (index, set) in pool.sets().iter().enumerate() {
+            let position = requested.iter().position(|it| set.range_of(*it).is_some());
+            let given = match position {
+                Some(position) => self.requested(set, requested.remove(position))?,
+                None => {
+                    self.check_not_held(|address| set.range_of(address).is_some())?;
+                    self.any(set, self.leases.cursor(&pool.cursor_name(index))?)?
+                }
+            };
+            cursors.push(Change::Cursor {
+                set: pool.cursor_name(index),
+                address: given.0.address(),
+            });
+            addresses.push(given);
+        }
+        match requested.first() {
+            Some(address) => Err(AllocateError::Outside(*address)),
+            None => Ok(addresses),
+        }
+    }
+
+    fn changes(&self, addresses: &[(Cidr, IpAddr)]) -> Result<Vec<Change>, AllocateError> {
+        let mut changes = Vec::new();
+        if let Some(key) = &self.want.sticky
+            && let Some(before) = self.leases.lease_of_sticky(key)?
+        {
+            changes.push(Change::Release {
+                attachment: before.attachment,
+                after: After::Keep(None),
+            });
+        }
+        let held = self.leases.lease(&self.want.attachment)?;
+        let held = held.map(|lease| lease.addresses).unwrap_or_default();
+        let given = addresses.iter().map(|(cidr, _)| cidr.address());
+        changes.push(Change::Hold(Lease {
+            attachment: self.want.attachment.clone(),
+            addresses: held.into_iter().chain(given).collect(),
+            sticky: self.want.sticky.clone(),
+            since: self.now,
+        }));
+        Ok(changes)
+    }
+
     /// Has the attachment no address of this kind?
     fn check_not_held(&self, kind: impl Fn(IpAddr) -> bool) -> Result<(), AllocateError> {
-        let lease = self.ledger.lease_of(&self.want.attachment);
-        let mut held = lease.map_or(&[][..], |lease| &lease.addresses).iter();
-        match held.find(|address| kind(**address)) {
+        let lease = self.leases.lease_of(&self.want.attachment)?;
+        let held = lease.map(|lease| lease.addresses).unwrap_or_default();
+        match held.into_iter().find(|address| kind(*address)) {
             Some(address) => Err(AllocateError::AlreadyHeld {
                 attachment: self.want.attachment.clone(),
-                address: *address,
+                address,
             }),
             None => Ok(()),
         }
@@ -212,125 +224,140 @@ impl Chooser<'_> {
     fn requested(&self, set: &RangeSet, address: IpAddr) -> Result<(Cidr, IpAddr), AllocateError> {
         let outside = AllocateError::Outside(address);
         let range = set.range_of(address).ok_or(outside.clone())?;
-        if !self.may_have(range, address) {
+        if !self.may_have(range, address)? {
             return Err(AllocateError::SetAside(address));
         }
-        if !self.is_free_for_us(address) {
+        if !self.is_free_for_us(address)? {
             return Err(AllocateError::Taken(address));
         }
         given(range, address).ok_or(outside)
     }
 
     fn any(&self, set: &RangeSet, cursor: Option<IpAddr>) -> Result<(Cidr, IpAddr), AllocateError> {
-        let known = self.ours(set).or_else(|| self.next_free(set, cursor));
-        known.ok_or_else(|| {
+        if let Some(ours) = self.ours(set)? {
+            return Ok(ours);
+        }
+        self.next_free(set, cursor)?.ok_or_else(|| {
             let ranges: Vec<_> = set.ranges().iter().map(Range::to_string).collect();
             AllocateError::Exhausted(ranges.join(", "))
         })
     }
 
     /// An address of `set` that is ours before we ask: kept, or set aside for the owner.
-    fn ours(&self, set: &RangeSet) -> Option<(Cidr, IpAddr)> {
-        let key = self.want.sticky.as_ref()?;
-        let kept = self.ledger.addresses_of(key, self.now).iter().copied();
+    fn ours(&self, set: &RangeSet) -> Result<Option<(Cidr, IpAddr)>, AllocateError> {
+        let Some(key) = &self.want.sticky else {
+            return Ok(None);
+        };
+        let kept = self.leases.addresses_of(key, self.now)?;
         let configured = self.pool.reservations().iter();
         let configured = configured
             .filter(|it| it.owner.as_ref() == Some(&key.owner))
             .map(|it| it.address);
-        let reserved = self.ledger.reservations();
-        let reserved = reserved
-            .filter(|(_, owner)| *owner == Some(&key.owner))
-            .map(|(address, _)| address);
-        kept.chain(configured).chain(reserved).find_map(|address| {
-            let range = set.range_of(address)?;
-            let usable = self.may_have(range, address) && self.is_free_for_us(address);
-            usable.then(|| given(range, address)).flatten()
-        })
+        let reserved = self.leases.reserved_for(&key.owner)?;
+        for address in kept.into_iter().chain(configured).chain(reserved) {
+            if let Some(range) = set.range_of(address)
+                && self.may_have(range, address)?
+                && self.is_free_for_us(address)?
+            {
+                return Ok(given(range, address));
+            }
+        }
+        Ok(None)
     }
 
     /// The first free address after the cursor: to the end of its range, the other ranges in
     /// turn, and its range up to the cursor.
-    fn next_free(&self, set: &RangeSet, cursor: Option<IpAddr>) -> Option<(Cidr, IpAddr)> {
+    fn next_free(
+        &self,
+        set: &RangeSet,
+        cursor: Option<IpAddr>,
+    ) -> Result<Option<(Cidr, IpAddr)>, AllocateError> {
         let ranges = set.ranges();
+        let whole = |range: &'_ Range| (*range, range.span().first(), range.span().last());
         let place = cursor.and_then(|cursor| {
             let index = ranges.iter().position(|range| range.contains(cursor))?;
             Some((index, cursor))
         });
-        let Some((index, cursor)) = place else {
-            return ranges.iter().find_map(|range| {
-                self.first_free(range, range.span().first(), range.span().last())
-            });
-        };
-        let (before, after) = ranges.split_at(index);
-        let (current, after) = after.split_first()?;
-        next(cursor)
-            .and_then(|first| self.first_free(current, first, current.span().last()))
-            .or_else(|| {
-                after.iter().chain(before).find_map(|range| {
-                    self.first_free(range, range.span().first(), range.span().last())
-                })
-            })
-            .or_else(|| self.first_free(current, current.span().first(), cursor))
+        let mut parts = Vec::with_capacity(ranges.len() + 1);
+        match place {
+            None => parts.extend(ranges.iter().map(whole)),
+            Some((index, cursor)) => {
+                let (before, after) = ranges.split_at(index);
+                let current = after.first().into_iter();
+                let rest = current.clone().filter_map(|range| {
+                    let first = next(cursor).filter(|it| range.contains(*it))?;
+                    Some((*range, first, range.span().last()))
+                });
+                parts.extend(rest);
+                parts.extend(after.iter().skip(1).chain(before).map(whole));
+                parts.extend(current.map(|range| (*range, range.span().first(), cursor)));
+            }
+        }
+        for (range, first, last) in parts {
+            if let Some(free) = self.first_free(&range, first, last)? {
+                return Ok(Some(free));
+            }
+        }
+        Ok(None)
     }
 
-    fn first_free(&self, range: &Range, first: IpAddr, last: IpAddr) -> Option<(Cidr, IpAddr)> {
-        let mut candidate = first;
-        let mut uses = self.ledger.uses_in(Span::new(first, last)?).peekable();
-        while candidate <= last {
-            if let Some(excluded) = self.pool.exclusion_of(candidate) {
-                candidate = next(excluded.last())?;
-                continue;
-            }
-            while uses.peek().is_some_and(|(address, _)| *address < candidate) {
-                uses.next();
-            }
-            let in_use = uses
-                .peek()
-                .is_some_and(|(address, it)| *address == candidate && !it.is_over(self.now));
-            if !in_use && !self.is_set_aside(range, candidate) {
-                return given(range, candidate);
-            }
-            candidate = next(candidate)?;
+    fn first_free(
+        &self,
+        range: &Range,
+        first: IpAddr,
+        last: IpAddr,
+    ) -> Result<Option<(Cidr, IpAddr)>, AllocateError> {
+        let mut from = Some(first);
+        while let Some(span) = from.and_then(|from| Span::new(from, last)) {
+            let Some(candidate) = self.leases.first_unused(span, self.now)? else {
+                return Ok(None);
+            };
+            from = if let Some(excluded) = self.pool.exclusion_of(candidate) {
+                next(excluded.last())
+            } else if self.is_set_aside(range, candidate)? {
+                next(candidate)
+            } else {
+                return Ok(given(range, candidate));
+            };
         }
-        None
+        Ok(None)
     }
 
     /// Is the address the gateway's, or set aside for whomever?
-    fn is_set_aside(&self, range: &Range, address: IpAddr) -> bool {
-        range.gateway() == address
-            || self.ledger.reservation_of(address).is_some()
-            || self
-                .pool
-                .reservations()
-                .iter()
-                .any(|it| it.address == address)
+    fn is_set_aside(&self, range: &Range, address: IpAddr) -> Result<bool, AllocateError> {
+        let mut configured = self.pool.reservations().iter();
+        Ok(range.gateway() == address
+            || configured.any(|it| it.address == address)
+            || self.leases.reservation(address)?.is_some())
     }
 
     /// Is the address neither the gateway's, nor excluded, nor set aside for somebody else?
-    fn may_have(&self, range: &Range, address: IpAddr) -> bool {
+    fn may_have(&self, range: &Range, address: IpAddr) -> Result<bool, AllocateError> {
         let owner = self.want.sticky.as_ref().map(|key| &key.owner);
-        let configured = self
-            .pool
-            .reservations()
-            .iter()
-            .find(|it| it.address == address);
-        let for_us = |reserved: Option<_>| reserved.is_some() && reserved == owner;
-        range.gateway() != address
+        let mut configured = self.pool.reservations().iter();
+        let configured = configured.find(|it| it.address == address);
+        let reserved = self.leases.reservation(address)?;
+        let for_us = |reserved: Option<&Owner>| reserved.is_some() && reserved == owner;
+        Ok(range.gateway() != address
             && self.pool.exclusion_of(address).is_none()
             && configured.is_none_or(|it| for_us(it.owner.as_ref()))
-            && self.ledger.reservation_of(address).is_none_or(for_us)
+            && reserved.as_ref().is_none_or(|it| for_us(it.as_ref())))
     }
 
-    fn is_free_for_us(&self, address: IpAddr) -> bool {
+    fn is_free_for_us(&self, address: IpAddr) -> Result<bool, AllocateError> {
         let sticky = self.want.sticky.as_ref();
-        match self.ledger.use_of(address, self.now) {
+        Ok(match self.leases.use_of(address, self.now)? {
             None => true,
-            Some(Use::Kept(key, _)) => Some(key) == sticky,
-            Some(Use::Held(attachment)) => sticky
-                .and_then(|key| self.ledger.lease_of_sticky(key))
-                .is_some_and(|lease| lease.attachment == *attachment),
+            Some(Use::Kept(key, _)) => Some(&key) == sticky,
+            Some(Use::Held(attachment)) => match sticky {
+                Some(key) => {
+                    let lease = self.leases.lease_of_sticky(key)?;
+                    lease.is_some_and(|lease| lease.attachment == attachment)
+                }
+                None => false,
+            },
             Some(Use::Blocked(..)) => false,
-        }
+        })
     }
 }
 

@@ -39,7 +39,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Ledger {
         if let Some(set) = name.strip_prefix(CURSOR) {
             if let Ok(address) = content.trim().parse() {
                 let set = set.to_owned();
-                ledger.apply(Change::Cursor { set, address });
+                ledger.apply(&Change::Cursor { set, address });
             }
         } else if let Ok(address) = name.parse()
             && let Some(attachment) = read_owner(content)
@@ -48,7 +48,7 @@ pub fn read<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Ledger {
         }
     }
     for (attachment, addresses) in held {
-        ledger.apply(Change::Hold(Lease {
+        ledger.apply(&Change::Hold(Lease {
             attachment,
             addresses,
             sticky: None,
@@ -122,8 +122,8 @@ mod tests {
             ("last_reserved_ip.1", "zzz"),
         ]);
         assert_eq!(ledger.leases().count(), 2);
-        assert_eq!(ledger.cursor("0").unwrap().to_string(), "10.1.2.6");
-        assert_eq!(ledger.cursor("1"), None);
+        let cursors: Vec<_> = ledger.cursors().collect();
+        assert_eq!(cursors, [("0", "10.1.2.6".parse().unwrap())]);
         let names: Vec<_> = files(&ledger).into_keys().collect();
         assert_eq!(names, ["10.1.2.5", "10.1.2.6", "fd00::5"]);
         assert_eq!(

@@ -137,4 +137,6 @@ pub enum Change {
     },
     /// The machine was started; leases of before have no container any more.
     Boot(String),
+    /// The leases of before are gone up to a place of the store; all of them when absent.
+    Swept(Option<u32>),
 }

@@ -5,9 +5,10 @@ use std::{fmt::Write, net::IpAddr};
 use thiserror::Error;
 
 use crate::{
-    AddressError, NameError, NetworkName,
+    AddressError, ContainerId, InterfaceName, NameError, NetworkName, host_local,
     lease::{After, Blocked, Change, Lease, Owner, Timestamp},
-    ledger::{Ledger, Use},
+    leases::{Leases, Use},
+    ledger::Ledger,
     parse_address,
     store::{LeaseStore, StoreError},
 };
@@ -23,6 +24,7 @@ usage: dockin-ipam pool [--data-dir DIR] COMMAND
   release NETWORK ADDRESS [--force]  end what is noted for an address; a lease with --force only
   verify NETWORK                     read everything and say what does not fit together
   import NETWORK DIRECTORY           take over the leases of a host-local directory
+  import NETWORK FILE                take over leases from lines of ADDRESS CONTAINER INTERFACE
   export NETWORK DIRECTORY           write the leases as a host-local directory
 ";
 
@@ -65,7 +67,7 @@ pub enum Action {
     },
     /// Look for what does not fit together.
     Verify,
-    /// Take over a `host-local` directory.
+    /// Take over a `host-local` directory, or a list in a file.
     Import {
         /// Where it is.
         directory: String,
@@ -104,6 +106,9 @@ pub enum OperatorError {
     /// Nothing is noted for the address.
     #[error("nothing is noted for {0}")]
     Nothing(IpAddr),
+    /// A line of a list is none.
+    #[error("line {0} is not `ADDRESS CONTAINER INTERFACE`")]
+    Line(usize),
     /// Something does not fit together.
     #[error("{}", .0.join("\n"))]
     Faults(Vec<String>),
@@ -196,20 +201,20 @@ pub fn act(
     now: Timestamp,
 ) -> Result<String, OperatorError> {
     match action {
-        Action::Show => Ok(show(store.ledger(), now)),
+        Action::Show => show(&store.to_ledger()?, now),
         Action::Verify => {
-            let faults = store.ledger().faults();
+            let faults = store.faults()?;
             if !faults.is_empty() {
                 return Err(OperatorError::Faults(faults));
             }
             Ok(format!(
                 "{} leases, all fit together\n",
-                store.ledger().leases().count()
+                store.to_ledger()?.leases().count()
             ))
         }
         Action::Reserve { address, owner } => {
-            let held = store.ledger().use_of(*address, now).is_some();
-            if held || store.ledger().reservation_of(*address).is_some() {
+            let held = store.use_of(*address, now)?.is_some();
+            if held || store.reservation(*address)?.is_some() {
                 return Err(OperatorError::InUse(*address));
             }
             store.commit(vec![Change::Reserve {
@@ -219,7 +224,7 @@ pub fn act(
             Ok(format!("{address} is set aside\n"))
         }
         Action::Quarantine { address, seconds } => {
-            if store.ledger().use_of(*address, now).is_some() {
+            if store.use_of(*address, now)?.is_some() {
                 return Err(OperatorError::InUse(*address));
             }
             store.commit(vec![Change::Block {
@@ -243,20 +248,20 @@ fn release(
     now: Timestamp,
 ) -> Result<String, OperatorError> {
     let mut changes = Vec::new();
-    match store.ledger().use_of(address, now) {
+    match store.use_of(address, now)? {
         Some(Use::Held(attachment)) if force => changes.push(Change::Release {
-            attachment: attachment.clone(),
+            attachment,
             after: After::Free,
         }),
         Some(Use::Held(attachment)) => {
             let holder = attachment.to_string();
             return Err(OperatorError::Held { address, holder });
         }
-        Some(Use::Kept(key, _)) => changes.push(Change::Forget(key.clone())),
+        Some(Use::Kept(key, _)) => changes.push(Change::Forget(key)),
         Some(Use::Blocked(..)) => changes.push(Change::Unblock(address)),
         None => {}
     }
-    if store.ledger().reservation_of(address).is_some() {
+    if store.reservation(address)?.is_some() {
         changes.push(Change::Unreserve(address));
     }
     if changes.is_empty() {
@@ -264,6 +269,34 @@ fn release(
     }
     store.commit(changes)?;
     Ok(format!("{address} is free\n"))
+}
+
+/// Reads leases from lines of address, container and interface; empty lines and those that start
+/// with `#` are passed over.
+///
+/// # Errors
+///
+/// [`OperatorError::Line`], and [`OperatorError::Address`] or [`OperatorError::Name`].
+pub fn read_list(text: &str) -> Result<Ledger, OperatorError> {
+    let mut files = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut words = line.split_whitespace();
+        let Some(address) = words.next().filter(|word| !word.starts_with('#')) else {
+            continue;
+        };
+        let (Some(container), Some(interface), None) = (words.next(), words.next(), words.next())
+        else {
+            return Err(OperatorError::Line(index + 1));
+        };
+        parse_address(address)?;
+        ContainerId::parse(container)?;
+        InterfaceName::parse(interface)?;
+        files.push((address, format!("{container}\r\n{interface}")));
+    }
+    let files = files
+        .iter()
+        .map(|(name, content)| (*name, content.as_str()));
+    Ok(host_local::read(files))
 }
 
 /// Puts the leases of `from` into `to`, all or none.
@@ -278,9 +311,10 @@ pub fn copy(
 ) -> Result<String, OperatorError> {
     let leases: Vec<Lease> = from.leases().cloned().collect();
     for lease in &leases {
-        let in_use = |it: &&IpAddr| to.ledger().use_of(**it, now).is_some();
-        if let Some(address) = lease.addresses.iter().find(in_use) {
-            return Err(OperatorError::InUse(*address));
+        for address in &lease.addresses {
+            if to.use_of(*address, now)?.is_some() {
+                return Err(OperatorError::InUse(*address));
+            }
         }
     }
     let count = leases.len();
@@ -289,25 +323,24 @@ pub fn copy(
         ..lease
     };
     let mut changes: Vec<_> = leases.into_iter().map(since).map(Change::Hold).collect();
-    changes.extend(
-        from.to_changes(now)
-            .into_iter()
-            .filter(|change| matches!(change, Change::Cursor { .. })),
-    );
+    changes.extend(from.cursors().map(|(set, address)| Change::Cursor {
+        set: set.to_owned(),
+        address,
+    }));
     if !changes.is_empty() {
         to.commit(changes)?;
     }
     Ok(format!("{count} leases copied\n"))
 }
 
-fn show(ledger: &Ledger, now: Timestamp) -> String {
+fn show(ledger: &Ledger, now: Timestamp) -> Result<String, OperatorError> {
     let mut text = String::new();
     for (address, it) in ledger.uses().filter(|(_, it)| !it.is_over(now)) {
         let left = |until: Timestamp| until.0.saturating_sub(now.0);
         let line = match it {
             Use::Held(attachment) => {
-                let lease = ledger.lease_of(attachment);
-                let sticky = lease.and_then(|lease| lease.sticky.as_ref());
+                let lease = ledger.lease_of(attachment)?;
+                let sticky = lease.and_then(|lease| lease.sticky);
                 let owner = sticky.map(|key| format!(" of {}", key.owner));
                 format!("held by {attachment}{}", owner.unwrap_or_default())
             }
@@ -324,5 +357,5 @@ fn show(ledger: &Ledger, now: Timestamp) -> String {
         let owner = owner.map_or("nobody", Owner::as_str);
         let _ = writeln!(text, "{address:<39} set aside for {owner}");
     }
-    text
+    Ok(text)
 }

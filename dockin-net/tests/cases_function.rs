@@ -12,7 +12,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use compare::{Got, run_all, text};
 use dockin_net::{
-    Change, Format, LeaseStore, Ledger, Place, StoreError, Timestamp,
+    AsLedger, Change, Format, LeaseStore, Ledger, Page, Place, StoreError, Timestamp,
     cni::Environment,
     host_local::{self, FileStep},
     ipam,
@@ -62,14 +62,25 @@ struct MemoryStore {
     ledger: Ledger,
 }
 
-impl LeaseStore for MemoryStore {
-    fn ledger(&self) -> &Ledger {
+impl AsLedger for MemoryStore {
+    fn as_ledger(&self) -> &Ledger {
         &self.ledger
+    }
+}
+
+impl LeaseStore for MemoryStore {
+    fn page(&self, _from: u32) -> Result<Page, StoreError> {
+        let leases = self.ledger.leases().cloned().collect();
+        Ok(Page { leases, next: None })
+    }
+
+    fn to_ledger(&self) -> Result<Ledger, StoreError> {
+        Ok(self.ledger.clone())
     }
 
     fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         let before = self.ledger.clone();
-        for change in changes.clone() {
+        for change in &changes {
             self.ledger.apply(change);
         }
         let mut files = self.files.borrow_mut();

@@ -5,7 +5,10 @@
     reason = "a test stops where a value is not what it must be"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use dockin_net::{
     StoreError,
@@ -152,6 +155,11 @@ impl meta::World for Node {
             stdout,
             success: true,
         })
+    }
+
+    fn lock(&mut self, _directory: &str, _name: &str) -> Result<Box<dyn Any>, StoreError> {
+        self.step()?;
+        Ok(Box::new(()))
     }
 
     fn read_record(&mut self, _: &str, name: &str) -> Result<Option<String>, StoreError> {
@@ -309,6 +317,19 @@ fn del_works_when_the_files_and_the_resource_manager_are_gone() {
 }
 
 #[test]
+fn del_works_from_the_record_when_the_configuration_became_invalid() {
+    let mut node = Node::new(&networks());
+    assert_eq!(node.call("ADD", &config()).exit_code, 0);
+    let mut broken = config();
+    broken["logLevel"] = "loud".into();
+    broken["confDir"] = 7.into();
+    broken["runtimeConfig"] = json!([]);
+    assert_eq!(code(&node.call("ADD", &broken)), 7);
+    assert_eq!(node.call("DEL", &broken).exit_code, 0);
+    assert!(node.made.is_empty() && node.records.is_empty());
+}
+
+#[test]
 fn a_known_pod_starts_while_the_resource_manager_is_down_and_an_unknown_one_is_told_to_wait() {
     let mut node = Node::new(&networks());
     assert_eq!(code(&node.call("ADD", &asking())), 11);
@@ -369,7 +390,7 @@ fn del_after_any_prefix_of_add_leaves_nothing() {
         );
         assert_eq!(node.call("ADD", &config()).exit_code, 0);
         if added.exit_code == 0 {
-            assert_eq!(prefix, 4, "two records and two plugins");
+            assert_eq!(prefix, 5, "a lock, two records and two plugins");
             return;
         }
     }

@@ -135,7 +135,7 @@ fn pods_without_an_ordinal_keep_nothing_in_a_pool_for_workloads() {
         addresses(&machine.call("ADD", "c3", &pod("web-0"), &config)),
         member
     );
-    let kept = machine.store("pods").ledger().uses().count();
+    let kept = machine.store("pods").to_ledger().unwrap().uses().count();
     assert_eq!(kept, 1);
 }
 
@@ -210,7 +210,10 @@ fn a_lease_goes_when_its_ranges_cannot_be_read_any_more() {
     let broken = config(json!({"subnet": "10.0.0.0/33"}));
     assert_eq!(code(&machine.call("ADD", "c2", "", &broken)), 999);
     assert_eq!(machine.call("DEL", "c1", "", &broken).exit_code, 0);
-    assert_eq!(machine.store("pods").ledger().leases().count(), 0);
+    assert_eq!(
+        machine.store("pods").to_ledger().unwrap().leases().count(),
+        0
+    );
 }
 
 #[test]
@@ -234,14 +237,23 @@ fn a_collection_ends_the_leases_that_are_not_listed() {
     assert_eq!(code(&machine.call("GC", "", "", &config)), 7);
     config["cni.dev/valid-attachments"] = json!([{"containerID": "c2", "ifname": "eth0"}]);
     assert_eq!(machine.call("GC", "", "", &config).exit_code, 0);
-    assert_eq!(machine.store("pods").ledger().leases().count(), 1);
+    assert_eq!(
+        machine.store("pods").to_ledger().unwrap().leases().count(),
+        1
+    );
     // A runtime that lost its list does not take addresses from pods it just started.
     config["cni.dev/valid-attachments"] = json!([]);
     assert_eq!(machine.call("GC", "", "", &config).exit_code, 0);
-    assert_eq!(machine.store("pods").ledger().leases().count(), 1);
+    assert_eq!(
+        machine.store("pods").to_ledger().unwrap().leases().count(),
+        1
+    );
     machine.now += 60;
     assert_eq!(machine.call("GC", "", "", &config).exit_code, 0);
-    assert_eq!(machine.store("pods").ledger().leases().count(), 0);
+    assert_eq!(
+        machine.store("pods").to_ledger().unwrap().leases().count(),
+        0
+    );
 }
 
 #[test]
@@ -252,7 +264,10 @@ fn leases_end_with_the_machine_and_kept_addresses_do_not() {
     addresses(&machine.call("ADD", "c2", "", &sticky));
     machine.boot = Some("boot-2".into());
     addresses(&machine.call("ADD", "c3", "", &sticky));
-    assert_eq!(machine.store("pods").ledger().leases().count(), 1);
+    assert_eq!(
+        machine.store("pods").to_ledger().unwrap().leases().count(),
+        1
+    );
     assert_eq!(
         addresses(&machine.call("ADD", "c4", &pod("web-0"), &sticky)),
         first

@@ -36,7 +36,7 @@ fn the_second_address_key_of_the_predecessor_is_passed_over() {
         let outcome = machine.call("ADD", "c1", "", &config);
         assert_eq!(outcome.exit_code, 0, "{}", outcome.stdout);
         assert!(outcome.stdout.contains("10.0.0.2/24"), "{}", outcome.stdout);
-        let leases = machine.store("net").ledger().leases().count();
+        let leases = machine.store("net").to_ledger().unwrap().leases().count();
         assert_eq!(leases, 0, "named addresses are not remembered");
     }
 }

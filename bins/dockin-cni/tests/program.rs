@@ -11,7 +11,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
 };
 
@@ -55,6 +55,10 @@ impl Node {
     }
 
     fn run(&self, verb: &str) -> Output {
+        self.start(verb).wait_with_output().unwrap()
+    }
+
+    fn start(&self, verb: &str) -> Child {
         let config = json!({
             "cniVersion": "1.0.0", "name": "dockin", "type": "dockin-cni",
             "backend": self.backend,
@@ -81,7 +85,7 @@ impl Node {
             .unwrap()
             .write_all(config.to_string().as_bytes())
             .unwrap();
-        child.wait_with_output().unwrap()
+        child
     }
 
     fn calls(&self) -> String {
@@ -158,6 +162,29 @@ fn a_pod_is_attached_checked_and_gone_again() {
     );
     // And the pod is known: its last answer is enough to start it again.
     assert_eq!(node.run("ADD").stdout, added.stdout);
+}
+
+#[test]
+fn of_calls_for_one_attachment_at_once_one_makes_it_and_the_others_are_told() {
+    let (backend, asked) = resource_manager(&json!({"code": 0, "data": [{
+        "type": "webank", "podIp": "10.0.0.2/24", "ifName": "eth0", "master": true,
+    }]}));
+    let node = Node::new(backend);
+    let children: Vec<_> = (0..6).map(|_| node.start("ADD")).collect();
+    let outputs = children
+        .into_iter()
+        .map(|it| it.wait_with_output().unwrap());
+    let (made, told): (Vec<_>, Vec<_>) = outputs.partition(|it| it.status.success());
+    assert_eq!((made.len(), told.len()), (1, 5));
+    for output in told {
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let message = error["msg"].as_str().unwrap();
+        assert!(message.contains("attached already"), "{message}");
+    }
+    asked.join().unwrap();
+    assert_eq!(node.calls().lines().count(), 1, "{}", node.calls());
+    assert!(node.run("DEL").status.success());
+    assert_eq!(node.calls().lines().count(), 2, "{}", node.calls());
 }
 
 #[test]

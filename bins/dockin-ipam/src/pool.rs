@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use dockin_net::{
-    Format, LeaseStore, NetworkName, Place,
+    AsLedger, Format, LeaseStore, NetworkName, Place,
     io::{Host, HostLocalStore, networks},
     ipam::{DATA_DIR, World},
-    operator::{Action, Command, OperatorError, act, copy, summary},
+    operator::{Action, Command, OperatorError, act, copy, read_list, summary},
 };
 
 /// Runs the words after `pool`; the text to print.
@@ -27,7 +27,7 @@ fn list(directory: &str) -> Result<String, OperatorError> {
     for network in networks(Path::new(directory))? {
         let name = network.to_string();
         let store = open(directory, network)?;
-        text += &summary(&name, store.ledger(), Host.now());
+        text += &summary(&name, &store.to_ledger()?, Host.now());
     }
     Ok(text)
 }
@@ -47,13 +47,17 @@ fn on(directory: &str, network: NetworkName, action: &Action) -> Result<String, 
     let mut store = open(directory, network)?;
     let now = Host.now();
     match action {
+        Action::Import { directory } if Path::new(directory).is_file() => {
+            let from = read_list(&Host.read_text(directory)?)?;
+            copy(&from, store.as_mut(), now)
+        }
         Action::Import { directory } => {
             let from = HostLocalStore::open(Path::new(directory))?;
-            copy(from.ledger(), store.as_mut(), now)
+            copy(from.as_ledger(), store.as_mut(), now)
         }
         Action::Export { directory } => {
             let mut to = HostLocalStore::open(Path::new(directory))?;
-            copy(store.ledger(), &mut to, now)
+            copy(&store.to_ledger()?, &mut to, now)
         }
         action => act(store.as_mut(), action, now),
     }
@@ -63,6 +67,6 @@ fn open(directory: &str, network: NetworkName) -> Result<Box<dyn LeaseStore>, Op
     Ok(Host.open(&Place {
         directory: directory.to_owned(),
         network,
-        format: Format::Log,
+        format: Format::Table,
     })?)
 }

@@ -93,6 +93,26 @@ fn leases_move_from_host_local_and_back() {
 }
 
 #[test]
+fn leases_are_taken_over_from_a_list() {
+    let program = Program::new();
+    let list = program.directory().join("list");
+    fs::write(
+        &list,
+        "# from the old node\n10.0.0.2 c1 eth0\n\n10.0.0.3 c2 eth0\n",
+    )
+    .unwrap();
+    let list = list.to_str().unwrap();
+    assert_eq!(
+        program.pool(&["import", "pods", list]),
+        Ok("2 leases copied\n".into())
+    );
+    assert_eq!(program.address("c3"), "10.0.0.4/24");
+    fs::write(list, "10.0.0.9 c9\n").unwrap();
+    let told = program.pool(&["import", "pods", list]).unwrap_err();
+    assert!(told.contains("line 1"), "{told}");
+}
+
+#[test]
 fn a_mistyped_network_or_command_is_told() {
     let program = Program::new();
     assert!(

@@ -1,6 +1,7 @@
 use std::{
+    cell::OnceCell,
     fs::{File, OpenOptions},
-    io,
+    io::{self, ErrorKind},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -8,14 +9,18 @@ use std::{
 use super::{io_error, lock, replace, sync_names};
 use crate::{
     StoreError,
-    log_store::{Disk, FileName},
+    table::{Disk, FileName},
 };
 
-/// The two files of a [`LogStore`](crate::LogStore) in a directory, locked while this lives.
+/// Files of the form before the table.
+const EARLIER: [&str; 2] = ["leases.log", "leases.snapshot"];
+
+/// The two files of a [`LeaseTable`](crate::LeaseTable) in a directory, locked while this lives.
 #[derive(Debug)]
 pub struct FileDisk {
     directory: PathBuf,
-    log: Option<File>,
+    table: OnceCell<File>,
+    journal: OnceCell<File>,
     _lock: File,
 }
 
@@ -24,46 +29,83 @@ impl FileDisk {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`].
+    /// [`StoreError::Io`], and [`StoreError::Earlier`] when there are only files of a version
+    /// before this one.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        Ok(Self {
+        let disk = Self {
             _lock: lock(directory)?,
             directory: directory.into(),
-            log: None,
-        })
+            table: OnceCell::new(),
+            journal: OnceCell::new(),
+        };
+        if disk.file(FileName::Table)?.is_none() {
+            let earlier = EARLIER.iter().map(|name| directory.join(name));
+            if let Some(path) = earlier.into_iter().find(|path| path.exists()) {
+                let path = path.display().to_string();
+                return Err(StoreError::Earlier { path });
+            }
+        }
+        Ok(disk)
     }
 
     fn path(&self, file: FileName) -> PathBuf {
         self.directory.join(file.as_str())
     }
 
+    const fn cell(&self, file: FileName) -> &OnceCell<File> {
+        match file {
+            FileName::Table => &self.table,
+            FileName::Journal => &self.journal,
+        }
+    }
+
+    /// The file, none when it is not there.
+    fn file(&self, name: FileName) -> Result<Option<&File>, StoreError> {
+        if let Some(file) = self.cell(name).get() {
+            return Ok(Some(file));
+        }
+        let path = self.path(name);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Some(self.cell(name).get_or_init(|| file))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(&path, &error)),
+        }
+    }
+
     fn with<T>(
-        &mut self,
+        &self,
         name: FileName,
         act: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, StoreError> {
-        let path = self.path(name);
-        let opened = match self.log.take() {
-            Some(file) if name == FileName::Log => Ok(file),
-            _ => OpenOptions::new().read(true).write(true).open(&path),
-        };
-        let file = opened.map_err(|error| io_error(&path, &error))?;
-        let done = act(&file).map_err(|error| io_error(&path, &error));
-        if name == FileName::Log {
-            self.log = Some(file);
-        }
-        done
+        let wrong = |error| io_error(&self.path(name), &error);
+        let file = self.file(name)?;
+        let file = file.ok_or_else(|| wrong(ErrorKind::NotFound.into()))?;
+        act(file).map_err(wrong)
     }
 }
 
 impl Disk for FileDisk {
-    fn read(&mut self, file: FileName) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path(file);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(&path, &error)),
+    fn length(&self, file: FileName) -> Result<Option<u64>, StoreError> {
+        if self.file(file)?.is_none() {
+            return Ok(None);
         }
+        self.with(file, |file| Ok(file.metadata()?.len())).map(Some)
+    }
+
+    fn read(&self, file: FileName, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        self.with(file, |file| {
+            let mut count = 0;
+            while let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty()) {
+                let at = offset + u64::try_from(count).unwrap_or(u64::MAX);
+                match file.read_at(rest, at) {
+                    Ok(0) => break,
+                    Ok(more) => count += more,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(count)
+        })
     }
 
     fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -74,13 +116,10 @@ impl Disk for FileDisk {
         self.with(file, File::sync_data)
     }
 
-    fn truncate(&mut self, file: FileName, length: u64) -> Result<(), StoreError> {
-        self.with(file, |file| file.set_len(length))
-    }
-
     fn replace(&mut self, file: FileName, bytes: &[u8]) -> Result<(), StoreError> {
-        if file == FileName::Log {
-            self.log = None;
+        match file {
+            FileName::Table => self.table = OnceCell::new(),
+            FileName::Journal => self.journal = OnceCell::new(),
         }
         replace(&self.directory, file.as_str(), bytes)?;
         sync_names(&self.directory)

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{FileDisk, HostLocalStore, io_error};
-use crate::{Format, LeaseStore, LogStore, NetworkName, Place, StoreError, Timestamp, ipam::World};
+use crate::{
+    Format, LeaseStore, LeaseTable, NetworkName, Place, StoreError, Timestamp, ipam::World,
+};
 
 /// The machine this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,10 +17,8 @@ pub struct Host;
 impl World for Host {
     fn is_own_namespace(&mut self, path: &str) -> bool {
         let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
-        match (identity(path), identity("/proc/self/ns/net")) {
-            (Ok(theirs), Ok(ours)) => theirs == ours,
-            _ => false,
-        }
+        identity(path)
+            .is_ok_and(|theirs| identity("/proc/self/ns/net").is_ok_and(|ours| theirs == ours))
     }
 
     fn now(&mut self) -> Timestamp {
@@ -35,7 +35,7 @@ impl World for Host {
         let directory = Path::new(&place.directory).join(place.network.as_str());
         Ok(match place.format {
             Format::HostLocal => Box::new(HostLocalStore::open(&directory)?),
-            Format::Log => Box::new(LogStore::open(FileDisk::open(&directory)?, self.now())?),
+            Format::Table => Box::new(LeaseTable::open(FileDisk::open(&directory)?)?),
         })
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{io_error, lock, replace, sync_names};
 use crate::{
-    Change, LeaseStore, Ledger, StoreError,
+    AsLedger, Change, LeaseStore, Ledger, Page, StoreError,
     host_local::{self, FileStep},
 };
 
@@ -51,14 +51,25 @@ fn read(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
-impl LeaseStore for HostLocalStore {
-    fn ledger(&self) -> &Ledger {
+impl AsLedger for HostLocalStore {
+    fn as_ledger(&self) -> &Ledger {
         &self.ledger
+    }
+}
+
+impl LeaseStore for HostLocalStore {
+    fn page(&self, _from: u32) -> Result<Page, StoreError> {
+        let leases = self.ledger.leases().cloned().collect();
+        Ok(Page { leases, next: None })
+    }
+
+    fn to_ledger(&self) -> Result<Ledger, StoreError> {
+        Ok(self.ledger.clone())
     }
 
     fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         let mut after = self.ledger.clone();
-        for change in changes.clone() {
+        for change in &changes {
             after.apply(change);
         }
         for step in host_local::steps(&self.ledger, &after, &changes) {

@@ -1,6 +1,8 @@
 use std::{
+    any::Any,
     fs::{self, OpenOptions},
-    io::{ErrorKind, Write},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::sleep,
@@ -18,6 +20,11 @@ use crate::{
 /// A plugin that is written right now is tried for a second.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Attachments are locked by the number of their name: few wait for another one's.
+const LOCKS: u32 = 64;
+/// Bytes of a log file, and how many full ones are kept.
+const MAX_LOG: u64 = 10 * 1024 * 1024;
+const LOGS: u32 = 3;
 
 impl World for Host {
     fn is_own_namespace(&mut self, path: &str) -> bool {
@@ -99,6 +106,13 @@ impl World for Host {
         })
     }
 
+    fn lock(&mut self, directory: &str, name: &str) -> Result<Box<dyn Any>, StoreError> {
+        // Files of locks cannot be removed without a race, so there is a fixed number of them.
+        let number = crc32fast::hash(name.as_bytes()) % LOCKS;
+        let directory = Path::new(directory).join("locks").join(number.to_string());
+        Ok(Box::new(super::lock(&directory)?))
+    }
+
     fn read_record(&mut self, directory: &str, name: &str) -> Result<Option<String>, StoreError> {
         let path = path(directory, name);
         match fs::read_to_string(&path) {
@@ -149,12 +163,63 @@ impl World for Host {
     fn log(&mut self, file: &str, line: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |it| it.as_secs());
-        let opened = OpenOptions::new().create(true).append(true).open(file);
-        let line = line.escape_debug();
-        let _ = opened.and_then(|mut file| file.write_all(format!("{now} {line}\n").as_bytes()));
+        let line = format!("{now} {}\n", line.escape_debug());
+        // What cannot be logged fails nothing else.
+        let _ = append(Path::new(file), line.as_bytes(), MAX_LOG);
     }
+}
+
+/// Appends to a file, which makes room when it is full: `file` becomes `file.1`, that `file.2`.
+fn append(path: &Path, line: &[u8], max: u64) -> io::Result<()> {
+    let open = || OpenOptions::new().create(true).append(true).open(path);
+    let mut file = open()?;
+    if file.metadata()?.len() >= max {
+        // Others do the same: whoever has the lock and still finds the full file turns it.
+        file.lock()?;
+        let here = fs::metadata(path).map(|it| it.ino()).ok();
+        if here == Some(file.metadata()?.ino()) {
+            let numbered = |number: u32| format!("{}.{number}", path.display());
+            for number in (1..LOGS).rev() {
+                let _ = fs::rename(numbered(number), numbered(number + 1));
+            }
+            fs::rename(path, numbered(1))?;
+        }
+        file = open()?;
+    }
+    file.write_all(line)
 }
 
 fn path(directory: &str, name: &str) -> PathBuf {
     Path::new(directory).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::append;
+
+    #[test]
+    fn a_full_log_is_turned_and_three_of_them_are_kept() {
+        let name = format!("dockin-log-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("log");
+        for number in 0..60 {
+            append(&path, format!("line {number:04}\n").as_bytes(), 100).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
+        let older = fs::read_to_string(directory.join("log.1")).unwrap();
+        let newer = fs::read_to_string(&path).unwrap();
+        assert!(
+            newer.ends_with("line 0059\n") && older < newer,
+            "{older}{newer}"
+        );
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -68,7 +68,7 @@ impl Mode {
         match word("mode").as_deref() {
             Some("static") => return Ok(Self::Static),
             Some("pool") if kind == "host-local" => return Ok(Self::Pool(Format::HostLocal)),
-            Some("pool") => return Ok(Self::Pool(Format::Log)),
+            Some("pool") => return Ok(Self::Pool(Format::Table)),
             Some(other) if kind == "dockin-ipam" => {
                 let wrong = format_args!("`{other}` is neither `static` nor `pool`");
                 return Err(CniError::field(
@@ -83,7 +83,7 @@ impl Mode {
         Ok(match kind.as_str() {
             "static" => Self::Static,
             "host-local" => Self::Pool(Format::HostLocal),
-            _ if has("subnet") || has("ranges") || has("pools") => Self::Pool(Format::Log),
+            _ if has("subnet") || has("ranges") || has("pools") => Self::Pool(Format::Table),
             _ => Self::Static,
         })
     }
@@ -99,11 +99,11 @@ impl PoolConfig {
         }
         let code = match format {
             Format::HostLocal => ErrorCode::INTERNAL,
-            Format::Log => ErrorCode::INVALID_CONFIG,
+            Format::Table => ErrorCode::INVALID_CONFIG,
         };
         let known: &[&str] = match format {
             Format::HostLocal => &HOST_LOCAL_ARGS,
-            Format::Log => &ARGS,
+            Format::Table => &ARGS,
         };
         let args = Args::parse(&request.environment.args, known)
             .map_err(|error| CniError::new(code, error.to_string()))?;
@@ -151,7 +151,7 @@ pub(super) fn read_place(request: &Request<'_>, format: Format) -> Result<Place,
     let directory = request.config().get("ipam")?.get("dataDir")?;
     let usual = match format {
         Format::HostLocal => HOST_LOCAL_DATA_DIR,
-        Format::Log => DATA_DIR,
+        Format::Table => DATA_DIR,
     };
     Ok(Place {
         directory: directory

@@ -1,14 +1,19 @@
+use std::collections::BTreeSet;
+
 use super::{
     World,
     pool_config::{PoolConfig, read_place},
 };
 use crate::{
-    AllocateError, Attachment, Beside, ContainerId, InterfaceName, Pool, Want, allocate,
+    AllocateError, Attachment, Beside, ContainerId, Grant, InterfaceName, Pool, Refusal, Want,
+    allocate,
     cni::{CniError, CniResult, Dns, ErrorCode, IpConfig, Request},
     lease::{After, Change, Lease, Timestamp},
-    ledger::Ledger,
     store::{Format, LeaseStore, StoreError},
 };
+
+/// Leases that end in one record when many do: so much memory a call may take.
+const BATCH: usize = 32;
 
 pub(super) struct PoolMode<'a> {
     pub(super) world: &'a mut dyn World,
@@ -26,28 +31,58 @@ impl PoolMode<'_> {
         let now = self.world.now();
         let boot = self.boot();
         let mut store = self.world.open(&config.place).map_err(store_error)?;
-        forget_last_boot(store.as_mut(), boot, &config.pools, now)?;
-        let mut refusal = None;
-        for pool in order(&config, store.ledger(), of, now) {
-            let want = want(&config, pool, of);
-            match allocate(pool, store.ledger(), &want, now) {
-                Ok(grant) => {
-                    store.commit(grant.changes).map_err(store_error)?;
-                    let ips = grant
-                        .addresses
-                        .into_iter()
-                        .map(|(address, gateway)| IpConfig {
-                            address,
-                            gateway: Some(gateway),
-                            interface: None,
-                        });
-                    return Ok(CniResult {
-                        ips: ips.collect(),
-                        routes: config.routes,
-                        dns,
-                        ..CniResult::default()
+        note_boot(store.as_mut(), boot)?;
+        let granted = loop {
+            let granted = self.choose(&config, store.as_ref(), of, now)?;
+            // Addresses of before the machine's start are given when there are no others.
+            let exhausted = matches!(&granted, Err(refusal) if refusal.is_exhausted());
+            if !exhausted || !sweep(store.as_mut(), &config.pools, now)? {
+                break granted;
+            }
+        };
+        match granted {
+            Ok(grant) => {
+                let mut changes = swept(store.as_ref(), &config.pools, now)?;
+                changes.extend(grant.changes);
+                store.commit(changes).map_err(store_error)?;
+                let ips = grant
+                    .addresses
+                    .into_iter()
+                    .map(|(address, gateway)| IpConfig {
+                        address,
+                        gateway: Some(gateway),
+                        interface: None,
                     });
+                Ok(CniResult {
+                    ips: ips.collect(),
+                    routes: config.routes,
+                    dns,
+                    ..CniResult::default()
+                })
+            }
+            Err(refusal) => {
+                if self.format == Format::HostLocal && !refusal.cursors.is_empty() {
+                    // The reference turns the sets before it finds that the rest cannot be had.
+                    store.commit(refusal.cursors).map_err(store_error)?;
                 }
+                Err(self.refused(&refusal.error))
+            }
+        }
+    }
+
+    /// What the first pool gives that gives something, or why the last one does not.
+    fn choose(
+        &self,
+        config: &PoolConfig,
+        leases: &dyn LeaseStore,
+        of: &Attachment,
+        now: Timestamp,
+    ) -> Result<Result<Grant, Refusal>, CniError> {
+        let mut refusal = None;
+        for pool in order(config, leases, of, now).map_err(store_error)? {
+            let want = want(config, pool, of);
+            match allocate(pool, leases, &want, now) {
+                Ok(grant) => return Ok(Ok(grant)),
                 Err(refused) => {
                     let held = matches!(refused.error, AllocateError::AlreadyHeld { .. });
                     refusal = Some(refused);
@@ -57,17 +92,9 @@ impl PoolMode<'_> {
                 }
             }
         }
-        let Some(refusal) = refusal else {
-            return Err(CniError::new(
-                ErrorCode::INVALID_CONFIG,
-                "`ipam` has no pool",
-            ));
-        };
-        if self.format == Format::HostLocal && !refusal.cursors.is_empty() {
-            // The reference turns the sets before it finds that the rest cannot be had.
-            store.commit(refusal.cursors).map_err(store_error)?;
-        }
-        Err(self.refused(&refusal.error))
+        refusal
+            .map(Err)
+            .ok_or_else(|| CniError::new(ErrorCode::INVALID_CONFIG, "`ipam` has no pool"))
     }
 
     pub(super) fn del(&mut self, request: &Request<'_>, of: &Attachment) -> Result<(), CniError> {
@@ -80,12 +107,11 @@ impl PoolMode<'_> {
         let pools = config.map(|config| config.pools).unwrap_or_default();
         let now = self.world.now();
         let mut store = self.world.open(&place).map_err(store_error)?;
-        let changes = store
-            .ledger()
-            .lease_of(of)
-            .map(|lease| vec![release(lease, &pools, now)]);
-        match changes {
-            Some(changes) => store.commit(changes).map_err(store_error),
+        match store.lease_of(of).map_err(store_error)? {
+            Some(lease) => {
+                let changes = vec![release(&lease, &pools, now)];
+                store.commit(changes).map_err(store_error)
+            }
             None => Ok(()),
         }
     }
@@ -95,8 +121,8 @@ impl PoolMode<'_> {
         let store = self.world.open(&config.place).map_err(store_error)?;
         let code = self.code(ErrorCode::ATTACHMENT);
         let lease = store
-            .ledger()
             .lease_of(of)
+            .map_err(store_error)?
             .ok_or_else(|| CniError::new(code, format!("{of} has no lease")))?;
         let previous = request.config().get("prevResult")?;
         if self.format == Format::HostLocal || !previous.is_present() {
@@ -127,27 +153,33 @@ impl PoolMode<'_> {
         let now = self.world.now();
         let boot = self.boot();
         let mut store = self.world.open(&place).map_err(store_error)?;
-        forget_last_boot(store.as_mut(), boot, &pools, now)?;
+        note_boot(store.as_mut(), boot)?;
+        while sweep(store.as_mut(), &pools, now)? {}
+        let after = pools.first().map_or(0, |pool| pool.policy().collect_after);
         let young = |lease: &Lease| {
-            let after = pools.first().map_or(0, |pool| pool.policy().collect_after);
-            self.format == Format::Log && valid.is_empty() && now < lease.since.after(after)
+            self.format == Format::Table && valid.is_empty() && now < lease.since.after(after)
         };
-        let is_valid = |lease: &Lease| {
-            valid.iter().any(|it| {
-                *it == lease.attachment
-                    || lease.attachment == Attachment::of_container(it.container_id().clone())
-            })
+        let is_valid = |lease: &Lease| match lease.attachment.interface() {
+            Some(_) => valid.contains(&lease.attachment),
+            None => {
+                let container = lease.attachment.container_id();
+                valid.iter().any(|it| it.container_id() == container)
+            }
         };
-        let changes: Vec<_> = store
-            .ledger()
-            .leases()
-            .filter(|lease| !is_valid(lease) && !young(lease))
-            .map(|lease| release(lease, &pools, now))
-            .collect();
-        if changes.is_empty() {
-            return Ok(());
+        let mut from = Some(0);
+        let mut changes = Vec::new();
+        while let Some(place) = from {
+            let page = store.page(place).map_err(store_error)?;
+            let gone = page.leases.iter();
+            let gone = gone.filter(|lease| !is_valid(lease) && !young(lease));
+            changes.extend(gone.map(|lease| release(lease, &pools, now)));
+            from = page.next;
+            if changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
+                let batch = std::mem::take(&mut changes);
+                store.commit(batch).map_err(store_error)?;
+            }
         }
-        store.commit(changes).map_err(store_error)
+        Ok(())
     }
 
     pub(super) fn status(&mut self, request: &Request<'_>) -> Result<(), CniError> {
@@ -166,8 +198,14 @@ impl PoolMode<'_> {
                 requested: Vec::new(),
                 beside: Beside::Nothing,
             };
-            match allocate(pool, store.ledger(), &want, now) {
+            match allocate(pool, store.as_ref(), &want, now) {
                 Ok(_) => return Ok(()),
+                // What ended with the machine's last start is given when it is needed.
+                Err(refusal)
+                    if refusal.is_exhausted() && store.ended().is_ok_and(|page| page.is_some()) =>
+                {
+                    return Ok(());
+                }
                 Err(refusal) => message = refusal.error.to_string(),
             }
         }
@@ -176,7 +214,7 @@ impl PoolMode<'_> {
 
     fn boot(&mut self) -> Option<String> {
         match self.format {
-            Format::Log => self.world.boot_id(),
+            Format::Table => self.world.boot_id(),
             Format::HostLocal => None,
         }
     }
@@ -195,7 +233,7 @@ impl PoolMode<'_> {
     const fn code(&self, ours: ErrorCode) -> ErrorCode {
         match self.format {
             Format::HostLocal => ErrorCode::INTERNAL,
-            Format::Log => ours,
+            Format::Table => ours,
         }
     }
 
@@ -204,6 +242,7 @@ impl PoolMode<'_> {
             AllocateError::AlreadyHeld { .. } => ErrorCode::ATTACHMENT,
             AllocateError::Outside(_) | AllocateError::SetAside(_) => ErrorCode::INVALID_CONFIG,
             AllocateError::Taken(_) | AllocateError::Exhausted(_) => ErrorCode::TRY_AGAIN,
+            AllocateError::Store(_) => ErrorCode::IO,
         };
         CniError::new(self.code(code), error.to_string())
     }
@@ -218,7 +257,7 @@ fn want(config: &PoolConfig, pool: &Pool, of: &Attachment) -> Want {
         requested: config.requested.clone(),
         beside: match config.place.format {
             Format::HostLocal => Beside::OtherSets,
-            Format::Log => Beside::Nothing,
+            Format::Table => Beside::Nothing,
         },
     }
 }
@@ -227,23 +266,28 @@ fn want(config: &PoolConfig, pool: &Pool, of: &Attachment) -> Want {
 /// one that was asked for.
 fn order<'a>(
     config: &'a PoolConfig,
-    ledger: &Ledger,
+    leases: &dyn LeaseStore,
     of: &Attachment,
     now: Timestamp,
-) -> Vec<&'a Pool> {
-    let mut pools: Vec<_> = config.pools.iter().collect();
-    pools.sort_by_key(|pool| {
+) -> Result<Vec<&'a Pool>, StoreError> {
+    let mut first = Vec::new();
+    let mut others = Vec::new();
+    for pool in &config.pools {
         let key = of
             .interface()
             .and_then(|interface| config.sticky(pool, interface));
-        let kept = key.map_or(&[][..], |key| ledger.addresses_of(&key, now));
-        let asked = config.requested.iter();
-        !kept
-            .iter()
-            .chain(asked)
-            .any(|address| pool.contains(*address))
-    });
-    pools
+        let kept = match key {
+            Some(key) => leases.addresses_of(&key, now)?,
+            None => Vec::new(),
+        };
+        let mut ours = kept.iter().chain(&config.requested);
+        match ours.any(|address| pool.contains(*address)) {
+            true => first.push(pool),
+            false => others.push(pool),
+        }
+    }
+    first.append(&mut others);
+    Ok(first)
 }
 
 fn release(lease: &Lease, pools: &[Pool], now: Timestamp) -> Change {
@@ -263,28 +307,41 @@ fn release(lease: &Lease, pools: &[Pool], now: Timestamp) -> Change {
 
 /// After a start of the machine no container of before is there: their leases end, what owners
 /// keep stays.
-fn forget_last_boot(
-    store: &mut dyn LeaseStore,
-    boot: Option<String>,
-    pools: &[Pool],
-    now: Timestamp,
-) -> Result<(), CniError> {
-    let Some(boot) = boot.filter(|boot| store.ledger().boot() != Some(boot)) else {
-        return Ok(());
-    };
-    let mut changes = Vec::new();
-    if store.ledger().boot().is_some() {
-        let ended = store.ledger().leases();
-        changes.extend(ended.map(|lease| release(lease, pools, now)));
+fn note_boot(store: &mut dyn LeaseStore, boot: Option<String>) -> Result<(), CniError> {
+    match boot {
+        Some(boot) if store.boot().map_err(store_error)?.as_ref() != Some(&boot) => {
+            store.commit(vec![Change::Boot(boot)]).map_err(store_error)
+        }
+        _ => Ok(()),
     }
-    changes.push(Change::Boot(boot));
-    store.commit(changes).map_err(store_error)
+}
+
+/// The end of some leases of before the machine's start; nothing when none are left.
+fn swept(store: &dyn LeaseStore, pools: &[Pool], now: Timestamp) -> Result<Vec<Change>, CniError> {
+    let Some(page) = store.ended().map_err(store_error)? else {
+        return Ok(Vec::new());
+    };
+    let ended = page.leases.iter().map(|lease| release(lease, pools, now));
+    Ok(ended.chain([Change::Swept(page.next)]).collect())
+}
+
+/// Ends some leases of before the machine's start; were there any to look for?
+fn sweep(store: &mut dyn LeaseStore, pools: &[Pool], now: Timestamp) -> Result<bool, CniError> {
+    let changes = swept(store, pools, now)?;
+    if changes.is_empty() {
+        return Ok(false);
+    }
+    store.commit(changes).map_err(store_error)?;
+    Ok(true)
 }
 
 /// The attachments that are to stay; none when the runtime gives no list.
-fn read_valid(request: &Request<'_>, format: Format) -> Result<Option<Vec<Attachment>>, CniError> {
+fn read_valid(
+    request: &Request<'_>,
+    format: Format,
+) -> Result<Option<BTreeSet<Attachment>>, CniError> {
     let config = request.config();
-    let mut valid = Vec::new();
+    let mut valid = BTreeSet::new();
     let mut present = false;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
         let list = config.get(key)?;
@@ -296,13 +353,13 @@ fn read_valid(request: &Request<'_>, format: Format) -> Result<Option<Vec<Attach
             let wrong = |error| CniError::field(ErrorCode::INVALID_CONFIG, &element.path(), error);
             let container = ContainerId::parse(read("containerID")?).map_err(wrong)?;
             let interface = InterfaceName::parse(read("ifname")?).map_err(wrong)?;
-            valid.push(Attachment::new(container, interface));
+            valid.insert(Attachment::new(container, interface));
         }
     }
     match (present, format) {
         (true, _) => Ok(Some(valid)),
         (false, Format::HostLocal) => Ok(None),
-        (false, Format::Log) => Err(CniError::field(
+        (false, Format::Table) => Err(CniError::field(
             ErrorCode::INVALID_CONFIG,
             "cni.dev/valid-attachments",
             "missing: without it every lease would end",

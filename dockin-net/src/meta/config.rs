@@ -78,6 +78,27 @@ impl MetaConfig {
         })
     }
 
+    /// What can be read of a configuration that is invalid: where the records are, and the log.
+    /// The rest has its usual value.
+    pub(super) fn salvage(request: &Request<'_>) -> Self {
+        let config = request.config();
+        let text = |name| {
+            let field = config.get(name).ok()?;
+            let text = field.string().ok().flatten()?;
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        Self {
+            conf_dir: text("confDir").unwrap_or_else(|| CONF_DIR.into()),
+            bin_dir: text("binDir").unwrap_or_else(|| BIN_DIR.into()),
+            state_dir: text("stateDir").unwrap_or_else(|| STATE_DIR.into()),
+            log_file: text("logFile"),
+            verbose: false,
+            backend: None,
+            question: Question::default(),
+            runtime_config: Map::new(),
+        }
+    }
+
     /// Where plugins are, in the order they are looked for.
     pub(super) fn directories(&self, request: &Request<'_>) -> Vec<String> {
         let more = request.environment.path.split(':');

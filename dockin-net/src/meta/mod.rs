@@ -12,11 +12,15 @@
 //! | `binDir` | where plugins are, before `CNI_PATH`; `/opt/cni/bin` |
 //! | `stateDir` | intents and the last answers; `/var/lib/dockin/cni` |
 //! | `logFile`, `logLevel` | lines of what was done; `debug`, `verbose`, `info`, `error`, `panic` |
+//!
+//! A log file of 10 MiB becomes `<logFile>.1`, the one before that `.2`, and so up to `.3`.
 
 mod config;
 mod merge;
 mod plugin;
 mod record;
+
+use std::any::Any;
 
 use plugin::Meta;
 
@@ -76,6 +80,13 @@ pub trait World {
         environment: &Environment,
         stdin: &[u8],
     ) -> Result<Ran, StoreError>;
+
+    /// Waits until no other call works on `name`; none does until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    fn lock(&mut self, directory: &str, name: &str) -> Result<Box<dyn Any>, StoreError>;
 
     /// The text of a record, none when there is no such record.
     ///

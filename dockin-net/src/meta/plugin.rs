@@ -1,3 +1,5 @@
+use std::any::Any;
+
 use serde_json::Value;
 
 use super::{
@@ -20,6 +22,8 @@ impl Plugin for Meta<'_> {
     fn add(&mut self, request: &Request<'_>, of: &Attachment) -> Result<CniResult, CniError> {
         let config = MetaConfig::read(request)?;
         let name = Intent::name(request.network.as_str(), of);
+        // Two calls for one attachment would undo each other's work.
+        let _alone = self.lock(&config, &name)?;
         match self.read_intent(&config, &name)? {
             Some(before) if before.complete => {
                 let message = format!("{of} is attached already");
@@ -53,8 +57,10 @@ impl Plugin for Meta<'_> {
     }
 
     fn del(&mut self, request: &Request<'_>, of: &Attachment) -> Result<(), CniError> {
-        let config = MetaConfig::read(request)?;
+        // The record says what is to be undone, whatever became of the configuration.
+        let config = MetaConfig::read(request).unwrap_or_else(|_| MetaConfig::salvage(request));
         let name = Intent::name(request.network.as_str(), of);
+        let _alone = self.lock(&config, &name)?;
         let Some(intent) = self.read_intent(&config, &name)? else {
             return Ok(());
         };
@@ -90,6 +96,7 @@ impl Plugin for Meta<'_> {
         let mut failed = Vec::new();
         let mut kept: Vec<Intent> = Vec::new();
         for name in names.map_err(|error| io_error(&error))? {
+            let _alone = self.lock(&config, &name)?;
             let Some(intent) = self.read_intent(&config, &name)? else {
                 continue;
             };
@@ -363,6 +370,11 @@ impl Meta<'_> {
             }
         }
         Ok(readable)
+    }
+
+    fn lock(&mut self, config: &MetaConfig, name: &str) -> Result<Box<dyn Any>, CniError> {
+        let locked = self.world.lock(&config.state_dir, name);
+        locked.map_err(|error| io_error(&error))
     }
 
     fn read_intent(&mut self, config: &MetaConfig, name: &str) -> Result<Option<Intent>, CniError> {

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use dockin_net::{
-    Disk, FileName, Format, LeaseStore, LogStore, Place, StoreError, Timestamp,
+    Disk, FileName, Format, LeaseStore, LeaseTable, Place, StoreError, Timestamp,
     cni::{Environment, Outcome},
     ipam,
 };
@@ -24,6 +24,7 @@ pub(crate) struct Memory {
     pub(crate) power: Option<Rc<RefCell<usize>>>,
 }
 
+#[allow(dead_code, reason = "each test file uses a part of this")]
 impl Memory {
     /// A machine that was just started.
     pub(crate) fn new() -> Self {
@@ -55,10 +56,10 @@ impl Memory {
     }
 
     /// The leases of a network.
-    pub(crate) fn store(&mut self, network: &str) -> LogStore<MemoryDisk> {
+    pub(crate) fn store(&mut self, network: &str) -> LeaseTable<MemoryDisk> {
         let files = Rc::clone(self.files.entry(network.into()).or_default());
         let power = self.power.clone();
-        LogStore::open(MemoryDisk { files, power }, Timestamp(self.now)).unwrap()
+        LeaseTable::open(MemoryDisk { files, power }).unwrap()
     }
 }
 
@@ -76,11 +77,11 @@ impl ipam::World for Memory {
     }
 
     fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError> {
-        assert_eq!(place.format, Format::Log);
+        assert_eq!(place.format, Format::Table);
         let network = place.network.as_str().to_owned();
         let files = Rc::clone(self.files.entry(network).or_default());
         let power = self.power.clone();
-        let store = LogStore::open(MemoryDisk { files, power }, Timestamp(self.now))?;
+        let store = LeaseTable::open(MemoryDisk { files, power })?;
         Ok(Box::new(store))
     }
 
@@ -126,17 +127,29 @@ fn no_power() -> StoreError {
 }
 
 impl Disk for MemoryDisk {
-    fn read(&mut self, file: FileName) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.files.borrow().get(&file).cloned())
+    fn length(&self, file: FileName) -> Result<Option<u64>, StoreError> {
+        let files = self.files.borrow();
+        Ok(files.get(&file).map(|it| u64::try_from(it.len()).unwrap()))
     }
 
-    fn write(&mut self, file: FileName, _offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    fn read(&self, file: FileName, offset: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        let files = self.files.borrow();
+        let bytes = files[&file].get(usize::try_from(offset).unwrap()..);
+        let bytes = bytes.unwrap_or_default();
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let spent = self.spend(bytes.len());
         let mut files = self.files.borrow_mut();
-        files
-            .get_mut(&file)
-            .unwrap()
-            .extend_from_slice(&bytes[..spent]);
+        let content = files.get_mut(&file).unwrap();
+        let offset = usize::try_from(offset).unwrap();
+        if content.len() < offset + spent {
+            content.resize(offset + spent, 0);
+        }
+        content[offset..offset + spent].copy_from_slice(&bytes[..spent]);
         if spent < bytes.len() {
             return Err(no_power());
         }
@@ -145,17 +158,6 @@ impl Disk for MemoryDisk {
 
     fn sync(&mut self, _file: FileName) -> Result<(), StoreError> {
         self.step()
-    }
-
-    fn truncate(&mut self, file: FileName, length: u64) -> Result<(), StoreError> {
-        self.step()?;
-        let length = usize::try_from(length).unwrap();
-        self.files
-            .borrow_mut()
-            .get_mut(&file)
-            .unwrap()
-            .truncate(length);
-        Ok(())
     }
 
     fn replace(&mut self, file: FileName, bytes: &[u8]) -> Result<(), StoreError> {

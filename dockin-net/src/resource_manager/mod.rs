@@ -4,8 +4,11 @@
 //! the container beside; the answer is `{code, message, data: [{type, podIp, subnetMask, gateway,
 //! ifName, master}]}`.
 
+mod service;
+
 use std::{fmt::Write, net::IpAddr};
 
+pub use service::{Network, Response, World, answer};
 use thiserror::Error;
 
 use crate::{
