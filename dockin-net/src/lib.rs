@@ -11,6 +11,7 @@
 mod address;
 mod allocate;
 mod attachment;
+pub mod bridge;
 pub mod cni;
 pub mod host_local;
 #[cfg(feature = "fs")]
