@@ -137,7 +137,10 @@ fn plan_pod(
         .iter()
         .any(|ip| ip.address.address().is_ipv6());
     if ipv6 {
-        steps.push(Step::EnableIpv6 { name: name() });
+        steps.push(Step::EnableIpv6 {
+            name: name(),
+            announce: !config.hairpin,
+        });
     }
     steps.push(Step::RaisePod { name: name() });
     if config.probe > 0 {
@@ -172,11 +175,7 @@ fn plan_pod(
     }));
     steps.push(await_port);
     if !addresses.ips.is_empty() {
-        steps.push(Step::Announce {
-            name: name(),
-            mac,
-            ipv6,
-        });
+        steps.push(Step::Announce { name: name(), mac });
     }
     if ipv6 && config.detect_first {
         steps.push(Step::AwaitDetection { name: name() });

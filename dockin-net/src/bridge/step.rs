@@ -161,6 +161,9 @@ pub enum Step {
     EnableIpv6 {
         /// The interface.
         name: String,
+        /// Tell everybody whose an address is? Not on a port in hairpin mode: what comes back would
+        /// look like somebody else's claim while the address is tested.
+        announce: bool,
     },
     /// Switch the container's interface on.
     RaisePod {
@@ -217,8 +220,6 @@ pub enum Step {
         name: String,
         /// Its hardware address.
         mac: Mac,
-        /// Also for IPv6?
-        ipv6: bool,
     },
 }
 
@@ -276,7 +277,7 @@ impl Step {
             Self::CheckSource { host, .. } => format!("check the sources of port `{host}`"),
             Self::Masquerade { address, .. } => format!("masquerade {address}"),
             Self::RemoveRules(owner) => format!("remove the rules of `{}`", owner.as_str()),
-            Self::EnableIpv6 { name } => format!("switch IPv6 of `{name}` on"),
+            Self::EnableIpv6 { name, .. } => format!("switch IPv6 of `{name}` on"),
             Self::RaisePod { name } => format!("switch `{name}` on"),
             Self::Probe { address, .. } => format!("ask who has {address}"),
             Self::AddAddress { name, address, .. } => format!("add {address} to `{name}`"),

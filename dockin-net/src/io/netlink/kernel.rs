@@ -276,7 +276,7 @@ impl Kernel {
                 nftables::masquerade(batch, next, *address, owner);
             }),
             Step::RemoveRules(owner) => self.remove_rules(owner),
-            Step::EnableIpv6 { name } => self.enable_ipv6(name),
+            Step::EnableIpv6 { name, announce } => self.enable_ipv6(name, *announce),
             Step::AwaitPort { host } => self.await_port(host),
             Step::AwaitDetection { name } => self.await_detection(name),
             Step::Probe {
@@ -308,7 +308,7 @@ impl Kernel {
         all_good(&socket.exchange(&batch)?)
     }
 
-    fn enable_ipv6(&mut self, name: &str) -> Result<(), KernelError> {
+    fn enable_ipv6(&mut self, name: &str, announce: bool) -> Result<(), KernelError> {
         let mut off = Vec::new();
         for name in ["lo", name] {
             let link = self.link(Place::Pod, name)?;
@@ -321,8 +321,9 @@ impl Kernel {
             off.iter().try_for_each(|path| set_parameter(path, "0"))?;
             // Without these an address is usable later and an announcement is lost: no reason to
             // fail where a kernel does not know them.
-            for word in ["ndisc_notify", "optimistic_dad"] {
-                let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), "1");
+            let announce = if announce { "1" } else { "0" };
+            for (word, value) in [("ndisc_notify", announce), ("optimistic_dad", "1")] {
+                let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), value);
             }
             Ok(())
         })?
