@@ -48,6 +48,8 @@ pub struct BridgeConfig {
     pub check_source: bool,
     /// `enabledad`: test IPv6 addresses before they are used.
     pub detect_first: bool,
+    /// Ours, `optimisticDad`: use IPv6 addresses at once and test them meanwhile.
+    pub optimistic: bool,
     /// `disableContainerInterface`: leave the container's end switched off.
     pub keep_down: bool,
     /// Ours, `conflictProbe`: how long to ask on the network who has an IPv4 address before it is
@@ -120,6 +122,7 @@ impl BridgeConfig {
             isolated: on("portIsolation")?,
             check_source: on("macspoofchk")?,
             detect_first: on("enabledad")?,
+            optimistic: on("optimisticDad")?,
             keep_down: on("disableContainerInterface")?,
             probe: u32::try_from(probe).unwrap_or_default(),
             mac: mac(request)?,

@@ -11,8 +11,9 @@
 //!
 //! - the address plugin runs first and the container's end gets a hardware address that belongs to
 //!   its address, unless one is given;
-//! - IPv6 addresses are usable at once and tested meanwhile (RFC 4429), not untested; `enabledad`
-//!   waits for the test;
+//! - IPv6 addresses are usable at once, untested as in the reference, because the address plugin
+//!   gives each once; `optimisticDad` has the kernel test them meanwhile (RFC 4429), `enabledad`
+//!   waits for the test and fails when somebody else has the address;
 //! - neighbours that remember the address under another hardware address are told;
 //! - `conflictProbe` asks on the network who has an IPv4 address before it is used (RFC 5227);
 //! - `ipMasq` and `macspoofchk` are rules of nftables in tables of their own, called `dockin`;

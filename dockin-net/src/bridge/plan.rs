@@ -136,9 +136,15 @@ fn plan_pod(
         .ips
         .iter()
         .any(|ip| ip.address.address().is_ipv6());
+    let detection = match (config.detect_first, config.optimistic) {
+        (true, _) => Detection::First,
+        (_, true) => Detection::Optimistic,
+        _ => Detection::Off,
+    };
     if ipv6 {
         steps.push(Step::EnableIpv6 {
             name: name(),
+            detection,
             announce: !config.hairpin,
         });
     }
@@ -152,10 +158,6 @@ fn plan_pod(
             wait: config.probe,
         }));
     }
-    let detection = match config.detect_first {
-        true => Detection::First,
-        false => Detection::Optimistic,
-    };
     steps.extend(addresses.ips.iter().map(|ip| Step::AddAddress {
         name: name(),
         address: ip.address,

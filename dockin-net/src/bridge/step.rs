@@ -7,7 +7,11 @@ use crate::{Cidr, Family, cni::Route};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "the kernel knows no others")]
 pub enum Detection {
-    /// Usable at once, tested meanwhile (RFC 4429).
+    /// Not at all: the address plugin gives each address once.
+    Off,
+    /// Usable at once, tested meanwhile (RFC 4429). For up to two seconds neighbours that do not
+    /// know the address yet are not found: Linux leaves a question without its hardware address
+    /// unanswered.
     Optimistic,
     /// Tested first, as `enabledad` asks.
     First,
@@ -161,6 +165,8 @@ pub enum Step {
     EnableIpv6 {
         /// The interface.
         name: String,
+        /// How addresses are tested.
+        detection: Detection,
         /// Tell everybody whose an address is? Not on a port in hairpin mode: what comes back would
         /// look like somebody else's claim while the address is tested.
         announce: bool,

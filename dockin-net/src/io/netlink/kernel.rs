@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Family,
-    bridge::{Applied, Assigned, KernelError, KernelRoute, Link, Owner, Place, Step},
+    bridge::{Applied, Assigned, Detection, KernelError, KernelRoute, Link, Owner, Place, Step},
 };
 
 /// How long a port may take until it carries packets, in milliseconds.
@@ -228,7 +228,7 @@ impl Kernel {
                 address, detection, ..
             } => route::add_address(batch, sequence, index, *address, *detection),
             Step::AddBridgeAddress { address, .. } => {
-                let detection = crate::bridge::Detection::Optimistic;
+                let detection = Detection::Off;
                 route::add_address(batch, sequence, index, *address, detection);
             }
             Step::RemoveBridgeAddress { address, .. } => {
@@ -276,7 +276,11 @@ impl Kernel {
                 nftables::masquerade(batch, next, *address, owner);
             }),
             Step::RemoveRules(owner) => self.remove_rules(owner),
-            Step::EnableIpv6 { name, announce } => self.enable_ipv6(name, *announce),
+            Step::EnableIpv6 {
+                name,
+                detection,
+                announce,
+            } => self.enable_ipv6(name, *detection, *announce),
             Step::AwaitPort { host } => self.await_port(host),
             Step::AwaitDetection { name } => self.await_detection(name),
             Step::Probe {
@@ -308,7 +312,12 @@ impl Kernel {
         all_good(&socket.exchange(&batch)?)
     }
 
-    fn enable_ipv6(&mut self, name: &str, announce: bool) -> Result<(), KernelError> {
+    fn enable_ipv6(
+        &mut self,
+        name: &str,
+        detection: Detection,
+        announce: bool,
+    ) -> Result<(), KernelError> {
         let mut off = Vec::new();
         for name in ["lo", name] {
             let link = self.link(Place::Pod, name)?;
@@ -319,11 +328,21 @@ impl Kernel {
         let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
         inside(file, || {
             off.iter().try_for_each(|path| set_parameter(path, "0"))?;
-            // Without these an address is usable later and an announcement is lost: no reason to
+            // Without these an address is usable later, or an announcement is lost: no reason to
             // fail where a kernel does not know them.
-            let announce = if announce { "1" } else { "0" };
-            for (word, value) in [("ndisc_notify", announce), ("optimistic_dad", "1")] {
+            let set = |word: &str, value: &str| {
                 let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), value);
+            };
+            match detection {
+                Detection::Off => set("accept_dad", "0"),
+                Detection::Optimistic => set("optimistic_dad", "1"),
+                Detection::First => {
+                    set("accept_dad", "1");
+                    set("enhanced_dad", "1");
+                }
+            }
+            if announce {
+                set("ndisc_notify", "1");
             }
             Ok(())
         })?
