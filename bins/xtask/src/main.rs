@@ -4,6 +4,7 @@
 //! Debian), starts private servers in a temporary directory, runs everything, and stops what it
 //! started.
 
+mod bench_cni;
 mod docker;
 mod kubectl;
 mod packages;
@@ -17,6 +18,7 @@ usage: cargo xtask <command>
 
   test [--keep-going]   install what is needed, start private servers, run every check
   bench [ARGUMENTS]     start private servers, then `cargo bench` with these arguments
+  bench-cni [PART]...   measure the CNI plugins, one process a call, beside Debian's
   servers               start the private servers and wait for Enter; prints the variables
                         under which the tests find them
   packages              say which packages are missing
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["test"] => steps::test(false),
         ["test", "--keep-going"] => steps::test(true),
         ["bench", rest @ ..] => steps::bench(rest),
+        ["bench-cni", parts @ ..] => bench_cni::run(parts),
         ["servers"] => steps::servers(),
         ["packages"] => packages::report(),
         _ => {
