@@ -176,11 +176,13 @@ fn plan_pod(
         mac,
     }));
     steps.push(await_port);
+    // The kernel takes a moment to use an address also when it does not test it, and announces
+    // none before.
+    if ipv6 && detection != Detection::Optimistic {
+        steps.push(Step::AwaitDetection { name: name() });
+    }
     if !addresses.ips.is_empty() {
         steps.push(Step::Announce { name: name(), mac });
-    }
-    if ipv6 && config.detect_first {
-        steps.push(Step::AwaitDetection { name: name() });
     }
 }
 
@@ -197,72 +199,85 @@ fn plan_bridge(
         .filter(|_| config.gateway)
         .filter_map(|ip| Cidr::new(ip.gateway?, ip.address.prefix()))
         .collect();
-    let mut fixed = None;
-    if let Some(bridge) = bridge {
-        let mut add = Vec::new();
-        for address in &own {
-            if bridge.addresses.iter().any(|it| it.address == *address) {
-                continue;
-            }
-            for other in bridge.addresses.iter().map(|it| it.address) {
-                if !contradicts(other, *address) {
-                    continue;
-                }
-                if !config.force_address {
-                    let message = format_args!(
-                        "`{}` has {other} and would need {address}; `forceAddress` replaces it",
-                        config.bridge
-                    );
-                    return Err(CniError::field(
-                        ErrorCode::INVALID_CONFIG,
-                        "bridge",
-                        message,
-                    ));
-                }
-                steps.push(Step::RemoveBridgeAddress {
+    let mut present: Vec<Cidr> = Vec::new();
+    present.extend(
+        bridge
+            .iter()
+            .flat_map(|it| &it.addresses)
+            .map(|it| it.address),
+    );
+    let changes = plan_bridge_addresses(config, &own, present)?;
+    match bridge {
+        Some(bridge) => {
+            let fixed = (!changes.is_empty()).then_some(bridge.mac);
+            let promiscuous = config.promiscuous && !bridge.promiscuous;
+            if !bridge.up || promiscuous || fixed.is_some() {
+                steps.push(Step::RaiseBridge {
                     name: name(),
-                    address: other,
+                    promiscuous,
+                    mac: fixed,
                 });
             }
-            add.push(*address);
         }
-        if !add.is_empty() {
-            fixed = Some(bridge.mac);
-        }
-        let promiscuous = config.promiscuous && !bridge.promiscuous;
-        if !bridge.up || promiscuous || fixed.is_some() {
+        None => {
+            steps.push(Step::MakeBridge {
+                name: name(),
+                mtu: config.mtu,
+                mac: own.first().map(|it| Mac::of_address(it.address())),
+                vlan_filtering: config.vlan_filtering(),
+            });
+            steps.push(Step::SettleBridge { name: name() });
             steps.push(Step::RaiseBridge {
                 name: name(),
-                promiscuous,
-                mac: fixed,
+                promiscuous: config.promiscuous,
+                mac: None,
             });
         }
-        steps.extend(add.into_iter().map(|address| Step::AddBridgeAddress {
-            name: name(),
-            address,
-        }));
-    } else {
-        steps.push(Step::MakeBridge {
-            name: name(),
-            mtu: config.mtu,
-            mac: own.first().map(|it| Mac::of_address(it.address())),
-            vlan_filtering: config.vlan_filtering(),
-        });
-        steps.push(Step::SettleBridge { name: name() });
-        steps.push(Step::RaiseBridge {
-            name: name(),
-            promiscuous: config.promiscuous,
-            mac: None,
-        });
-        steps.extend(own.iter().map(|address| Step::AddBridgeAddress {
-            name: name(),
-            address: *address,
-        }));
     }
+    steps.extend(changes);
     for family in [Family::V4, Family::V6] {
         if own.iter().any(|it| it.family() == family) {
             steps.push(Step::Forward(family));
         }
+    }
+    Ok(steps)
+}
+
+/// Gives the bridge the addresses of `own` that it does not have, one after the other.
+fn plan_bridge_addresses(
+    config: &BridgeConfig,
+    own: &[Cidr],
+    mut present: Vec<Cidr>,
+) -> Result<Vec<Step>, CniError> {
+    let mut steps = Vec::new();
+    for address in own {
+        if present.contains(address) {
+            continue;
+        }
+        let against = |other: &&Cidr| contradicts(**other, *address);
+        for other in present.iter().filter(against) {
+            if !config.force_address {
+                let message = format_args!(
+                    "`{}` has {other} and would need {address}; `forceAddress` replaces it",
+                    config.bridge
+                );
+                return Err(CniError::field(
+                    ErrorCode::INVALID_CONFIG,
+                    "bridge",
+                    message,
+                ));
+            }
+            steps.push(Step::RemoveBridgeAddress {
+                name: config.bridge.clone(),
+                address: *other,
+            });
+        }
+        present.retain(|other| !contradicts(*other, *address));
+        present.push(*address);
+        steps.push(Step::AddBridgeAddress {
+            name: config.bridge.clone(),
+            address: *address,
+        });
     }
     Ok(steps)
 }

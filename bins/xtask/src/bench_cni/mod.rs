@@ -3,6 +3,7 @@
 //!
 //! Each part gives its [`Row`]s; together they become a table and `target/ratios/bench-cni.json`.
 
+mod bridge;
 mod call;
 mod ipam;
 mod report;
@@ -11,12 +12,15 @@ pub(crate) use call::{Call, Programs, call};
 pub(crate) use report::{Row, percentile};
 
 /// What can be measured alone.
-const PARTS: [(&str, Part); 1] = [("ipam", ipam::rows)];
+const PARTS: [(&str, Part); 2] = [("ipam", ipam::rows), ("bridge", bridge::rows)];
 
 type Part = fn(&Programs) -> Result<Vec<Row>, String>;
 
 /// Runs the parts that `words` name, all of them when there are none.
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
+    if words == [bridge::INSIDE] {
+        return bridge::inside();
+    }
     if let Some(wrong) = words
         .iter()
         .find(|it| !PARTS.iter().any(|(name, _)| name == *it))

@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::ErrorKind,
+    net::IpAddr,
     os::fd::AsRawFd,
     thread::sleep,
     time::{Duration, Instant},
@@ -359,7 +360,9 @@ impl Kernel {
     fn await_detection(&mut self, name: &str) -> Result<(), KernelError> {
         let index = self.index(Place::Pod, name)?;
         wait_until(DETECTION_PATIENCE, || {
-            let addresses = self.addresses(Place::Pod, index)?;
+            let mut addresses = self.addresses(Place::Pod, index)?;
+            // Its own link-local address is none that was asked for.
+            addresses.retain(|it| !of_link(it.address.address()));
             if addresses.iter().any(|it| it.duplicate) {
                 return Err(KernelError::Duplicate);
             }
@@ -544,19 +547,23 @@ fn not_entered() -> KernelError {
     KernelError::Other("the container's namespace is not open".into())
 }
 
-/// Asks again and again, with pauses of 1 to 20 milliseconds.
+fn of_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Asks again and again, with pauses of 0.1 to 20 milliseconds.
 fn wait_until(
     patience: u32,
     mut ready: impl FnMut() -> Result<bool, KernelError>,
 ) -> Result<(), KernelError> {
     let begun = Instant::now();
-    let mut pause = 1;
+    let mut pause = Duration::from_micros(100);
     while !ready()? {
         if begun.elapsed() > Duration::from_millis(patience.into()) {
             return Err(KernelError::TooLate(patience));
         }
-        sleep(Duration::from_millis(pause));
-        pause = (pause * 2).min(20);
+        sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
     Ok(())
 }
