@@ -1,12 +1,18 @@
 //! The CNI plugin `dockin-cni`: environment and standard input to `dockin_net`, its answer to
-//! standard output.
+//! standard output. Installed under the name `dockin-bridge` it is the plugin of one bridge
+//! network; the `type` of the configuration says which.
 
 use std::{
     io::{Read, Write},
     process::ExitCode,
 };
 
-use dockin_net::{cni::Environment, io::Host, meta};
+use dockin_net::{
+    bridge,
+    cni::Environment,
+    io::{BridgeHost, Host},
+    meta,
+};
 
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
@@ -29,7 +35,10 @@ fn answer() -> std::io::Result<ExitCode> {
             .take(MAX_CONFIG)
             .read_to_end(&mut stdin)?;
     }
-    let outcome = meta::run(&environment, &stdin, &mut Host);
+    let outcome = match bridge::is_bridge(&stdin) {
+        true => bridge::run(&environment, &stdin, &mut BridgeHost::default()),
+        false => meta::run(&environment, &stdin, &mut Host),
+    };
     std::io::stderr().write_all(outcome.stderr.as_bytes())?;
     let mut stdout = std::io::stdout();
     if !outcome.stdout.is_empty() {

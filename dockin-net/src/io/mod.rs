@@ -9,12 +9,16 @@ mod host;
 mod host_local;
 #[cfg(feature = "exec")]
 mod http;
+#[cfg(feature = "netlink")]
+mod netlink;
 #[cfg(feature = "exec")]
 mod plugins;
 
 pub use file::FileDisk;
 pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
+#[cfg(feature = "netlink")]
+pub use netlink::BridgeHost;
 
 use std::{
     fs::{File, OpenOptions},

@@ -60,6 +60,21 @@ impl World for Host {
         found.next().map(|path| path.display().to_string())
     }
 
+    #[cfg(feature = "netlink")]
+    fn bridge(&mut self, environment: &Environment, stdin: &[u8]) -> Option<Ran> {
+        let mut machine = super::BridgeHost::default();
+        Some(super::netlink::ran(crate::bridge::run(
+            environment,
+            stdin,
+            &mut machine,
+        )))
+    }
+
+    #[cfg(feature = "netlink")]
+    fn has_bridge(&self) -> bool {
+        true
+    }
+
     fn execute(
         &mut self,
         program: &str,

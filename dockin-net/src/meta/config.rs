@@ -143,6 +143,11 @@ impl Delegate {
         self.text("type")
     }
 
+    /// Is it a bridge network that the file does not want another program to make?
+    pub(super) fn is_own_bridge(&self) -> bool {
+        self.kind() == "bridge" && self.text("driver") != "exec"
+    }
+
     pub(super) fn network(&self) -> &str {
         self.text("name")
     }
@@ -208,6 +213,11 @@ pub(super) fn delegates(
             .unwrap_or_default();
         if kind.is_empty() || kind.contains('/') {
             return Err(wrong("`type` names no plugin"));
+        }
+        match plugin.get("driver") {
+            None => {}
+            Some(Value::String(driver)) if driver == "exec" || driver == "netlink" => {}
+            Some(_) => return Err(wrong("`driver` is neither `exec` nor `netlink`")),
         }
         if index == 0 {
             let ipam = ipam(

@@ -11,6 +11,7 @@
 //! | `confDir` | the networks' files; `/etc/cni/dockin/net.d` |
 //! | `binDir` | where plugins are, before `CNI_PATH`; `/opt/cni/bin` |
 //! | `stateDir` | intents and the last answers; `/var/lib/dockin/cni` |
+//! | `driver` | of a network's file whose `type` is `bridge`: `exec` has the plugin run; without it the network is made by ourselves |
 //! | `logFile`, `logLevel` | lines of what was done; `debug`, `verbose`, `info`, `error`, `panic` |
 //!
 //! A log file of 10 MiB becomes `<logFile>.1`, the one before that `.2`, and so up to `.3`.
@@ -68,6 +69,18 @@ pub trait World {
 
     /// The first of `directories` that has this plugin, as the path of the program.
     fn find(&mut self, plugin: &str, directories: &[String]) -> Option<String>;
+
+    /// Makes a bridge network itself, as the plugin `bridge` would; `None` where that plugin has to
+    /// be run.
+    fn bridge(&mut self, environment: &Environment, stdin: &[u8]) -> Option<Ran> {
+        let _ = (environment, stdin);
+        None
+    }
+
+    /// Are bridge networks made by [`World::bridge`]?
+    fn has_bridge(&self) -> bool {
+        false
+    }
 
     /// Runs a program with exactly these variables.
     ///

@@ -3,7 +3,7 @@ use std::any::Any;
 use serde_json::Value;
 
 use super::{
-    World,
+    Ran, World,
     config::{Delegate, MetaConfig, delegates},
     merge::{Part, merge},
     record::Intent,
@@ -127,7 +127,14 @@ impl Plugin for Meta<'_> {
         for file in &files {
             let chain = file.get("plugins").and_then(Value::as_array);
             let plugins = chain.map_or(std::slice::from_ref(file), Vec::as_slice);
-            for kind in plugins.iter().filter_map(|it| it.get("type")?.as_str()) {
+            for plugin in plugins {
+                let Some(kind) = plugin.get("type").and_then(Value::as_str) else {
+                    continue;
+                };
+                let exec = plugin.get("driver").and_then(Value::as_str) == Some("exec");
+                if kind == "bridge" && !exec && self.world.has_bridge() {
+                    continue;
+                }
                 if self.world.find(kind, &directories).is_none() {
                     return Err(unavailable(no_plugin(kind, &directories)));
                 }
@@ -221,6 +228,9 @@ impl Meta<'_> {
             planned.extend(delegates(config, network, file, of, request.version)?);
         }
         for delegate in &planned {
+            if delegate.is_own_bridge() && self.world.has_bridge() {
+                continue;
+            }
             if self.world.find(delegate.kind(), &directories).is_none() {
                 let message = no_plugin(delegate.kind(), &directories);
                 return Err(CniError::new(ErrorCode::INVALID_CONFIG, message));
@@ -321,11 +331,6 @@ impl Meta<'_> {
         verb: Verb,
         previous: Option<&Value>,
     ) -> Result<Vec<u8>, CniError> {
-        let program = self.world.find(delegate.kind(), &intent.directories);
-        let program = program.ok_or_else(|| {
-            let message = no_plugin(delegate.kind(), &intent.directories);
-            CniError::new(ErrorCode::INVALID_CONFIG, message)
-        })?;
         let mut stdin = delegate.config.clone();
         if let (Some(members), Some(previous)) = (stdin.as_object_mut(), previous) {
             members.insert("prevResult".into(), previous.clone());
@@ -348,14 +353,35 @@ impl Meta<'_> {
         if config.verbose {
             self.log(config, &format!("{what} {}", intent.container_id));
         }
-        let ran = self
-            .world
-            .execute(&program, &environment, stdin.to_string().as_bytes())
-            .map_err(|error| io_error(&error))?;
+        let stdin = stdin.to_string();
+        let own = match delegate.is_own_bridge() {
+            true => self.world.bridge(&environment, stdin.as_bytes()),
+            false => None,
+        };
+        let ran = match own {
+            Some(ran) => ran,
+            None => self.execute(delegate, &environment, stdin.as_bytes())?,
+        };
         if ran.success {
             return Ok(ran.stdout);
         }
         Err(delegate_error(&what, &ran.stdout))
+    }
+
+    fn execute(
+        &mut self,
+        delegate: &Delegate,
+        environment: &Environment,
+        stdin: &[u8],
+    ) -> Result<Ran, CniError> {
+        let directories: Vec<_> = environment.path.split(':').map(str::to_owned).collect();
+        let program = self.world.find(delegate.kind(), &directories);
+        let program = program.ok_or_else(|| {
+            let message = no_plugin(delegate.kind(), &directories);
+            CniError::new(ErrorCode::INVALID_CONFIG, message)
+        })?;
+        let ran = self.world.execute(&program, environment, stdin);
+        ran.map_err(|error| io_error(&error))
     }
 
     /// The networks' files that can be read, in the order of their names.

@@ -1,0 +1,569 @@
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::ErrorKind,
+    net::IpAddr,
+    os::fd::AsRawFd,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{errno::Errno, sys::socket::SockProtocol};
+
+use super::{
+    message::Batch,
+    nftables::{self, MASQUERADE, Rule, SOURCES},
+    probe::probe,
+    route::{self, Change, Pair},
+    socket::{Answers, Socket, inside, kernel_error, set_parameter},
+};
+use crate::{
+    Family,
+    bridge::{Applied, Assigned, Detection, KernelError, KernelRoute, Link, Owner, Place, Step},
+};
+
+/// How long a port may take until it carries packets, in milliseconds.
+const PORT_PATIENCE: u32 = 2500;
+/// How long the kernel may test addresses, in milliseconds.
+const DETECTION_PATIENCE: u32 = 10_000;
+
+/// The namespaces of one call.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    host: Option<Socket>,
+    pod: Option<(File, Socket)>,
+    filter: Option<Socket>,
+    /// Numbers of links by name.
+    indexes: BTreeMap<(Place, String), u32>,
+}
+
+/// Messages of some steps of one place, not sent yet.
+#[derive(Debug, Default)]
+struct Pending {
+    batch: Batch,
+    place: Option<Place>,
+    steps: Vec<(Step, u32)>,
+}
+
+impl Kernel {
+    pub(super) fn enter(&mut self, netns: &str) -> Result<bool, KernelError> {
+        let file = match File::open(netns) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(KernelError::Other(format!("`{netns}`: {error}"))),
+        };
+        let socket = match Socket::open_in(&file) {
+            Ok(socket) => socket,
+            // A plain file, such as the place where a namespace was mounted until it was removed.
+            Err(KernelError::Other(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.pod = Some((file, socket));
+        Ok(true)
+    }
+
+    pub(super) fn apply(&mut self, steps: &[Step]) -> Applied {
+        let mut applied = Applied::default();
+        let mut pending = Pending::default();
+        for step in steps {
+            let placed = pending.place.is_none_or(|place| place == step.place());
+            let queued = match placed {
+                true => Ok(()),
+                false => self.flush(&mut pending, &mut applied),
+            };
+            let queued = queued.and_then(|()| self.take(step, &mut pending, &mut applied));
+            if let Err(failed) = queued {
+                applied.failed = Some(failed);
+                return applied;
+            }
+        }
+        if let Err(failed) = self.flush(&mut pending, &mut applied) {
+            applied.failed = Some(failed);
+        }
+        applied
+    }
+
+    /// Appends a step to those that are sent together, or does it at once.
+    fn take(
+        &mut self,
+        step: &Step,
+        pending: &mut Pending,
+        applied: &mut Applied,
+    ) -> Result<(), (Step, KernelError)> {
+        let together = matches!(
+            step,
+            Step::MakeBridge { .. }
+                | Step::RaiseBridge { .. }
+                | Step::RemoveLink { .. }
+                | Step::SetPort { .. }
+                | Step::RaisePod { .. }
+                | Step::AddAddress { .. }
+                | Step::AddRoute { .. }
+                | Step::UpdateNeighbour { .. }
+                | Step::Announce { .. }
+                | Step::AddBridgeAddress { .. }
+                | Step::RemoveBridgeAddress { .. }
+                | Step::MakePair { .. }
+        );
+        // A number that is not known is asked for, and that needs what is pending to be there.
+        let known = step_link(step).is_none_or(|name| {
+            let key = (step.place(), name.to_owned());
+            self.indexes.contains_key(&key)
+        });
+        if !(together && known) {
+            self.flush(pending, applied)?;
+        }
+        let done = match together {
+            true => self.queue(step, pending),
+            false => self.act(step),
+        };
+        done.map_err(|error| (step.clone(), error))?;
+        if !together {
+            applied.done.push(step.clone());
+        }
+        // What follows must not touch a pair of that name which somebody else made.
+        if matches!(step, Step::MakePair { .. }) {
+            self.flush(pending, applied)?;
+        }
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        pending: &mut Pending,
+        applied: &mut Applied,
+    ) -> Result<(), (Step, KernelError)> {
+        let Pending {
+            batch,
+            place,
+            steps,
+        } = std::mem::take(pending);
+        let (Some(place), Some((first, _))) = (place, steps.first().cloned()) else {
+            return Ok(());
+        };
+        let sent = self
+            .socket(place)
+            .and_then(|socket| socket.exchange(&batch));
+        let answers = sent.map_err(|error| (first, error))?;
+        let mut failed = None;
+        for (step, sequence) in steps {
+            let error = answers.outcome(sequence).unwrap_or_default();
+            if error == 0 || tolerated(&step, error) {
+                applied.done.push(step);
+            } else {
+                failed.get_or_insert((step, kernel_error(Errno::from_raw(error))));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn queue(&mut self, step: &Step, pending: &mut Pending) -> Result<(), KernelError> {
+        let index = match step_link(step) {
+            Some(name) => self.index(step.place(), name)?,
+            None => 0,
+        };
+        let namespace = self.pod.as_ref().map(|(file, _)| file.as_raw_fd());
+        let sequence = self.socket(step.place())?.next();
+        pending.place = Some(step.place());
+        pending.steps.push((step.clone(), sequence));
+        let batch = &mut pending.batch;
+        match step {
+            Step::MakeBridge {
+                name,
+                mtu,
+                mac,
+                vlan_filtering,
+            } => route::make_bridge(batch, sequence, name, *mtu, *mac, *vlan_filtering),
+            Step::RaiseBridge {
+                name,
+                promiscuous,
+                mac,
+            } => {
+                let change = match promiscuous {
+                    true => Change::up().promiscuous(),
+                    false => Change::up(),
+                };
+                let change = Change {
+                    mac: *mac,
+                    ..change
+                };
+                route::change_link(batch, sequence, name, change);
+            }
+            Step::MakePair {
+                host,
+                pod,
+                bridge,
+                mtu,
+                mac,
+                group,
+            } => {
+                let pair = Pair {
+                    host,
+                    pod,
+                    bridge: self
+                        .indexes
+                        .get(&(Place::Host, bridge.clone()))
+                        .copied()
+                        .unwrap_or(0),
+                    mtu: *mtu,
+                    mac: *mac,
+                    group: *group,
+                    namespace: namespace.ok_or_else(not_entered)?,
+                };
+                route::make_pair(batch, sequence, pair);
+            }
+            Step::RemoveLink { name, .. } => route::remove_link(batch, sequence, name),
+            Step::SetPort {
+                host,
+                hairpin,
+                isolated,
+            } => route::set_port(batch, sequence, host, *hairpin, *isolated),
+            Step::RaisePod { name } => {
+                let change = Change {
+                    arp_notify: true,
+                    ..Change::up()
+                };
+                route::change_link(batch, sequence, name, change);
+            }
+            Step::AddAddress {
+                address, detection, ..
+            } => route::add_address(batch, sequence, index, *address, *detection),
+            Step::AddBridgeAddress { address, .. } => {
+                let detection = Detection::Off;
+                route::add_address(batch, sequence, index, *address, detection);
+            }
+            Step::RemoveBridgeAddress { address, .. } => {
+                route::remove_address(batch, sequence, index, *address);
+            }
+            Step::AddRoute { route, .. } => route::add_route(batch, sequence, index, route),
+            Step::UpdateNeighbour { address, mac, .. } => {
+                route::update_neighbour(batch, sequence, index, *address, *mac);
+            }
+            // Setting the address it has makes the kernel tell everybody.
+            Step::Announce { name, mac, .. } => {
+                let change = Change {
+                    mac: Some(*mac),
+                    ..Change::default()
+                };
+                route::change_link(batch, sequence, name, change);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The steps that are no single message.
+    fn act(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::SettleBridge { name } => {
+                // A kernel without IPv6 has nothing to be set.
+                for word in ["accept_ra", "accept_dad"] {
+                    let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), "0");
+                }
+                Ok(())
+            }
+            Step::Forward(Family::V4) => set_parameter("ipv4/ip_forward", "1"),
+            Step::Forward(Family::V6) => set_parameter("ipv6/conf/all/forwarding", "1"),
+            Step::SetVlans {
+                host,
+                untagged,
+                tagged,
+                leave_default,
+            } => self.set_vlans(host, *untagged, tagged, *leave_default),
+            Step::CheckSource { host, mac, owner } => self.filter(|batch, next| {
+                nftables::check_source(batch, next, host, *mac, owner);
+            }),
+            Step::Masquerade { address, owner } => self.filter(|batch, next| {
+                nftables::masquerade(batch, next, *address, owner);
+            }),
+            Step::RemoveRules(owner) => self.remove_rules(owner),
+            Step::EnableIpv6 {
+                name,
+                detection,
+                announce,
+            } => self.enable_ipv6(name, *detection, *announce),
+            Step::AwaitPort { host } => self.await_port(host),
+            Step::AwaitDetection { name } => self.await_detection(name),
+            Step::Probe {
+                name,
+                address,
+                wait,
+            } => {
+                let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
+                inside(file, || probe(name, *address, *wait))?
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_vlans(
+        &mut self,
+        host: &str,
+        untagged: u16,
+        tagged: &[u16],
+        leave_default: bool,
+    ) -> Result<(), KernelError> {
+        let index = self.index(Place::Host, host)?;
+        let socket = self.socket(Place::Host)?;
+        let mut batch = Batch::default();
+        if leave_default {
+            route::leave_default_vlan(&mut batch, socket.next(), index);
+        }
+        route::join_vlans(&mut batch, socket.next(), index, untagged, tagged);
+        all_good(&socket.exchange(&batch)?)
+    }
+
+    fn enable_ipv6(
+        &mut self,
+        name: &str,
+        detection: Detection,
+        announce: bool,
+    ) -> Result<(), KernelError> {
+        let mut off = Vec::new();
+        for name in ["lo", name] {
+            let link = self.link(Place::Pod, name)?;
+            if link.is_some_and(|it| it.without_ipv6) {
+                off.push(format!("ipv6/conf/{name}/disable_ipv6"));
+            }
+        }
+        let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
+        inside(file, || {
+            off.iter().try_for_each(|path| set_parameter(path, "0"))?;
+            // Without these an address is usable later, or an announcement is lost: no reason to
+            // fail where a kernel does not know them.
+            let set = |word: &str, value: &str| {
+                let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), value);
+            };
+            match detection {
+                Detection::Off => set("accept_dad", "0"),
+                Detection::Optimistic => set("optimistic_dad", "1"),
+                Detection::First => {
+                    set("accept_dad", "1");
+                    set("enhanced_dad", "1");
+                }
+            }
+            if announce {
+                set("ndisc_notify", "1");
+            }
+            Ok(())
+        })?
+    }
+
+    fn await_port(&mut self, host: &str) -> Result<(), KernelError> {
+        wait_until(PORT_PATIENCE, || {
+            let link = self.link(Place::Host, host)?;
+            let link = link.ok_or_else(|| kernel_error(Errno::ENODEV))?;
+            Ok(link.operational)
+        })
+    }
+
+    fn await_detection(&mut self, name: &str) -> Result<(), KernelError> {
+        let index = self.index(Place::Pod, name)?;
+        wait_until(DETECTION_PATIENCE, || {
+            let mut addresses = self.addresses(Place::Pod, index)?;
+            // Its own link-local address is none that was asked for.
+            addresses.retain(|it| !of_link(it.address.address()));
+            if addresses.iter().any(|it| it.duplicate) {
+                return Err(KernelError::Duplicate);
+            }
+            Ok(!addresses.iter().any(|it| it.tentative))
+        })
+    }
+
+    pub(super) fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError> {
+        let socket = self.socket(place)?;
+        let mut batch = Batch::default();
+        let sequence = socket.next();
+        route::get_link(&mut batch, sequence, name);
+        let answers = socket.exchange(&batch)?;
+        match answers.outcome(sequence).unwrap_or_default() {
+            0 => {}
+            error if Errno::from_raw(error) == Errno::ENODEV => return Ok(None),
+            error => return Err(kernel_error(Errno::from_raw(error))),
+        }
+        let found = answers.replies.iter().find_map(|it| route::read_link(it));
+        let Some((link, _)) = found else {
+            return Ok(None);
+        };
+        self.indexes.insert((place, name.to_owned()), link.index);
+        Ok(Some(link))
+    }
+
+    pub(super) fn addresses(
+        &mut self,
+        place: Place,
+        index: u32,
+    ) -> Result<Vec<Assigned>, KernelError> {
+        let answers = self.list(place, route::list_addresses)?;
+        let all = answers
+            .replies
+            .iter()
+            .filter_map(|it| route::read_address(it));
+        Ok(all
+            .filter(|(of, _)| *of == index)
+            .map(|(_, it)| it)
+            .collect())
+    }
+
+    pub(super) fn routes(&mut self) -> Result<Vec<KernelRoute>, KernelError> {
+        let answers = self.list(Place::Pod, route::list_routes)?;
+        let all = answers
+            .replies
+            .iter()
+            .filter_map(|it| route::read_route(it));
+        Ok(all.collect())
+    }
+
+    pub(super) fn group(&mut self, group: u32) -> Result<Vec<String>, KernelError> {
+        let answers = self.list(Place::Host, route::list_links)?;
+        let all = answers.replies.iter().filter_map(|it| route::read_link(it));
+        let of_group = all.filter(|(link, of)| *of == group && link.kind == "veth");
+        Ok(of_group.map(|(link, _)| link.name).collect())
+    }
+
+    pub(super) fn owners(&mut self) -> Result<Vec<Owner>, KernelError> {
+        let mut owners: Vec<_> = self.rules()?.into_iter().map(|it| it.owner).collect();
+        owners.sort();
+        owners.dedup();
+        Ok(owners)
+    }
+
+    fn list(
+        &mut self,
+        place: Place,
+        ask: impl Fn(&mut Batch, u32),
+    ) -> Result<Answers, KernelError> {
+        let socket = self.socket(place)?;
+        let mut batch = Batch::default();
+        ask(&mut batch, socket.next());
+        let answers = socket.exchange(&batch)?;
+        all_good(&answers)?;
+        Ok(answers)
+    }
+
+    fn rules(&mut self) -> Result<Vec<Rule>, KernelError> {
+        let socket = self.filter_socket()?;
+        let mut rules = Vec::new();
+        for chain in [MASQUERADE, SOURCES] {
+            let mut batch = Batch::default();
+            let sequence = socket.next();
+            nftables::list(&mut batch, sequence, chain);
+            let answers = socket.exchange(&batch)?;
+            let replies = answers.replies.iter();
+            rules.extend(replies.filter_map(|it| nftables::read(it, chain)));
+        }
+        Ok(rules)
+    }
+
+    fn remove_rules(&mut self, owner: &Owner) -> Result<(), KernelError> {
+        let rules = self.rules()?;
+        let rules: Vec<_> = rules.iter().filter(|it| it.owner == *owner).collect();
+        if rules.is_empty() {
+            return Ok(());
+        }
+        self.filter(|batch, next| {
+            for rule in rules {
+                nftables::remove(batch, next(), rule);
+            }
+        })
+    }
+
+    fn filter(
+        &mut self,
+        fill: impl FnOnce(&mut Batch, &mut dyn FnMut() -> u32),
+    ) -> Result<(), KernelError> {
+        let socket = self.filter_socket()?;
+        let batch = nftables::transaction(&mut || socket.next(), fill);
+        all_good(&socket.exchange(&batch)?)
+    }
+
+    fn filter_socket(&mut self) -> Result<&mut Socket, KernelError> {
+        opened(&mut self.filter, SockProtocol::NetlinkNetFilter)
+    }
+
+    fn socket(&mut self, place: Place) -> Result<&mut Socket, KernelError> {
+        match place {
+            Place::Host => opened(&mut self.host, SockProtocol::NetlinkRoute),
+            Place::Pod => {
+                let pod = self.pod.as_mut().map(|(_, socket)| socket);
+                pod.ok_or_else(not_entered)
+            }
+        }
+    }
+
+    fn index(&mut self, place: Place, name: &str) -> Result<u32, KernelError> {
+        if let Some(index) = self.indexes.get(&(place, name.to_owned())) {
+            return Ok(*index);
+        }
+        let link = self.link(place, name)?;
+        link.map(|link| link.index)
+            .ok_or_else(|| kernel_error(Errno::ENODEV))
+    }
+}
+
+/// The link whose number a step's message holds.
+fn step_link(step: &Step) -> Option<&str> {
+    match step {
+        Step::AddAddress { name, .. }
+        | Step::AddRoute { name, .. }
+        | Step::AddBridgeAddress { name, .. }
+        | Step::RemoveBridgeAddress { name, .. }
+        | Step::UpdateNeighbour { bridge: name, .. }
+        | Step::MakePair { bridge: name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// Is what the kernel says as good as done?
+fn tolerated(step: &Step, error: i32) -> bool {
+    let error = Errno::from_raw(error);
+    match step {
+        Step::MakeBridge { .. } | Step::AddBridgeAddress { .. } | Step::AddRoute { .. } => {
+            error == Errno::EEXIST
+        }
+        Step::RemoveLink { .. } => error == Errno::ENODEV,
+        Step::RemoveBridgeAddress { .. } => error == Errno::EADDRNOTAVAIL,
+        // Nobody remembered it.
+        Step::UpdateNeighbour { .. } => true,
+        _ => false,
+    }
+}
+
+fn all_good(answers: &Answers) -> Result<(), KernelError> {
+    let failed = answers.outcomes.iter().find(|(_, error)| *error != 0);
+    failed.map_or(Ok(()), |(_, error)| {
+        Err(kernel_error(Errno::from_raw(*error)))
+    })
+}
+
+fn opened(socket: &mut Option<Socket>, protocol: SockProtocol) -> Result<&mut Socket, KernelError> {
+    if socket.is_none() {
+        *socket = Some(Socket::open(protocol)?);
+    }
+    socket.as_mut().ok_or_else(not_entered)
+}
+
+fn not_entered() -> KernelError {
+    KernelError::Other("the container's namespace is not open".into())
+}
+
+fn of_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Asks again and again, with pauses of 0.1 to 20 milliseconds.
+fn wait_until(
+    patience: u32,
+    mut ready: impl FnMut() -> Result<bool, KernelError>,
+) -> Result<(), KernelError> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(100);
+    while !ready()? {
+        if begun.elapsed() > Duration::from_millis(patience.into()) {
+            return Err(KernelError::TooLate(patience));
+        }
+        sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+use std::{fs::File, os::fd::OwnedFd, path::Path, thread};
+
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+    sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
+        sockopt::ReceiveTimeout,
+    },
+    sys::time::TimeVal,
+};
+
+use super::message::{Batch, DONE, ERROR, messages};
+use crate::bridge::KernelError;
+
+/// What the kernel sends at once at most, of a list.
+const RECEIVE: usize = 32 * 1024;
+/// The kernel answers while it is asked; only a broken one takes seconds.
+const PATIENCE: i64 = 10;
+
+/// What came back: the payloads of messages with data, and for each request the error number, 0 for success.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) replies: Vec<Vec<u8>>,
+    pub(super) outcomes: Vec<(u32, i32)>,
+}
+
+impl Answers {
+    pub(super) fn outcome(&self, sequence: u32) -> Option<i32> {
+        self.outcomes
+            .iter()
+            .find(|(it, _)| *it == sequence)
+            .map(|(_, error)| *error)
+    }
+}
+
+/// A netlink socket. The namespace it was opened in is the one it speaks for.
+#[derive(Debug)]
+pub(super) struct Socket {
+    descriptor: OwnedFd,
+    sequence: u32,
+}
+
+impl Socket {
+    /// Opens one in the namespace of the calling thread.
+    pub(super) fn open(protocol: SockProtocol) -> Result<Self, KernelError> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let descriptor = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol);
+        let descriptor = descriptor.map_err(kernel_error)?;
+        setsockopt(&descriptor, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))
+            .map_err(kernel_error)?;
+        Ok(Self {
+            descriptor,
+            sequence: 0,
+        })
+    }
+
+    /// Opens one in another namespace.
+    pub(super) fn open_in(namespace: &File) -> Result<Self, KernelError> {
+        inside(namespace, || Self::open(SockProtocol::NetlinkRoute))?
+    }
+
+    /// A number that no request had.
+    pub(super) const fn next(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    /// Sends everything at once and receives until every awaited request has its answer.
+    pub(super) fn exchange(&self, batch: &Batch) -> Result<Answers, KernelError> {
+        let mut answers = Answers::default();
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&self.descriptor);
+        send(descriptor, batch.bytes(), MsgFlags::empty()).map_err(kernel_error)?;
+        let mut buffer = vec![0; RECEIVE];
+        while answers.outcomes.len() < batch.awaited().len() {
+            let length = match recv(descriptor, &mut buffer, MsgFlags::empty()) {
+                Ok(length) => length,
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(kernel_error(error)),
+            };
+            for message in messages(buffer.get(..length).unwrap_or_default()) {
+                match message.error() {
+                    Some(error) if matches!(message.kind, ERROR | DONE) => {
+                        if batch.awaited().contains(&message.sequence) {
+                            answers.outcomes.push((message.sequence, error));
+                        } else if error != 0 {
+                            // A transaction as a whole was refused.
+                            return Err(kernel_error(Errno::from_raw(error)));
+                        }
+                    }
+                    _ => answers.replies.push(message.payload.to_vec()),
+                }
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// Does something in a thread that has entered the namespace; this thread stays where it is.
+pub(super) fn inside<T: Send>(
+    namespace: &File,
+    act: impl FnOnce() -> T + Send,
+) -> Result<T, KernelError> {
+    let done = thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(kernel_error)?;
+            Ok(act())
+        });
+        there.join()
+    });
+    done.unwrap_or_else(|_| {
+        Err(KernelError::Other(
+            "the thread in the namespace died".into(),
+        ))
+    })
+}
+
+/// Sets a kernel parameter of the calling thread's namespace, unless it is so already.
+pub(super) fn set_parameter(path: &str, value: &str) -> Result<(), KernelError> {
+    let path = Path::new("/proc/sys/net").join(path);
+    let wrong = |error: std::io::Error| match error.raw_os_error() {
+        Some(number) => kernel_error(Errno::from_raw(number)),
+        None => KernelError::Other(error.to_string()),
+    };
+    let before = std::fs::read_to_string(&path).map_err(wrong)?;
+    if before.trim_end() == value {
+        return Ok(());
+    }
+    std::fs::write(&path, value).map_err(wrong)
+}
+
+pub(super) fn kernel_error(error: Errno) -> KernelError {
+    match error {
+        Errno::EEXIST => KernelError::Exists,
+        Errno::EPERM | Errno::EACCES => KernelError::Denied,
+        Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
+            KernelError::Unsupported
+        }
+        other => KernelError::Other(other.desc().to_lowercase()),
+    }
+}
