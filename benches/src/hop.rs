@@ -77,7 +77,7 @@ where
     } else {
         (server, client)
     };
-    let per_gib = |took: Duration| took.as_secs_f64() * 1073.741_824 / megabytes(total);
+    let per_gib = |took: Duration| took.as_secs_f64() * 1_073.741_824 / megabytes(total);
     Hop {
         rate,
         allocations: receiver.0,
