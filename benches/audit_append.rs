@@ -21,7 +21,9 @@ use sha2::{Digest as _, Sha256};
 /// Records of one trail.
 const RECORDS: u64 = 100_000;
 /// Records between two checkpoints, as the file sink makes them.
-const CHECKPOINT: u64 = 1000;
+const CHECKPOINT: u64 = 10_000;
+/// Different events, made beforehand.
+const EVENTS: u64 = 1000;
 /// Rounds, each with every contestant once.
 const ROUNDS: usize = 9;
 /// Sessions that write at once, and what each writes.
@@ -29,7 +31,7 @@ const SESSIONS: u64 = 512;
 const PER_SESSION: u64 = 40;
 
 fn main() {
-    let events: Vec<AuditEvent> = (0..CHECKPOINT).map(event).collect();
+    let events: Vec<AuditEvent> = (0..EVENTS).map(event).collect();
     let trail = append(&events, RECORDS);
     let bodies: Vec<Vec<u8>> = trail
         .split_inclusive(|byte| *byte == b'\n')

@@ -32,7 +32,7 @@ use crate::{Error, ErrorKind};
 /// written of the batch is cut off again, every caller of it gets the error, and the next batch
 /// tries anew.
 ///
-/// At least every 1000 records or 5 s a record signs all before it, and the newest signature is
+/// At least every 10,000 records or 5 s a record signs all before it, and the newest signature is
 /// kept beside the file as `PATH.head`. A full file is renamed to `STEM.FIRST.EXTENSION` and the
 /// chain goes on in a new one.
 ///
