@@ -128,10 +128,10 @@ impl Masker {
                 self.program = program(bare);
                 self.secret_operands = (base_name(bare) == "htpasswd").then_some(usize::MAX);
             }
-        } else if !bare.starts_with('-') {
-            if let Some(masked) = self.operand(word, bare) {
-                return masked;
-            }
+        } else if !bare.starts_with('-')
+            && let Some(masked) = self.operand(word, bare)
+        {
+            return masked;
         }
         if let Some(masked) = assignment(word) {
             return masked;
