@@ -1,4 +1,4 @@
-//! The audit trail: making, chaining and verifying records on one core, beside plain SHA-256 over
+//! The audit trail: serialising, chaining, signing and verifying records on one core, beside plain SHA-256 over
 //! the same bytes in the same run; and the file sink with many sessions at once, beside writing
 //! and syncing the same bytes.
 
@@ -21,7 +21,9 @@ use sha2::{Digest as _, Sha256};
 /// Records of one trail.
 const RECORDS: u64 = 100_000;
 /// Records between two checkpoints, as the file sink makes them.
-const CHECKPOINT: u64 = 1000;
+const CHECKPOINT: u64 = 10_000;
+/// Different events, made beforehand.
+const EVENTS: u64 = 1000;
 /// Rounds, each with every contestant once.
 const ROUNDS: usize = 9;
 /// Sessions that write at once, and what each writes.
@@ -29,7 +31,8 @@ const SESSIONS: u64 = 512;
 const PER_SESSION: u64 = 40;
 
 fn main() {
-    let trail = append(RECORDS);
+    let events: Vec<AuditEvent> = (0..EVENTS).map(event).collect();
+    let trail = append(&events, RECORDS);
     let bodies: Vec<Vec<u8>> = trail
         .split_inclusive(|byte| *byte == b'\n')
         .map(<[u8]>::to_vec)
@@ -45,7 +48,7 @@ fn main() {
     let mut synced = Vec::new();
     for round in 0..ROUNDS {
         eprintln!("round {} of {ROUNDS}", round + 1);
-        appended.push(records / 1e6 / timed(|| drop(black_box(append(RECORDS)))));
+        appended.push(records / 1e6 / timed(|| drop(black_box(append(&events, RECORDS)))));
         hashed_each.push(
             records
                 / 1e6
@@ -56,7 +59,13 @@ fn main() {
                 }),
         );
         verified.push(bytes / 1e9 / timed(|| verify(&trail)));
-        hashed_all.push(bytes / 1e9 / timed(|| drop(black_box(Sha256::digest(&trail)))));
+        hashed_all.push(
+            bytes
+                / 1e9
+                / timed(|| {
+                    black_box(Sha256::digest(&trail));
+                }),
+        );
         if round % 3 == 0 {
             let (sink, floor) = to_disk();
             kept.push(sink);
@@ -122,7 +131,9 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
     let mut group = criterion.benchmark_group("audit");
     group.throughput(Throughput::Elements(RECORDS));
-    group.bench_function("append", |bencher| bencher.iter(|| append(RECORDS)));
+    group.bench_function("append", |bencher| {
+        bencher.iter(|| append(&events, RECORDS))
+    });
     group.throughput(Throughput::Bytes(trail.len() as u64));
     group.bench_function("verify", |bencher| bencher.iter(|| verify(&trail)));
     group.finish();
@@ -172,8 +183,8 @@ fn event(number: u64) -> AuditEvent {
     })
 }
 
-/// Makes, serialises, chains and signs so many records.
-fn append(records: u64) -> Vec<u8> {
+/// Serialises, chains and signs so many records.
+fn append(events: &[AuditEvent], records: u64) -> Vec<u8> {
     let key = SigningKey::from_seed(&[1; 32]);
     let mut chain = Chain::new(1, ChainHash::START);
     let mut trail = Vec::with_capacity(usize::try_from(records * 800).expect("small"));
@@ -195,8 +206,8 @@ fn append(records: u64) -> Vec<u8> {
         &mut trail,
         &AuditEvent::new(time, AuditKind::TrailOpened(opened)),
     );
-    for number in 1..records {
-        push(&mut chain, &mut trail, &event(number));
+    for (number, event) in (1..records).zip(events.iter().cycle()) {
+        push(&mut chain, &mut trail, event);
         if number % CHECKPOINT == 0 {
             let head = key
                 .sign(chain.next_seq() - 1, chain.head())

@@ -21,6 +21,10 @@ pub struct HouseOptions {
     pub rules: Option<String>,
     /// More entries under `access:` of the gateway's configuration, one YAML object each.
     pub access: Vec<String>,
+    /// Texts of the gateway's configuration, each with what stands in its place.
+    pub edits: Vec<(String, String)>,
+    /// Makes files in the gateway's directory before it starts.
+    pub prepare: Option<fn(&Path)>,
     /// `RUST_LOG` of gateway and agent.
     pub log: Option<String>,
 }
@@ -75,8 +79,18 @@ impl House {
             .iter()
             .map(|entry| format!("  - {entry}\n"))
             .collect();
-        let text = text.replacen("access:\n", &format!("access:\n{entries}"), 1);
+        let mut text = text.replacen("access:\n", &format!("access:\n{entries}"), 1);
+        for (from, to) in &options.edits {
+            assert!(
+                text.contains(from),
+                "`{from}` is not in the configuration:\n{text}"
+            );
+            text = text.replacen(from, to, 1);
+        }
         fs::write(&configuration, text).expect("opserver.yaml");
+        if let Some(prepare) = options.prepare {
+            prepare(&data);
+        }
         write_agent_config(&data, &node, &agent_address, docker.host());
         let token = add_token(&data, "alice", &["admins"]);
         let log = options.log.clone();

@@ -11,11 +11,7 @@ use dockin_policy::audit::AuditEvent;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
-    AuditSink, Filter,
-    journal::{CHECKPOINT_INTERVAL, Journal},
-    key::signing_key,
-    problem,
-    reader::newest_lines,
+    AuditSink, Filter, journal::Journal, key::signing_key, problem, reader::newest_lines,
     segment::folder,
 };
 use crate::{Error, ErrorKind};
@@ -32,7 +28,7 @@ use crate::{Error, ErrorKind};
 /// written of the batch is cut off again, every caller of it gets the error, and the next batch
 /// tries anew.
 ///
-/// At least every 1000 records or 5 s a record signs all before it, and the newest signature is
+/// At least every 10,000 records or 5 s a record signs all before it, and the newest signature is
 /// kept beside the file as `PATH.head`. A full file is renamed to `STEM.FIRST.EXTENSION` and the
 /// chain goes on in a new one.
 ///
@@ -170,6 +166,9 @@ impl Drop for FileSink {
 /// Events that may wait for the writer; further callers wait for a place.
 const QUEUE: usize = 1024;
 
+/// How often the writer looks whether it is time to sign or to rotate.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Bytes after which a batch is full.
 const MAX_BATCH: usize = 1 << 20;
 
@@ -191,7 +190,7 @@ struct Writer {
 impl Writer {
     fn run(mut self, requests: &mpsc::Receiver<Request>) {
         loop {
-            match requests.recv_timeout(CHECKPOINT_INTERVAL) {
+            match requests.recv_timeout(LOOK) {
                 Ok(first) => self.write_batch(first, requests),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,

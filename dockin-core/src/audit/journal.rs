@@ -61,11 +61,11 @@ pub(super) struct Journal<S> {
     begun: Option<Timestamp>,
 }
 
-/// Records after which a checkpoint comes.
-const CHECKPOINT_RECORDS: u64 = 1000;
+/// Records after which a checkpoint comes, however little time has passed.
+const CHECKPOINT_RECORDS: u64 = 10_000;
 
 /// How long a record may be without a signature over it.
-pub(super) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
 impl<S: Storage> Journal<S> {
     pub(super) const fn new(

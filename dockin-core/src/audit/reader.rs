@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, Metadata},
+    fs::File,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -52,7 +52,8 @@ pub struct EventReader {
 
 impl EventReader {
     /// Of the file that is read, whatever its name is now.
-    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+    #[cfg(feature = "gateway")]
+    pub(super) fn metadata(&self) -> io::Result<std::fs::Metadata> {
         self.file.get_ref().metadata()
     }
 

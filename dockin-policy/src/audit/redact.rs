@@ -24,7 +24,12 @@ pub fn redact_argv<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
 /// ```
 #[must_use]
 pub fn redact_text(text: &str) -> String {
-    let mut masker = Masker::default();
+    // What is printed into one of these is what it asks for.
+    let fed = FED.iter().any(|reader| text.contains(reader));
+    let mut masker = Masker {
+        fed,
+        ..Masker::default()
+    };
     let mut output = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
@@ -33,7 +38,10 @@ pub fn redact_text(text: &str) -> String {
             .unwrap_or(rest.len());
         let (separators, behind) = rest.split_at(blank);
         if separators.contains([';', '|', '&', '\n', '(', ')']) {
-            masker = Masker::default();
+            masker = Masker {
+                fed,
+                ..Masker::default()
+            };
         }
         output.push_str(separators);
         let (word, behind) = behind.split_at(word_length(behind));
@@ -48,6 +56,12 @@ pub fn redact_text(text: &str) -> String {
 struct Masker {
     program: Program,
     next: Next,
+    /// The output of this line is read by a program that asks for a password.
+    fed: bool,
+    /// Words behind the program's name that are no options.
+    operands: usize,
+    /// The operand from which on all are secrets.
+    secret_operands: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -61,6 +75,18 @@ enum Program {
     Password,
     /// `-u USER:SECRET`.
     UserInfo,
+    /// `-p SECRET` behind the word `login`.
+    Login,
+    /// `-P SECRET`, as archivers and database shells have it.
+    CapitalPassword,
+    /// `-k SECRET`.
+    Key,
+    /// `USER/SECRET@HOST`.
+    Slash,
+    /// `NAME=SECRET`, and a secret behind the name of one.
+    Store,
+    /// Prints what it is given.
+    Print,
     Other,
 }
 
@@ -97,12 +123,15 @@ impl Masker {
         if let Some(masked) = self.option(word, bare) {
             return masked;
         }
-        if self.program == Program::None
-            && !bare.contains('=')
-            && !WRAPPERS.contains(&bare)
-            && !bare.starts_with('-')
+        if self.program == Program::None {
+            if !bare.contains('=') && !WRAPPERS.contains(&bare) && !bare.starts_with('-') {
+                self.program = program(bare);
+                self.secret_operands = (base_name(bare) == "htpasswd").then_some(usize::MAX);
+            }
+        } else if !bare.starts_with('-')
+            && let Some(masked) = self.operand(word, bare)
         {
-            self.program = program(bare);
+            return masked;
         }
         if let Some(masked) = assignment(word) {
             return masked;
@@ -110,11 +139,99 @@ impl Masker {
         if let Some(masked) = self.header(word, bare) {
             return masked;
         }
-        user_info(word).unwrap_or_else(|| word.to_owned())
+        if let Some(masked) = user_info(word) {
+            return masked;
+        }
+        let masked = self.pairs(word);
+        known_tokens(&masked).unwrap_or(masked)
+    }
+
+    /// A word that is no option.
+    fn operand(&mut self, word: &str, bare: &str) -> Option<String> {
+        if word.is_empty() || bare.is_empty() {
+            return None;
+        }
+        let number = self.operands;
+        self.operands += 1;
+        if self.secret_operands.is_some_and(|first| number >= first) {
+            return Some(keep_quotes(word));
+        }
+        match self.program {
+            Program::Print if self.fed && !bare.starts_with(['<', '>']) => Some(keep_quotes(word)),
+            Program::Login if bare == "login" => {
+                self.program = Program::Password;
+                None
+            }
+            Program::Slash => {
+                let (user, rest) = word.split_once('/')?;
+                let host = rest
+                    .rfind('@')
+                    .and_then(|at| rest.get(at..))
+                    .unwrap_or_default();
+                Some(format!("{user}/{MASK}{host}"))
+            }
+            Program::Store => {
+                if let Some((name, _)) = word.split_once('=') {
+                    return Some(format!("{name}={MASK}{}", closing_quote(word)));
+                }
+                if is_secret_name(bare) || bare == "login" {
+                    self.next = Next::Secret;
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Values inside of a word whose names speak of secrets: parameters of a URL, fields of
+    /// JSON, parts of a list.
+    fn pairs(&mut self, word: &str) -> String {
+        let mut output = String::new();
+        let mut rest = word;
+        while let Some(at) = rest.find(['=', ':']) {
+            let (before, behind) = rest.split_at(at);
+            let (separator, value) = behind.split_at(1);
+            output.push_str(before);
+            output.push_str(separator);
+            rest = value;
+            let name = before.trim_end_matches(['"', '\'', '\\']);
+            let name = name
+                .rsplit(|character: char| {
+                    !character.is_alphanumeric() && !matches!(character, '_' | '-' | '.')
+                })
+                .next()
+                .unwrap_or_default();
+            if !is_secret_name(name) || value.starts_with("//") {
+                continue;
+            }
+            let opening = value.trim_start_matches(['"', '\'', '\\']);
+            let (quotes, value) = value.split_at(value.len() - opening.len());
+            let end = value.find(['&', ',', ';', '"', '\'', '\\', '}', ')', ' ']);
+            let (secret, behind) = value.split_at(end.unwrap_or(value.len()));
+            if secret.is_empty() {
+                // `"password":` and then the value as a word of its own.
+                if behind.is_empty() && separator == ":" {
+                    self.next = Next::Secret;
+                }
+                continue;
+            }
+            output.push_str(quotes);
+            output.push_str(MASK);
+            rest = behind;
+        }
+        output.push_str(rest);
+        output
     }
 
     fn option(&mut self, word: &str, bare: &str) -> Option<String> {
         if let Some(name) = bare.strip_prefix("--") {
+            if let Some(literal) = name.strip_prefix("from-literal=") {
+                let literal = literal.split('=').next().unwrap_or_default();
+                return Some(format!(
+                    "--from-literal={literal}={MASK}{}",
+                    closing_quote(word)
+                ));
+            }
             if name.contains('=') {
                 return assignment(word);
             }
@@ -132,7 +249,13 @@ impl Masker {
             (Program::GluedPassword | Program::Password, "-p")
                 | (Program::Password, "-a" | "-w")
                 | (Program::UserInfo, "-u" | "-U")
+                | (Program::CapitalPassword, "-P")
+                | (Program::Key, "-k")
         );
+        if self.secret_operands == Some(usize::MAX) && bare.contains('b') {
+            // `htpasswd -b FILE USER SECRET`, without the file with `-n`.
+            self.secret_operands = Some(2 - usize::from(bare.contains('n')));
+        }
         if takes_secret && !value.is_empty() {
             return Some(format!("{flag}{MASK}"));
         }
@@ -174,14 +297,25 @@ impl Masker {
     }
 }
 
+fn base_name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
 fn program(word: &str) -> Program {
-    let name = word.rsplit('/').next().unwrap_or(word);
-    match name {
+    match base_name(word) {
         "mysql" | "mysqldump" | "mysqladmin" | "mysqlimport" | "mysqlshow" | "mariadb"
-        | "mariadb-dump" => Program::GluedPassword,
-        "sshpass" | "mongo" | "mongosh" | "mongodump" | "docker" | "podman" | "redis-cli"
-        | "ldapsearch" | "ldapmodify" | "htpasswd" => Program::Password,
-        "curl" | "wget" | "http" | "smbclient" => Program::UserInfo,
+        | "mariadb-dump" | "7z" | "7za" | "7zr" | "rar" | "unrar" => Program::GluedPassword,
+        "sshpass" | "mongo" | "mongosh" | "mongodump" | "redis-cli" | "ldapsearch"
+        | "ldapmodify" | "ldapadd" | "ldapdelete" | "htpasswd" | "useradd" | "usermod" => {
+            Program::Password
+        }
+        "curl" | "wget" | "http" | "smbclient" | "rpcclient" => Program::UserInfo,
+        "zip" | "unzip" | "ipmitool" | "sqlcmd" | "bcp" => Program::CapitalPassword,
+        "docker" | "podman" | "skopeo" | "buildah" | "helm" | "oras" => Program::Login,
+        "openssl" => Program::Key,
+        "sqlplus" | "sqlldr" | "expdp" | "impdp" => Program::Slash,
+        "aws" | "vault" => Program::Store,
+        "echo" | "printf" => Program::Print,
         _ => Program::Other,
     }
 }
@@ -215,6 +349,27 @@ fn user_info(word: &str) -> Option<String> {
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let at = rest.get(..authority)?.rfind('@')?;
     Some(format!("{head}{MASK}{}", rest.get(at..)?))
+}
+
+/// Tokens that are told by how they begin, whatever stands before them.
+fn known_tokens(word: &str) -> Option<String> {
+    let is_token = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '+' | '/' | '=')
+    };
+    let start = TOKENS.iter().filter_map(|prefix| {
+        let at = word.find(prefix)?;
+        let (before, token) = word.split_at(at);
+        let inside = before.ends_with(|character: char| character.is_ascii_alphanumeric());
+        let length = token
+            .find(|character| !is_token(character))
+            .unwrap_or(token.len());
+        (!inside && length >= 20).then_some((at, length))
+    });
+    let (at, length) = start.min()?;
+    let (before, token) = word.split_at(at);
+    let behind = token.get(length..).unwrap_or_default();
+    let behind = known_tokens(behind).unwrap_or_else(|| behind.to_owned());
+    Some(format!("{before}{MASK}{behind}"))
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -301,7 +456,40 @@ const WRAPPERS: [&str; 12] = [
     "sudo", "env", "exec", "nohup", "time", "nice", "command", "doas", "stdbuf", "setsid",
     "export", "then",
 ];
-const SECRET_PARTS: [&str; 9] = [
+/// Programs that read a password from their input.
+const FED: [&str; 7] = [
+    "chpasswd",
+    "passwd --stdin",
+    "--password-stdin",
+    "sudo -S",
+    "sudo -kS",
+    "cryptsetup",
+    "kinit",
+];
+/// What tokens of well-known services begin with.
+const TOKENS: [&str; 20] = [
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "sk-",
+    "sk_live_",
+    "hvs.",
+    "dckr_pat_",
+    "npm_",
+    "pypi-",
+    "eyJ",
+    "SG.",
+];
+const SECRET_PARTS: [&str; 11] = [
     "password",
     "passwd",
     "passphrase",
@@ -311,16 +499,10 @@ const SECRET_PARTS: [&str; 9] = [
     "private_key",
     "api_key",
     "apikey",
-];
-const SECRET_WORDS: [&str; 7] = [
-    "pass",
-    "pwd",
-    "pw",
+    "bearer",
     "access_key",
-    "auth",
-    "pgpassword",
-    "mysql_pwd",
 ];
+const SECRET_WORDS: [&str; 6] = ["pass", "pwd", "pw", "auth", "pgpassword", "mysql_pwd"];
 
 #[cfg(test)]
 mod tests {
@@ -365,6 +547,33 @@ mod tests {
             "git clone https://S3CRET@example.test/r.git",
             "AWS_SECRET_ACCESS_KEY=S3CRET aws s3 ls",
             "echo x && mysql -pS3CRET",
+            "curl 'https://example.test/?a=1&token=S3CRET&b=2'",
+            "curl -d '{\"user\":\"ann\",\"password\":\"S3CRET\"}' https://example.test",
+            "curl -d '{\"password\": \"S3CRET\"}' https://example.test",
+            "curl -d \"{\\\"password\\\":\\\"S3CRET\\\"}\" https://example.test",
+            "curl -d 'user=ann&password=S3CRET' https://example.test",
+            "curl --oauth2-bearer S3CRET https://example.test",
+            "helm install x --set a=1,db.password=S3CRET",
+            "openssl enc -k S3CRET -in a",
+            "openssl rsa -passin pass:S3CRET -in a",
+            "7z x -pS3CRET a.7z",
+            "zip -P S3CRET a.zip b",
+            "unzip -PS3CRET a.zip",
+            "useradd -p S3CRET ann",
+            "sqlplus scott/S3CRET@db",
+            "smbclient -U ann%S3CRET //h/s",
+            "htpasswd -b /etc/htpasswd ann S3CRET",
+            "htpasswd -nb ann S3CRET",
+            "aws configure set aws_secret_access_key S3CRET",
+            "vault login S3CRET",
+            "vault kv put secret/app key=S3CRET",
+            "kubectl create secret generic s --from-literal=k=S3CRET",
+            "echo S3CRET | sudo -S ls",
+            "echo 'root:S3CRET' | chpasswd",
+            "printf '%s' S3CRET | docker login --password-stdin",
+            "git push https://example.test/ghp_S3CRETS3CRETS3CRETS3",
+            "echo AKIAS3CRETS3CRETS3CRET",
+            "TOKEN_FILE=x curl -H 'X: eyJS3CRETS3CRETS3CRET.S3CRET.S3CRET'",
         ] {
             let masked = redact_text(line);
             assert!(!masked.contains("S3CRET"), "{line} -> {masked}");
@@ -398,6 +607,16 @@ mod tests {
             "ssh user@host",
             "curl https://example.test/a@b",
             "echo \"unterminated",
+            "curl https://example.test/?a=1&b=2",
+            "ssh -p 22 host",
+            "unzip a.zip",
+            "7z x a.7z",
+            "openssl x509 -in a.pem",
+            "aws s3 ls s3://bucket/sk-1",
+            "echo user:ann | cat",
+            "cat /srv/eyJ/a.txt",
+            "git log --pretty=format:%h",
+            "docker run -p 80:80 nginx:1.27",
         ] {
             assert_eq!(redact_text(line), line);
         }

@@ -107,12 +107,12 @@ fn failed_sync_takes_the_batch_back() {
 }
 
 #[test]
-fn every_thousand_records_one_signs_those_before() {
+fn every_ten_thousand_records_one_signs_those_before() {
     let mut journal = journal(SmallDisk {
-        room: 10_000_000,
+        room: 100_000_000,
         ..SmallDisk::default()
     });
-    for _ in 0..40 {
+    for _ in 0..400 {
         journal
             .append([&b"{\"a\":1}"[..]; 100].into_iter())
             .unwrap();
