@@ -4,6 +4,7 @@
 //! Debian), starts private servers in a temporary directory, runs everything, and stops what it
 //! started.
 
+mod containerd;
 mod docker;
 mod kubectl;
 mod packages;

@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{docker::Docker, kubectl, packages, scratch::Scratch};
+use crate::{containerd::Containerd, docker::Docker, kubectl, packages, scratch::Scratch};
 
 /// Servers that run while the tests do.
 struct Servers {
     environment: Vec<(&'static str, String)>,
-    // Fields drop in order: the daemon before its files.
+    // Fields drop in order: the daemons before their files.
+    _containerd: Containerd,
     _docker: Docker,
     _scratch: Scratch,
 }
@@ -146,12 +147,15 @@ fn start() -> Result<Servers, String> {
         .collect();
     let scratch = Scratch::new()?;
     let docker = Docker::start(scratch.path())?;
+    let containerd = Containerd::start(scratch.path(), &docker)?;
     let environment = vec![
+        ("DOCKIN_TEST_CONTAINERD", containerd.socket()),
         ("DOCKIN_TEST_DOCKER_HOST", docker.host()),
         ("DOCKIN_TEST_KUBECTL", paths.join(":")),
     ];
     Ok(Servers {
         environment,
+        _containerd: containerd,
         _docker: docker,
         _scratch: scratch,
     })
