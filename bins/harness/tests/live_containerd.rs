@@ -332,13 +332,14 @@ async fn containerd_chooses_v4_and_refuses_v5_alone() {
     container.remove().await;
 }
 
-/// T1 and T2: a Go server closes with our input unread and so may throw its own tail away; then
-/// the session is lost, and never a success or a code with output missing before it.
+/// T1 and T2: a Go server closes with our input unread and so may throw its own tail away, or ends
+/// nothing while input comes; then the session is lost, and never a success or a code with output
+/// missing before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tail_that_containerd_loses_is_never_taken_for_the_whole() {
     let container = idle().await;
     let command = "head -c 2000000 /dev/zero; exit 3";
-    for round in 0..12 {
+    for round in 0..4 {
         let offer = if round % 2 == 0 {
             Offer::spdy(&[Subprotocol::V4])
         } else {
@@ -366,7 +367,7 @@ async fn a_tail_that_containerd_loses_is_never_taken_for_the_whole() {
                 }
             }
         };
-        let over = timeout(Duration::from_secs(10), async {
+        let over = timeout(Duration::from_secs(5), async {
             tokio::select! { () = listen => {} () = flood => {} }
         });
         if over.await.is_err() {

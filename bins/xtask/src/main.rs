@@ -6,6 +6,7 @@
 
 mod containerd;
 mod docker;
+mod fuzz;
 mod kubectl;
 mod packages;
 mod scratch;
@@ -18,6 +19,7 @@ usage: cargo xtask <command>
 
   test [--keep-going]   install what is needed, start private servers, run every check
   bench [ARGUMENTS]     start private servers, then `cargo bench` with these arguments
+  fuzz [SECONDS]        run libFuzzer on each target of the wire formats, 20 s unless told
   servers               start the private servers and wait for Enter; prints the variables
                         under which the tests find them
   packages              say which packages are missing
@@ -30,6 +32,11 @@ fn main() -> ExitCode {
         ["test"] => steps::test(false),
         ["test", "--keep-going"] => steps::test(true),
         ["bench", rest @ ..] => steps::bench(rest),
+        ["fuzz"] => steps::fuzz(20),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => steps::fuzz(seconds),
+            Err(_) => Err(format!("`{seconds}` is no number of seconds")),
+        },
         ["servers"] => steps::servers(),
         ["packages"] => packages::report(),
         _ => {

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{containerd::Containerd, docker::Docker, kubectl, packages, scratch::Scratch};
+use crate::{
+    containerd::Containerd, docker::Docker, fuzz as fuzzing, kubectl, packages, scratch::Scratch,
+};
 
 /// Servers that run while the tests do.
 struct Servers {
@@ -80,12 +82,24 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
     )?;
     drop(servers);
+    if let Err(message) = fuzz(20) {
+        eprintln!("xtask: {message}");
+        run.judge("fuzzing", false)?;
+    }
 
     if run.failed.is_empty() {
         Ok(())
     } else {
         Err(format!("failed: {}", run.failed.join(", ")))
     }
+}
+
+/// Runs libFuzzer on each target for `seconds`. What fails is printed, and then gone: it belongs
+/// into a corpus.
+pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
+    packages::ensure()?;
+    let scratch = Scratch::new()?;
+    fuzzing::run(&workspace()?, scratch.path(), seconds)
 }
 
 /// Runs the benches against private servers, with release builds of every binary.
