@@ -226,11 +226,10 @@ impl Offer {
         if let Ok(key) = HeaderValue::from_str(key) {
             headers.insert(header::SEC_WEBSOCKET_KEY, key);
         }
-        for name in names {
-            headers.append(
-                header::SEC_WEBSOCKET_PROTOCOL,
-                HeaderValue::from_static(name),
-            );
+        // One list: Go servers read the first header alone. The names are always a header's value.
+        let list = names.collect::<Vec<_>>().join(", ");
+        if let Ok(list) = HeaderValue::from_str(&list) {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, list);
         }
     }
 

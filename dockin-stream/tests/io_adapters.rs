@@ -14,6 +14,7 @@ use dockin_stream::{
     docker::{self, InputEnd, Shape},
     entry::{self, Encoding, Identity},
     io::{BoxCodec, Endpoint, EndpointError, run_relay},
+    limits,
     log::{self, LogSubprotocol},
     spdy,
 };
@@ -453,4 +454,45 @@ async fn parts_of_an_endpoint_hold_every_byte() {
         }
     }
     assert!(heard.stdin == pattern(3000, 4));
+}
+
+/// What waits for the server's answer goes out with it, and however much that is, the client
+/// listens on: also when somebody else does the writing.
+#[tokio::test]
+async fn much_input_before_the_streams_exist_stops_no_output() {
+    let (near, far) = duplex(4096);
+    let codec = spdy::ExecClient::new(Subprotocol::V4, PIPES);
+    let mut client = Endpoint::new(near, codec, Bytes::new());
+    let codec = spdy::ExecServer::new(Subprotocol::V4, PIPES, Instant::now());
+    let mut server = Endpoint::new(far, codec, Bytes::new());
+    let typed = pattern(3 * limits::HIGH_WATER, 2);
+    for chunk in typed.chunks(60_000) {
+        let event = Event::Stdin(Bytes::copy_from_slice(chunk));
+        client.feed(event).await.unwrap();
+    }
+    let serve = async {
+        let mut heard = Heard::default();
+        while heard.stdin.len() < typed.len() {
+            heard.take(server.next().await.unwrap().unwrap());
+        }
+        assert!(heard.stdin == typed);
+        let exit = Event::Exit(ExitStatus::Exited(0));
+        server.send(exit).await.unwrap();
+        server.finish().await.unwrap();
+    };
+    let (mut sink, mut stream) = client.split();
+    let write = async move { sink.send(Event::HalfClose).await.unwrap() };
+    let listen = async {
+        let mut heard = Heard::default();
+        while heard.exits.is_empty() {
+            heard.take(stream.next().await.unwrap().unwrap());
+        }
+        drop(stream);
+    };
+    // The listener comes first: whoever writes later has to call it.
+    timeout(Duration::from_secs(10), async {
+        tokio::join!(listen, write, serve)
+    })
+    .await
+    .unwrap();
 }

@@ -3,12 +3,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "a failed unwrap is a failed test"
 )]
 
 use std::{io, num::NonZeroU16, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dockin_stream::{
     Subprotocol,
     io::{PortForward, PortStream},
@@ -16,8 +17,9 @@ use dockin_stream::{
     portforward::{
         Client, ForwardId, PortForwardCodec, PortForwardEvent, Server, Tunnelled, channel,
     },
+    spdy::{Connection, ConnectionEvent, Role},
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     time::timeout,
@@ -435,6 +437,50 @@ async fn a_port_streams_failure_is_an_error_with_the_servers_words() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     drop(stream);
     served.await.unwrap();
+}
+
+/// containerd ends the bytes of a port that it could not reach before it says so.
+#[tokio::test]
+async fn a_failure_behind_the_end_of_the_bytes_is_still_a_failure() {
+    let (near, mut far) = duplex(4096);
+    let mut stream = PortStream::open(near, Client::new(), Bytes::new(), port(80)).unwrap();
+    let serve = async {
+        let mut request = BytesMut::new();
+        while !request.ends_with(b"\0\0\0\x03\x01\0\0\0") && request.len() < 200 {
+            if far.read_buf(&mut request).now_or_never().is_none() {
+                break;
+            }
+        }
+        let mut wire = Connection::new(Role::Server, 8);
+        wire.handle_input(std::time::Instant::now(), &mut request)
+            .unwrap();
+        let mut opened = Vec::new();
+        while let Some(event) = wire.poll_event() {
+            if let ConnectionEvent::StreamOpened { stream, .. } = event {
+                wire.reply(stream);
+                opened.push(stream);
+            }
+        }
+        let [error, data] = opened[..] else {
+            panic!("{opened:?}")
+        };
+        wire.finish(data);
+        wire.send(error, Bytes::from_static(b"no such port"));
+        wire.finish(error);
+        let mut bytes = Vec::new();
+        while let Some(piece) = wire.poll_transmit() {
+            bytes.extend_from_slice(&piece);
+        }
+        // A pause between each two bytes.
+        for byte in bytes {
+            far.write_u8(byte).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    stream.flush().await.unwrap();
+    let mut first = [0];
+    let (read, ()) = tokio::join!(stream.read(&mut first), serve);
+    assert_eq!(read.unwrap_err().to_string(), "no such port");
 }
 
 /// A session that ends before its port did has perhaps lost something, which no reader may take

@@ -11,6 +11,7 @@
 )]
 
 mod apiserver;
+mod cri;
 mod docker;
 mod house;
 mod kubectl;
@@ -21,6 +22,7 @@ mod server;
 mod wire;
 
 pub use apiserver::{ApiServer, Credential, Seen};
+pub use cri::{Cri, CriContainer};
 pub use docker::{Container, Docker};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};

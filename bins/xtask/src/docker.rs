@@ -124,6 +124,23 @@ impl Docker {
         }
     }
 
+    /// Writes the image to an archive, under its own name and a second one.
+    pub(crate) fn save_image(&self, archive: &Path, second_name: &str) -> Result<(), String> {
+        let mut tag = self.client();
+        tag.args(["tag", IMAGE, second_name]);
+        let mut save = self.client();
+        save.arg("save").arg("--output").arg(archive);
+        save.args([IMAGE, second_name]);
+        for command in [&mut tag, &mut save] {
+            let status = command.status();
+            let status = status.map_err(|error| format!("{command:?}: {error}"))?;
+            if !status.success() {
+                return Err(format!("{command:?}: {status}"));
+            }
+        }
+        Ok(())
+    }
+
     fn client(&self) -> Command {
         let mut client = Command::new("docker");
         client.env("DOCKER_HOST", self.host()).stderr(Stdio::null());

@@ -5,7 +5,9 @@
 //! started.
 
 mod bench_cni;
+mod containerd;
 mod docker;
+mod fuzz;
 mod kubectl;
 mod packages;
 mod plugins;
@@ -21,6 +23,7 @@ usage: cargo xtask <command>
   bench [ARGUMENTS]     start private servers, then `cargo bench` with these arguments
   bench-cni [PART]...   measure the CNI plugins, one process a call, beside Debian's
   plugins               build dockin-cni and dockin-ipam as they are installed
+  fuzz [SECONDS]        run libFuzzer on each target of the wire formats, 20 s unless told
   servers               start the private servers and wait for Enter; prints the variables
                         under which the tests find them
   packages              say which packages are missing
@@ -35,6 +38,11 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => steps::bench(rest),
         ["bench-cni", parts @ ..] => bench_cni::run(parts),
         ["plugins"] => plugins::build().map(|directory| println!("{}", directory.display())),
+        ["fuzz"] => steps::fuzz(20),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => steps::fuzz(seconds),
+            Err(_) => Err(format!("`{seconds}` is no number of seconds")),
+        },
         ["servers"] => steps::servers(),
         ["packages"] => packages::report(),
         _ => {

@@ -11,7 +11,12 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
+    Need {
+        // libFuzzer is C++.
+        program: "c++",
+        package: "g++",
+    },
     Need {
         program: "dockerd",
         package: "docker.io",

@@ -7,12 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{docker::Docker, kubectl, packages, scratch::Scratch};
+use crate::{
+    containerd::Containerd, docker::Docker, fuzz as fuzzing, kubectl, packages, scratch::Scratch,
+};
 
 /// Servers that run while the tests do.
 struct Servers {
     environment: Vec<(&'static str, String)>,
-    // Fields drop in order: the daemon before its files.
+    // Fields drop in order: the daemons before their files.
+    _containerd: Containerd,
     _docker: Docker,
     _scratch: Scratch,
 }
@@ -79,12 +82,24 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
     )?;
     drop(servers);
+    if let Err(message) = fuzz(20) {
+        eprintln!("xtask: {message}");
+        run.judge("fuzzing", false)?;
+    }
 
     if run.failed.is_empty() {
         Ok(())
     } else {
         Err(format!("failed: {}", run.failed.join(", ")))
     }
+}
+
+/// Runs libFuzzer on each target for `seconds`. What fails is printed, and then gone: it belongs
+/// into a corpus.
+pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
+    packages::ensure()?;
+    let scratch = Scratch::new()?;
+    fuzzing::run(&workspace()?, scratch.path(), seconds)
 }
 
 /// Runs the benches against private servers, with release builds of every binary.
@@ -146,12 +161,15 @@ fn start() -> Result<Servers, String> {
         .collect();
     let scratch = Scratch::new()?;
     let docker = Docker::start(scratch.path())?;
+    let containerd = Containerd::start(scratch.path(), &docker)?;
     let environment = vec![
+        ("DOCKIN_TEST_CONTAINERD", containerd.socket()),
         ("DOCKIN_TEST_DOCKER_HOST", docker.host()),
         ("DOCKIN_TEST_KUBECTL", paths.join(":")),
     ];
     Ok(Servers {
         environment,
+        _containerd: containerd,
         _docker: docker,
         _scratch: scratch,
     })

@@ -121,13 +121,24 @@ impl<B> fmt::Debug for DockerLog<B> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a failed unwrap is a failed test"
+    )]
+
     use std::{convert::Infallible, io};
 
     use bytes::Bytes;
-    use futures::{StreamExt, executor::block_on, stream};
+    use futures::{StreamExt, stream};
 
     use super::{DockerLog, DockerLogError};
     use crate::{Event, ProtocolError, docker::Shape};
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(future)
+    }
 
     const WIRE: &[u8] = b"\x02\0\0\0\0\0\0\x03one\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x05three";
 

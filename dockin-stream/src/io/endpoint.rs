@@ -2,7 +2,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -55,6 +55,8 @@ pub struct Endpoint<S, C> {
     queued: usize,
     /// How many of them at most are answers to input.
     answers: usize,
+    /// Who wants to read once they are fewer.
+    impatient: Option<Waker>,
     unflushed: bool,
     /// The writing side is shut down.
     shut: bool,
@@ -90,6 +92,7 @@ where
             gathered: BytesMut::new(),
             queued: 0,
             answers: 0,
+            impatient: None,
             unflushed: false,
             shut: false,
             reading: Reading::Open,
@@ -221,9 +224,12 @@ where
             progress = Progress::Made;
         }
         // A peer that makes us answer and does not read would fill our memory.
-        let patient = self.answers < limits::HIGH_WATER;
-        if self.reading == Reading::Open && patient && self.poll_read(cx)? {
-            progress = Progress::Made;
+        if self.reading == Reading::Open {
+            if self.answers >= limits::HIGH_WATER {
+                self.impatient = Some(cx.waker().clone());
+            } else if self.poll_read(cx)? {
+                progress = Progress::Made;
+            }
         }
         self.collect();
         if self.queued > 0 || self.unflushed || (self.codec.is_finished() && !self.shut) {
@@ -370,7 +376,7 @@ where
             self.output.clear();
             self.gathered.clear();
             self.queued = 0;
-            self.answers = 0;
+            self.keep_answers();
         }
         Poll::Ready(result.map_err(EndpointError::from))
     }
@@ -413,9 +419,19 @@ where
         Poll::Ready(Ok(()))
     }
 
+    /// Notes that less is queued: a reader that waits for it goes on.
+    fn keep_answers(&mut self) {
+        self.answers = self.answers.min(self.queued);
+        if self.answers < limits::HIGH_WATER
+            && let Some(waker) = self.impatient.take()
+        {
+            waker.wake();
+        }
+    }
+
     fn written(&mut self, mut count: usize) {
         self.queued = self.queued.saturating_sub(count);
-        self.answers = self.answers.min(self.queued);
+        self.keep_answers();
         while let Some(first) = self.output.front_mut() {
             if count < first.len() {
                 first.advance(count);

@@ -31,6 +31,8 @@ pub struct PortStream<S, P> {
     connection: ForwardId,
     received: VecDeque<Bytes>,
     received_bytes: usize,
+    /// The port has said something: it was reached.
+    reached: bool,
     end: End,
     /// The connection takes nothing more.
     gone: bool,
@@ -82,6 +84,7 @@ where
             connection,
             received: VecDeque::new(),
             received_bytes: 0,
+            reached: false,
             end: End::Open,
             gone: false,
             broken: false,
@@ -121,12 +124,19 @@ where
     fn handle_event(&mut self, event: PortForwardEvent) {
         match event {
             PortForwardEvent::Data { bytes, .. } => {
+                self.reached = true;
                 self.received_bytes += bytes.len();
                 self.received.push_back(bytes);
             }
             PortForwardEvent::HalfClosed { .. } => self.end = End::Ended,
             PortForwardEvent::Closed { .. } => self.lose(cut()),
-            PortForwardEvent::Failed { message, .. } => self.lose(io::Error::other(message)),
+            PortForwardEvent::Failed { message, .. } => {
+                if !self.reached {
+                    // Its end was none.
+                    self.end = End::Open;
+                }
+                self.lose(io::Error::other(message));
+            }
             PortForwardEvent::Opened { .. } => {}
         }
     }
@@ -185,8 +195,12 @@ where
             this.received_bytes -= count;
             return Poll::Ready(Ok(()));
         }
+        let connection = this.connection;
+        let uncertain = !this.reached && !this.gone && this.codec_mut().may_fail(connection);
         match &mut this.end {
             End::Open => Poll::Pending,
+            // Perhaps it was not reached at all: that is told behind the end.
+            End::Ended if uncertain => Poll::Pending,
             End::Ended => Poll::Ready(Ok(())),
             End::Failed(error) => Poll::Ready(Err(error.take().unwrap_or_else(cut))),
         }

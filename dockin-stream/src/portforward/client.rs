@@ -96,6 +96,13 @@ impl Client {
         self.pairs.queued(connection)
     }
 
+    /// Whether the server may still say that a connection has failed. containerd ends the bytes of
+    /// one that it could not make before it says so.
+    #[must_use]
+    pub fn may_fail(&self, connection: ForwardId) -> bool {
+        self.pairs.error_is_open(connection)
+    }
+
     /// Ends the session behind what waits on its connections.
     pub fn go_away(&mut self) {
         self.finished = true;

@@ -31,6 +31,12 @@ pub trait PortForwardCodec {
     /// Bytes of a connection that wait for their turn on the wire.
     fn queued(&self, connection: ForwardId) -> usize;
 
+    /// Whether the peer may still tell that a connection has failed, also behind the end of its
+    /// direction: containerd ends the bytes before it says that it could not connect.
+    fn may_fail(&self, _connection: ForwardId) -> bool {
+        false
+    }
+
     /// Ends the session behind what waits on its connections.
     fn go_away(&mut self);
 
@@ -132,6 +138,10 @@ impl PortForwardCodec for Client {
 
     fn open(&mut self, port: NonZeroU16) -> Option<ForwardId> {
         Self::open(self, port)
+    }
+
+    fn may_fail(&self, connection: ForwardId) -> bool {
+        Self::may_fail(self, connection)
     }
 
     fn fail(&mut self, connection: ForwardId, _message: &str) {

@@ -109,6 +109,11 @@ impl Pairs {
         self.pairs.get(&id).map_or(0, |pair| pair.queued)
     }
 
+    /// Whether the peer's error stream has not ended.
+    pub(super) fn error_is_open(&self, id: ForwardId) -> bool {
+        self.pairs.get(&id).is_some_and(|pair| !pair.error_ended)
+    }
+
     pub(super) fn send(&mut self, id: ForwardId, bytes: Bytes) {
         if let Some(pair) = self.pairs.get_mut(&id)
             && !pair.finishing

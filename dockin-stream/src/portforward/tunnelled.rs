@@ -80,6 +80,10 @@ impl<P: PortForwardCodec> PortForwardCodec for Tunnelled<P> {
         self.inner.queued(connection)
     }
 
+    fn may_fail(&self, connection: ForwardId) -> bool {
+        self.inner.may_fail(connection)
+    }
+
     fn go_away(&mut self) {
         self.inner.go_away();
     }
