@@ -16,6 +16,7 @@ use super::Call;
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
+    access_policy::AccessChange,
     audit::AuditSink,
     kubernetes::ExecOptions,
     policy::Reload,
@@ -201,6 +202,27 @@ impl Auditor {
                 error: None,
             }),
             Reload::Rejected(error) => AuditKind::PolicyRejected(PolicyReload {
+                source,
+                rules: None,
+                error: Some(error.clone()),
+            }),
+        };
+        self.sink.append(event(kind)).await
+    }
+
+    pub(super) async fn access_changed(
+        &self,
+        source: &str,
+        change: &AccessChange,
+    ) -> Result<(), Error> {
+        let source = source.to_owned();
+        let kind = match change {
+            AccessChange::Accepted(rules) => AuditKind::PolicyReloaded(PolicyReload {
+                source,
+                rules: u64::try_from(*rules).ok(),
+                error: None,
+            }),
+            AccessChange::Rejected(error) => AuditKind::PolicyRejected(PolicyReload {
                 source,
                 rules: None,
                 error: Some(error.clone()),

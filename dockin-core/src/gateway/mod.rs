@@ -32,6 +32,7 @@ use self::{
 use crate::{
     Error, ErrorKind, Target, TargetError,
     access::{self, Authorizer, Permit, SessionId, Verb},
+    access_policy::AccessChange,
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
@@ -159,6 +160,16 @@ impl Gateway {
     /// The audit trail cannot be written.
     pub async fn rules_changed(&self, source: &str, change: &Reload) -> Result<(), Error> {
         self.auditor.rules_changed(source, change).await
+    }
+
+    /// Tells the audit trail that other access rules from `source` are in force, or were
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail cannot be written.
+    pub async fn access_changed(&self, source: &str, change: &AccessChange) -> Result<(), Error> {
+        self.auditor.access_changed(source, change).await
     }
 
     async fn route(
