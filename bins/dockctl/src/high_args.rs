@@ -2,6 +2,7 @@
 
 use crate::{
     command::{
+        access::Access,
         attach::Attach,
         audit::{Audit, Source},
         cp::{Copy, Place},
@@ -17,8 +18,8 @@ use crate::{
     forward::PortPair,
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
-        AuditArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs, PolicyArgs,
-        SessionArgs, TargetArgs,
+        AccessArgs, AuditArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs,
+        PolicyArgs, SessionArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -36,6 +37,7 @@ pub(crate) enum HighArgs {
     PortForward(PortForward),
     Audit(Audit),
     Policy(Policy),
+    Access(Access),
 }
 
 impl HighArgs {
@@ -123,6 +125,10 @@ impl HighArgs {
                 };
                 Self::Audit(Audit::search(source, args)?)
             }
+            CommandArgs::Access(AccessArgs::Check { files, from }) => {
+                Self::Access(Access::Check(files, from))
+            }
+            CommandArgs::Access(AccessArgs::Explain(args)) => Self::Access(Access::Explain(args)),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
         })

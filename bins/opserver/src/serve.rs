@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use dockin_core::{
     Error, ErrorKind,
+    access::Authorizer,
+    access_policy::{AccessChange, AccessPolicy},
     audit::FileSink,
     gateway::{Cluster, Gateway},
     identity::TokenFile,
@@ -10,6 +12,7 @@ use dockin_core::{
     service::HttpEndpoint,
     tls::{self, Identity},
 };
+use dockin_policy::io::access_file::AccessFiles;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -29,7 +32,17 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     })?;
     let authenticator = Arc::new(TokenFile::load(&config.tokens)?);
     let audit = Arc::new(FileSink::open(&config.audit)?);
-    let authorizer = Arc::new(config.access()?);
+    let (access_changes, mut access_changed) = mpsc::unbounded_channel();
+    let authorizer: Arc<dyn Authorizer> = match config.access_rules()? {
+        None => Arc::new(config.access()?),
+        Some((files, mode)) => {
+            let source = source_of(&files);
+            AccessPolicy::follow(files, mode, stop.clone(), move |change| {
+                // The receiver lives as long as the gateway.
+                let _stopped = access_changes.send((source.clone(), change));
+            })?
+        }
+    };
     let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
     for cluster in &config.clusters {
         builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
@@ -55,6 +68,15 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             report(&source, &change);
             if let Err(error) = told.rules_changed(&source, &change).await {
                 tracing::error!(error = error.chain(), "change of rules not audited");
+            }
+        }
+    });
+    let told = Arc::clone(&gateway);
+    tokio::spawn(async move {
+        while let Some((source, change)) = access_changed.recv().await {
+            report_access(&source, &change);
+            if let Err(error) = told.access_changed(&source, &change).await {
+                tracing::error!(error = error.chain(), "change of access not audited");
             }
         }
     });
@@ -106,6 +128,27 @@ fn stop_on_signal(stop: CancellationToken) -> Result<(), Error> {
         stop.cancel();
     });
     Ok(())
+}
+
+/// The file of access rules that changes most.
+fn source_of(files: &AccessFiles) -> String {
+    match files {
+        AccessFiles::Document(path) | AccessFiles::Casbin { policy: path, .. } => {
+            path.display().to_string()
+        }
+    }
+}
+
+fn report_access(source: &str, change: &AccessChange) {
+    match change {
+        AccessChange::Accepted(rules) => {
+            tracing::info!(source, rules, "other access rules are in force");
+        }
+        AccessChange::Rejected(error) => {
+            let what = "access rules refused, the old ones stay in force";
+            tracing::error!(source, error, "{what}");
+        }
+    }
 }
 
 fn report(source: &str, change: &Reload) {

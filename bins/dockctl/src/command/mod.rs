@@ -1,5 +1,6 @@
 //! One module for each verb: takes checked arguments, gives the exit code.
 
+pub(crate) mod access;
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod audit_table;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::PortForward(args) => block_on(port_forward::run(args)),
         HighArgs::Audit(args) => block_on(audit::run(args)),
         HighArgs::Policy(args) => policy::run(args),
+        HighArgs::Access(args) => access::run(args),
     }
 }
 
