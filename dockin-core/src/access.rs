@@ -25,6 +25,8 @@ pub enum Verb {
     PortForward,
     /// Read the audit trail.
     Audit,
+    /// Ask what others may do, as an API server does.
+    Review,
 }
 
 impl Verb {
@@ -39,6 +41,7 @@ impl Verb {
             Self::Logs => "logs",
             Self::PortForward => "port-forward",
             Self::Audit => "audit",
+            Self::Review => "review",
         }
     }
 }

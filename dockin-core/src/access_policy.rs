@@ -166,6 +166,7 @@ pub fn attributes(verb: Verb, target: &Target) -> Attributes {
         Verb::Logs => ("get", "pods", "log"),
         Verb::PortForward => ("create", "pods", "portforward"),
         Verb::Audit => ("get", "audits", ""),
+        Verb::Review => ("create", "subjectaccessreviews", ""),
     };
     let name = match verb {
         // There is one trail.

@@ -33,19 +33,25 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let authenticator = Arc::new(TokenFile::load(&config.tokens)?);
     let audit = Arc::new(FileSink::open(&config.audit)?);
     let (access_changes, mut access_changed) = mpsc::unbounded_channel();
+    let mut access_policy = None;
     let authorizer: Arc<dyn Authorizer> = match config.access_rules()? {
         None => Arc::new(config.access()?),
         Some((files, mode)) => {
             let source = source_of(&files);
-            AccessPolicy::follow(files, mode, stop.clone(), move |change| {
+            let policy = AccessPolicy::follow(files, mode, stop.clone(), move |change| {
                 // The receiver lives as long as the gateway.
                 let _stopped = access_changes.send((source.clone(), change));
-            })?
+            })?;
+            access_policy = Some(Arc::clone(&policy));
+            policy
         }
     };
     let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
     for cluster in &config.clusters {
         builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
+    }
+    if let Some(policy) = access_policy {
+        builder = builder.reviews(policy);
     }
     let gateway = Arc::new(builder.build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;

@@ -13,6 +13,7 @@ mod own;
 mod pass;
 mod pods;
 mod ports;
+mod reviews;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -32,7 +33,7 @@ use self::{
 use crate::{
     Error, ErrorKind, Target, TargetError,
     access::{self, Authorizer, Permit, SessionId, Verb},
-    access_policy::AccessChange,
+    access_policy::{AccessChange, AccessPolicy},
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
@@ -47,6 +48,7 @@ pub struct GatewayBuilder {
     audit: Arc<dyn AuditSink>,
     rules: Arc<Rules>,
     clusters: Vec<Cluster>,
+    access_policy: Option<Arc<AccessPolicy>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -56,6 +58,8 @@ pub struct Gateway {
     auditor: Auditor,
     rules: Arc<Rules>,
     clusters: Vec<Cluster>,
+    /// What answers the reviews of API servers.
+    access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
@@ -67,6 +71,13 @@ impl GatewayBuilder {
     /// Adds a cluster; the first one is also served without the `/clusters/{name}` prefix.
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.clusters.push(cluster);
+        self
+    }
+
+    /// Answers the `SubjectAccessReview`s of API servers by `policy`, under `/auth/authz` and
+    /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
+    pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
+        self.access_policy = Some(policy);
         self
     }
 
@@ -96,6 +107,7 @@ impl GatewayBuilder {
             auditor: Auditor::new(self.audit),
             rules: self.rules,
             clusters: self.clusters,
+            access_policy: self.access_policy,
             refusals: RefusalMemory::default(),
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -127,6 +139,7 @@ impl Gateway {
             audit,
             rules,
             clusters: Vec::new(),
+            access_policy: None,
         }
     }
 
@@ -199,6 +212,10 @@ impl Gateway {
         match route {
             Route::OwnClusters => return Ok(self.own_clusters(&call).await),
             Route::OwnAudit => return self.own_audit(&call, request.uri().query()).await,
+            Route::Review(endpoint) => {
+                let cluster = cluster.as_deref();
+                return self.access_review(&call, cluster, endpoint, request).await;
+            }
             _ => {}
         }
         let cluster = self.cluster(cluster.as_deref())?;
@@ -239,7 +256,7 @@ impl Gateway {
                 ErrorKind::NotFound,
                 "the server could not find the requested resource",
             )),
-            Route::Health | Route::OwnClusters | Route::OwnAudit => {
+            Route::Health | Route::OwnClusters | Route::OwnAudit | Route::Review(_) => {
                 Err(Error::new(ErrorKind::Misuse, "route handled twice"))
             }
         }

@@ -121,10 +121,6 @@ impl AccessFiles {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that looks at access files"
-    )]
     fn stamps(&self) -> Vec<Stamp> {
         use std::os::unix::fs::MetadataExt as _;
         let stamp = |path: &&Path| {
