@@ -25,6 +25,8 @@ pub enum Verb {
     PortForward,
     /// Read the audit trail.
     Audit,
+    /// Ask what others may do, as an API server does.
+    Review,
 }
 
 impl Verb {
@@ -39,6 +41,7 @@ impl Verb {
             Self::Logs => "logs",
             Self::PortForward => "port-forward",
             Self::Audit => "audit",
+            Self::Review => "review",
         }
     }
 }
@@ -66,6 +69,19 @@ pub enum Decision {
 pub trait Authorizer: Send + Sync {
     /// The decision. What cannot be decided is a denial.
     async fn decide(&self, principal: &Principal, verb: Verb, target: &Target) -> Decision;
+
+    /// The decision on reading what `path` names through an API server, at `target` or below.
+    /// An authorizer that knows no kinds of objects decides on a list of it.
+    async fn decide_reading(
+        &self,
+        principal: &Principal,
+        target: &Target,
+        path: &str,
+        watch: bool,
+    ) -> Decision {
+        let _kinds = (path, watch);
+        self.decide(principal, Verb::List, target).await
+    }
 
     /// Whether there is anything in `cluster` that the principal may do, for lists of clusters.
     async fn reaches(&self, principal: &Principal, cluster: &str) -> bool {

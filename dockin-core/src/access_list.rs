@@ -133,7 +133,7 @@ impl AccessEntry {
     }
 }
 
-const VERBS: [Verb; 7] = [
+const VERBS: [Verb; 8] = [
     Verb::Get,
     Verb::List,
     Verb::Exec,
@@ -141,6 +141,7 @@ const VERBS: [Verb; 7] = [
     Verb::Logs,
     Verb::PortForward,
     Verb::Audit,
+    Verb::Review,
 ];
 
 fn everything() -> Vec<String> {

@@ -17,6 +17,8 @@
 
 pub mod access;
 pub mod access_list;
+#[cfg(feature = "gateway")]
+pub mod access_policy;
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod audit;

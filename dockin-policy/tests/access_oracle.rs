@@ -244,3 +244,61 @@ proptest! {
         }
     }
 }
+
+/// Policies that one subject is given in great number share one index; what is said about each
+/// stays its own, and the eleventh link of a chain still counts for nothing.
+#[test]
+fn policies_in_great_number_keep_their_names_and_depth() {
+    let mut lines: Vec<String> = (0..60)
+        .map(|n| {
+            format!("p, pol-{n}, *, cluster:c/namespace:n{n}/*, get*, allow\ng, u, pol-{n}, *")
+        })
+        .collect();
+    lines.push("p, pol-7, *, cluster:c/namespace:n8/pod:secret, *, deny".to_owned());
+    for depth in 0..10 {
+        let role = if depth == 9 {
+            "u".to_owned()
+        } else {
+            format!("r{}", depth + 1)
+        };
+        lines.push(format!("g, r{depth}, {role}, *"));
+    }
+    let csv = lines.join("\n");
+    let source = Source::casbin(MODEL, &csv).unwrap();
+    for mode in [Mode::Compatible, Mode::Strict] {
+        let rules = AccessRules::compile(&source, mode).unwrap();
+        // Nine links from `r1` to `u` and one to the policy; from `r0` one more.
+        for (subject, near) in [("u", true), ("r1", true), ("r0", mode == Mode::Strict)] {
+            for (object, allowed) in [
+                ("cluster:c/namespace:n8/pod:p", true),
+                ("cluster:c/namespace:n59/pod:p", true),
+                ("cluster:c/namespace:n8/pod:secret", false),
+                ("cluster:c/namespace:n60/pod:p", false),
+            ] {
+                let request = Request {
+                    subjects: &[subject],
+                    domain: "",
+                    object,
+                    action: "getPod",
+                };
+                let decision = rules.decide(&request);
+                assert_eq!(
+                    decision.is_allowed(),
+                    allowed && near,
+                    "{mode:?} {request:?}"
+                );
+                let explanation = rules.explain(&request);
+                assert_eq!(explanation.decision, decision);
+                if subject == "u" && object.ends_with("n59/pod:p") {
+                    assert_eq!(explanation.matched.len(), 1);
+                    assert!(
+                        explanation
+                            .matched
+                            .iter()
+                            .all(|one| one.path == ["u", "pol-59"])
+                    );
+                }
+            }
+        }
+    }
+}

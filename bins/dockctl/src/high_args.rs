@@ -2,6 +2,7 @@
 
 use crate::{
     command::{
+        access::Access,
         attach::Attach,
         audit::{Audit, Source},
         cp::{Copy, Place},
@@ -18,8 +19,9 @@ use crate::{
     forward::PortPair,
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
-        AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs, KubeconfigArgs, LowArgs,
-        PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs, TargetArgs,
+        AccessArgs, AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs,
+        KubeconfigArgs, LowArgs, PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs,
+        TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -40,6 +42,7 @@ pub(crate) enum HighArgs {
     SessionList(SessionListArgs),
     SessionReplay(Replay),
     Policy(Policy),
+    Access(Access),
 }
 
 impl HighArgs {
@@ -132,6 +135,10 @@ impl HighArgs {
             CommandArgs::Session(SessionCommandArgs::Replay(args)) => {
                 Self::SessionReplay(Replay::check(args)?)
             }
+            CommandArgs::Access(AccessArgs::Check { files, from }) => {
+                Self::Access(Access::Check(files, from))
+            }
+            CommandArgs::Access(AccessArgs::Explain(args)) => Self::Access(Access::Explain(args)),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
         })

@@ -71,6 +71,9 @@ pub(crate) enum CommandArgs {
     /// What a rule file allows
     #[command(subcommand)]
     Policy(PolicyArgs),
+    /// Who may reach what, by access rules
+    #[command(subcommand)]
+    Access(AccessArgs),
 }
 
 #[derive(Args, Debug)]
@@ -407,4 +410,63 @@ pub(crate) struct PolicyExplainArgs {
     /// In this container
     #[arg(short, long, value_name = "NAME", default_value = "")]
     pub(crate) container: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessArgs {
+    /// Read access rules and say what is wrong with them
+    Check {
+        /// A YAML document, or a Casbin model (.conf) and policies (.csv)
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        from: AccessFilesArgs,
+    },
+    /// Say what the rules make of a request, and why; exit 77 when it is refused
+    Explain(AccessExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccessFilesArgs {
+    /// The gateway's configuration, which says where its rules are
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "model", "policy"])]
+    pub(crate) config: Option<PathBuf>,
+    /// A YAML document of rules
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "policy"])]
+    pub(crate) file: Option<PathBuf>,
+    /// A Casbin model
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) model: Option<PathBuf>,
+    /// A Casbin policy
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Tenants and projects beside a Casbin policy
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) tenancy: Option<PathBuf>,
+    /// Decide as TKEStack does, traps included
+    #[arg(long)]
+    pub(crate) compatible: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AccessExplainArgs {
+    /// Who
+    pub(crate) user: String,
+    /// What: exec, attach, port-forward, logs, or a verb of Kubernetes
+    pub(crate) verb: String,
+    /// Where: CLUSTER/NAMESPACE/POD or CLUSTER/NAMESPACE/KIND/NAME; `*` is all
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) files: AccessFilesArgs,
+    /// As a member of this group
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Vec<String>,
+    /// In this tenant
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// In this project, where rules take the caller's word for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// API group of KIND
+    #[arg(long, value_name = "GROUP", default_value = "")]
+    pub(crate) api_group: String,
 }

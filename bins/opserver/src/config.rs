@@ -12,6 +12,7 @@ use dockin_core::{
     access_list::{AccessEntry, AccessList},
     tls,
 };
+use dockin_policy::{access, io::access_file::AccessFiles};
 use serde::Deserialize;
 pub(crate) use trail::{Audit, Mode, Recording};
 
@@ -38,8 +39,32 @@ pub(crate) struct Config {
     /// Who may reach what.
     #[serde(default)]
     access: Vec<AccessEntry>,
+    /// Who may reach what, by roles in projects, in place of `access`.
+    #[serde(default)]
+    access_rules: Option<AccessRules>,
     /// What there is to reach, the default one first.
     pub(crate) clusters: Vec<Cluster>,
+}
+
+/// Access rules: one document, or a Casbin model and policy.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessRules {
+    /// YAML of users, groups, roles, policies, projects and tenants.
+    #[serde(default)]
+    file: Option<PathBuf>,
+    /// Casbin model.
+    #[serde(default)]
+    model: Option<PathBuf>,
+    /// Casbin policy.
+    #[serde(default)]
+    policy: Option<PathBuf>,
+    /// YAML of tenants and projects beside a Casbin policy.
+    #[serde(default)]
+    tenancy: Option<PathBuf>,
+    /// Decide as TKEStack does, traps included.
+    #[serde(default)]
+    compatible: bool,
 }
 
 /// Files of one side of TLS, PEM.
@@ -107,10 +132,52 @@ impl Config {
         AccessList::new(self.access.clone())
     }
 
+    /// The files of roles in projects and how they are read, when they are what decides.
+    ///
+    /// # Errors
+    ///
+    /// None after [`load`](Self::load), which has checked it.
+    pub(crate) fn access_rules(&self) -> Result<Option<(AccessFiles, access::Mode)>, Error> {
+        let Some(rules) = &self.access_rules else {
+            return Ok(None);
+        };
+        let bad = |what: &str| Err(Error::new(ErrorKind::Misuse, what));
+        if !self.access.is_empty() {
+            return bad("`access` and `access_rules` are both given; keep one of them");
+        }
+        let mode = match rules.compatible {
+            true => access::Mode::Compatible,
+            false => access::Mode::Strict,
+        };
+        let AccessRules {
+            file,
+            model,
+            policy,
+            tenancy,
+            ..
+        } = rules;
+        let files = match (file, model, policy) {
+            (Some(file), None, None) if tenancy.is_none() => AccessFiles::Document(file.clone()),
+            (None, Some(model), Some(policy)) => AccessFiles::Casbin {
+                model: model.clone(),
+                policy: policy.clone(),
+                tenancy: tenancy.clone(),
+            },
+            _ => {
+                return bad(
+                    "`access_rules` needs either `file`, or `model` and `policy` and, if wanted, \
+                     `tenancy`",
+                );
+            }
+        };
+        Ok(Some((files, mode)))
+    }
+
     fn check(&self) -> Result<(), Error> {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
         self.access()?;
         self.audit.check()?;
+        self.access_rules()?;
         if self.clusters.is_empty() {
             return bad("`clusters` is empty; name at least one".to_owned());
         }
@@ -165,6 +232,16 @@ impl Config {
             .flatten()
         {
             paths.extend([&mut files.certificate, &mut files.key, &mut files.authority]);
+        }
+        if let Some(rules) = &mut self.access_rules {
+            let AccessRules {
+                file,
+                model,
+                policy,
+                tenancy,
+                ..
+            } = rules;
+            paths.extend([file, model, policy, tenancy].into_iter().flatten());
         }
         paths.extend(
             self.clusters
@@ -317,6 +394,16 @@ clusters:
                 "audit: audit/audit.jsonl",
                 "audit: { file: a, export: [ { name: x, url: 'https://h/p' } ] }",
                 ["export `x`", "`authority`"],
+            ),
+            (
+                "clusters:",
+                "access_rules: { file: a.yaml }\nclusters:",
+                ["`access_rules`", "keep one"],
+            ),
+            (
+                "access:\n  - { groups: [admins], verbs: [\"*\"], clusters: [\"*\"], namespaces: [\"*\"] }",
+                "access_rules: { model: m.conf }",
+                ["`model`", "`policy`"],
             ),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();

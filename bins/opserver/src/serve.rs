@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use dockin_core::{
     Error, ErrorKind,
+    access::Authorizer,
+    access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
     gateway::{Cluster, Gateway},
     identity::TokenFile,
@@ -11,6 +13,7 @@ use dockin_core::{
     service::HttpEndpoint,
     tls::{self, Identity},
 };
+use dockin_policy::io::access_file::AccessFiles;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -38,13 +41,29 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         Mode::Strict => Arc::clone(&file) as Arc<dyn AuditSink>,
         Mode::BestEffort => Arc::new(BestEffort::new(Arc::clone(&file) as Arc<dyn AuditSink>)),
     };
-    let authorizer = Arc::new(config.access()?);
+    let (access_changes, mut access_changed) = mpsc::unbounded_channel();
+    let mut access_policy = None;
+    let authorizer: Arc<dyn Authorizer> = match config.access_rules()? {
+        None => Arc::new(config.access()?),
+        Some((files, mode)) => {
+            let source = source_of(&files);
+            let policy = AccessPolicy::follow(files, mode, stop.clone(), move |change| {
+                // The receiver lives as long as the gateway.
+                let _stopped = access_changes.send((source.clone(), change));
+            })?;
+            access_policy = Some(Arc::clone(&policy));
+            policy
+        }
+    };
     let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
     for cluster in &config.clusters {
         builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
     }
     if let Some(recording) = &config.recording {
         builder = builder.recordings(RecordingStore::open(recording.options()?)?);
+    }
+    if let Some(policy) = access_policy {
+        builder = builder.reviews(policy);
     }
     let gateway = Arc::new(builder.build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
@@ -74,6 +93,15 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         let (file, stop) = (Arc::clone(&file), stop.clone());
         tokio::spawn(async move { exporter.run(file.written(), &*file, &stop).await });
     }
+    let told = Arc::clone(&gateway);
+    tokio::spawn(async move {
+        while let Some((source, change)) = access_changed.recv().await {
+            report_access(&source, &change);
+            if let Err(error) = told.access_changed(&source, &change).await {
+                tracing::error!(error = error.chain(), "change of access not audited");
+            }
+        }
+    });
     eprintln!("listening on https://{address}");
     gateway.serve(listener, server_tls, stop).await;
     Ok(())
@@ -122,6 +150,27 @@ fn stop_on_signal(stop: CancellationToken) -> Result<(), Error> {
         stop.cancel();
     });
     Ok(())
+}
+
+/// The file of access rules that changes most.
+fn source_of(files: &AccessFiles) -> String {
+    match files {
+        AccessFiles::Document(path) | AccessFiles::Casbin { policy: path, .. } => {
+            path.display().to_string()
+        }
+    }
+}
+
+fn report_access(source: &str, change: &AccessChange) {
+    match change {
+        AccessChange::Accepted(rules) => {
+            tracing::info!(source, rules, "other access rules are in force");
+        }
+        AccessChange::Rejected(error) => {
+            let what = "access rules refused, the old ones stay in force";
+            tracing::error!(source, error, "{what}");
+        }
+    }
 }
 
 fn report(source: &str, change: &Reload) {

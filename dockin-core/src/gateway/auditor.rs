@@ -17,6 +17,7 @@ use super::Call;
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
+    access_policy::AccessChange,
     audit::{AuditSink, Filter},
     kubernetes::ExecOptions,
     policy::Reload,
@@ -229,6 +230,27 @@ impl Auditor {
 
     pub(super) async fn search(&self, filter: &Filter, limit: usize) -> Result<Vec<Bytes>, Error> {
         self.sink.search(filter, limit).await
+    }
+
+    pub(super) async fn access_changed(
+        &self,
+        source: &str,
+        change: &AccessChange,
+    ) -> Result<(), Error> {
+        let source = source.to_owned();
+        let kind = match change {
+            AccessChange::Accepted(rules) => AuditKind::PolicyReloaded(PolicyReload {
+                source,
+                rules: u64::try_from(*rules).ok(),
+                error: None,
+            }),
+            AccessChange::Rejected(error) => AuditKind::PolicyRejected(PolicyReload {
+                source,
+                rules: None,
+                error: Some(error.clone()),
+            }),
+        };
+        self.sink.append(event(kind)).await
     }
 
     async fn append(&self, call: &Call, permit: &Permit, kind: AuditKind) -> Result<(), Error> {

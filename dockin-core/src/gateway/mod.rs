@@ -13,6 +13,7 @@ mod own;
 mod pass;
 mod pods;
 mod ports;
+mod reviews;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -32,6 +33,7 @@ use self::{
 use crate::{
     Error, ErrorKind, Target, TargetError,
     access::{self, Authorizer, Permit, SessionId, Verb},
+    access_policy::{AccessChange, AccessPolicy},
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
@@ -48,6 +50,7 @@ pub struct GatewayBuilder {
     rules: Arc<Rules>,
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
+    access_policy: Option<Arc<AccessPolicy>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -58,6 +61,8 @@ pub struct Gateway {
     rules: Arc<Rules>,
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
+    /// What answers the reviews of API servers.
+    access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
@@ -75,6 +80,13 @@ impl GatewayBuilder {
     /// Records sessions; without this none is.
     pub fn recordings(mut self, store: Arc<RecordingStore>) -> Self {
         self.recordings = Some(store);
+        self
+    }
+
+    /// Answers the `SubjectAccessReview`s of API servers by `policy`, under `/auth/authz` and
+    /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
+    pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
+        self.access_policy = Some(policy);
         self
     }
 
@@ -105,6 +117,7 @@ impl GatewayBuilder {
             rules: self.rules,
             recordings: self.recordings,
             clusters: self.clusters,
+            access_policy: self.access_policy,
             refusals: RefusalMemory::default(),
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -137,6 +150,7 @@ impl Gateway {
             rules,
             recordings: None,
             clusters: Vec::new(),
+            access_policy: None,
         }
     }
 
@@ -172,6 +186,16 @@ impl Gateway {
         self.auditor.rules_changed(source, change).await
     }
 
+    /// Tells the audit trail that other access rules from `source` are in force, or were
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail cannot be written.
+    pub async fn access_changed(&self, source: &str, change: &AccessChange) -> Result<(), Error> {
+        self.auditor.access_changed(source, change).await
+    }
+
     async fn route(
         self: &Arc<Self>,
         peer: Peer,
@@ -199,6 +223,10 @@ impl Gateway {
         match route {
             Route::OwnClusters => return Ok(self.own_clusters(&call).await),
             Route::OwnAudit => return self.own_audit(&call, request.uri().query()).await,
+            Route::Review(endpoint) => {
+                let cluster = cluster.as_deref();
+                return self.access_review(&call, cluster, endpoint, request).await;
+            }
             _ => {}
         }
         let cluster = self.cluster(cluster.as_deref())?;
@@ -239,7 +267,7 @@ impl Gateway {
                 ErrorKind::NotFound,
                 "the server could not find the requested resource",
             )),
-            Route::Health | Route::OwnClusters | Route::OwnAudit => {
+            Route::Health | Route::OwnClusters | Route::OwnAudit | Route::Review(_) => {
                 Err(Error::new(ErrorKind::Misuse, "route handled twice"))
             }
         }

@@ -4,7 +4,12 @@ use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 
 use super::{Call, Cluster, Gateway, malformed};
-use crate::{Error, ErrorKind, Target, access::Verb, runtime::kube::KubeCluster, service::Body};
+use crate::{
+    Error, ErrorKind, Target,
+    access::{Decision, Verb},
+    runtime::kube::KubeCluster,
+    service::Body,
+};
 
 impl Gateway {
     /// Carries a request that only reads to the cluster's kube-apiserver, as the caller.
@@ -49,11 +54,42 @@ impl Gateway {
                 (Verb::Get, target)
             }
             Reading::Objects { namespace } => {
-                (Verb::List, Target::namespace(cluster.name(), namespace))
+                let target = Target::namespace(cluster.name(), namespace);
+                self.authorize_reading(call, target, path).await?;
+                return self.carry_reading(call, upstream, path, &request).await;
             }
         };
         self.authorize(call, verb, target).await?;
         self.carry_reading(call, upstream, path, &request).await
+    }
+
+    /// Refuses, and writes down, what may not be read. Objects are of many kinds, so a list of
+    /// pods allows no list of anything else.
+    async fn authorize_reading(
+        &self,
+        call: &Call,
+        target: Target,
+        path: &str,
+    ) -> Result<(), Error> {
+        let query = path.split_once('?').map_or("", |(_, query)| query);
+        let watch = query.split('&').any(|pair| {
+            let value = pair.strip_prefix("watch=");
+            value.is_some_and(|value| !matches!(value, "" | "0" | "false"))
+        });
+        let decision = self
+            .authorizer
+            .decide_reading(&call.principal, &target, path, watch)
+            .await;
+        let Decision::Deny { reason } = decision else {
+            return Ok(());
+        };
+        let user = &call.principal.user;
+        let message = format!("user `{user}` may not read `{target}`: {reason}");
+        let error = Error::new(ErrorKind::Forbidden, message);
+        self.auditor
+            .access_denied(call, Verb::List, &target, &error)
+            .await?;
+        Err(error)
     }
 
     async fn carry_reading(

@@ -1,5 +1,6 @@
 //! The one table of paths.
 
+use dockin_policy::access::Endpoint;
 use http::Method;
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ pub(super) enum Route {
     OwnClusters,
     /// `/dockin/v1/audit`.
     OwnAudit,
+    /// `/auth/authz`, `/auth/restauthz`, `/auth/batchauthz`.
+    Review(Endpoint),
     /// `/version`, `/api`, `/apis`, `/api/v1`.
     Discovery(Value),
     /// `/api/v1/namespaces[/{name}]`.
@@ -81,6 +84,9 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
         ["healthz" | "readyz" | "livez"] if read => Route::Health,
         ["dockin", "v1", "clusters"] if read => Route::OwnClusters,
         ["dockin", "v1", "audit"] if read => Route::OwnAudit,
+        ["auth", "authz"] if method == Method::POST => Route::Review(Endpoint::Plain),
+        ["auth", "restauthz"] if method == Method::POST => Route::Review(Endpoint::Converted),
+        ["auth", "batchauthz"] if method == Method::POST => Route::Review(Endpoint::Batch),
         ["version"] if read => Route::Discovery(discovery::version()),
         ["api"] if read => Route::Discovery(discovery::api_versions()),
         ["apis"] if read => Route::Discovery(discovery::api_groups()),

@@ -40,6 +40,9 @@ struct Counts {
 /// The domain of the platform, which is the first one.
 pub(super) const PLATFORM: u32 = 0;
 
+/// Rules of one node that are asked in turn: they lie side by side, an index does not.
+const LINEAR: usize = 24;
+
 /// What a node has of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Node {
@@ -192,7 +195,7 @@ impl AccessRules {
             let Some(node) = self.nodes.get(at).copied() else {
                 continue;
             };
-            if node.rules.len() <= FEW {
+            if node.rules.len() <= LINEAR {
                 continue;
             }
             let rules = self.rules.get(node.rules.range()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::{
     AccessRules, Mode,
-    compile::{ActionSet, CompiledRule, PLATFORM},
+    compile::{ActionSet, PLATFORM},
     graph::Reached,
     pattern::{Lowered, lower},
 };
@@ -226,25 +226,23 @@ impl AccessRules {
             }
             return;
         }
+        // Rules side by side are often for the same action.
+        let mut last = (u32::MAX, false);
         for rule in self.rules.get(node.rules.range()).unwrap_or_default() {
-            if rule.denies() {
-                if self.matches(rule, key) {
+            if !rule.denies() && found.allowed {
+                return;
+            }
+            if last.0 != rule.action {
+                last = (rule.action, self.patterns.matches(rule.action, key.action));
+            }
+            if last.1 && self.patterns.matches(rule.object, key.object) {
+                if rule.denies() {
                     found.denied = true;
                     return;
                 }
-            } else if found.allowed {
-                return;
-            } else {
-                found.allowed = self.matches(rule, key);
+                found.allowed = true;
             }
         }
-    }
-
-    #[inline]
-    fn matches(&self, rule: &CompiledRule, key: &Key<'_>) -> bool {
-        // Actions are short, and fewer of them match.
-        self.patterns.matches(rule.action, key.action)
-            && self.patterns.matches(rule.object, key.object)
     }
 
     fn acts(&self, set: u32, key: &Key<'_>) -> bool {

@@ -225,6 +225,38 @@ impl Document {
         Ok((AccessRules::compile(&source, mode)?, tenancy))
     }
 
+    /// Tenants and projects of a document that has nothing else, for rules from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// It has rules of its own, or members of projects, or a place that is none.
+    pub fn tenancy_alone(&self) -> Result<Tenancy, Faults> {
+        let mut report = Report::default();
+        let everyone = self
+            .tenants
+            .values()
+            .find(|one| !one.value.everyone.is_empty());
+        let members = self
+            .projects
+            .values()
+            .find(|one| !one.value.members.is_empty());
+        let rules = [
+            self.users.is_empty(),
+            self.groups.is_empty(),
+            self.policies.is_empty(),
+            self.roles.is_empty(),
+        ];
+        let line = everyone.map(line).or_else(|| members.map(line));
+        if line.is_some() || rules.contains(&false) {
+            let fix = "beside a Casbin policy there may be only `privileged`, `tenants` with \
+                       `administrators`, and `projects` with `namespaces`";
+            report.add(line.unwrap_or(0), fix);
+        }
+        let tenancy = self.tenancy(&mut report);
+        report.finish()?;
+        Ok(tenancy)
+    }
+
     fn tenancy(&self, report: &mut Report) -> Tenancy {
         let mut tenants = BTreeMap::from([(DEFAULT_TENANT.to_owned(), BTreeSet::new())]);
         for (name, tenant) in &self.tenants {

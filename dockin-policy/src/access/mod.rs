@@ -40,6 +40,7 @@ mod model;
 mod names;
 mod pattern;
 mod pattern_set;
+mod reach;
 mod review;
 mod singular;
 mod source;

@@ -1,5 +1,6 @@
 //! One module for each verb: takes checked arguments, gives the exit code.
 
+pub(crate) mod access;
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod audit_table;
@@ -35,6 +36,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::SessionList(args) => session::list(&args),
         HighArgs::SessionReplay(replay) => session::replay(&replay),
         HighArgs::Policy(args) => policy::run(args),
+        HighArgs::Access(args) => access::run(args),
     }
 }
 
