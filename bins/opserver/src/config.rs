@@ -12,6 +12,8 @@ use dockin_core::{
 };
 use serde::Deserialize;
 
+use crate::resource_manager::ResourceManager;
+
 /// `opserver.yaml`, checked, with every path relative to nothing but the working directory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +36,9 @@ pub(crate) struct Config {
     access: Vec<AccessEntry>,
     /// What there is to reach, the default one first.
     pub(crate) clusters: Vec<Cluster>,
+    /// The resource manager that plugins ask; none when absent.
+    #[serde(default)]
+    pub(crate) resource_manager: Option<ResourceManager>,
 }
 
 /// Files of one side of TLS, PEM.
@@ -104,6 +109,10 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
         self.access()?;
+        self.resource_manager
+            .as_ref()
+            .map(ResourceManager::networks)
+            .transpose()?;
         if self.clusters.is_empty() {
             return bad("`clusters` is empty; name at least one".to_owned());
         }
@@ -161,6 +170,11 @@ impl Config {
             self.clusters
                 .iter_mut()
                 .filter_map(|cluster| cluster.kubeconfig.as_mut()),
+        );
+        paths.extend(
+            self.resource_manager
+                .iter_mut()
+                .flat_map(ResourceManager::paths),
         );
         for path in paths {
             *path = base.join(&*path);
@@ -256,6 +270,17 @@ clusters:
             ("10250", "0", ["127.0.0.1:0", "HOST:PORT"]),
             ("name: node1", "name: a b", ["a b", "DNS"]),
             ("agents_tls:", "#", ["`local`", "`agents_tls`"]),
+            (
+                "clusters:",
+                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, networks: [] }\nclusters:",
+                ["`authority`", "`token`"],
+            ),
+            (
+                "clusters:",
+                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, token: t, networks: \
+             [ { name: web, interface: eth0, subnet: 10.0.0.1/24, master: true } ] }\nclusters:",
+                ["`web`", "host bits"],
+            ),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains("/opserver.yaml"), "{error}");
