@@ -271,14 +271,14 @@ clusters:
             ("name: node1", "name: a b", ["a b", "DNS"]),
             ("agents_tls:", "#", ["`local`", "`agents_tls`"]),
             (
-                "clusters:",
-                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, networks: [] }\nclusters:",
+                "clusters:\n",
+                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, networks: [] }\nclusters:\n",
                 ["`authority`", "`token`"],
             ),
             (
-                "clusters:",
+                "clusters:\n",
                 "resource_manager: { listen: \"127.0.0.1:0\", data: rm, token: t, networks: \
-             [ { name: web, interface: eth0, subnet: 10.0.0.1/24, master: true } ] }\nclusters:",
+             [ { name: web, interface: eth0, subnet: 10.0.0.1/24, master: true } ] }\nclusters:\n",
                 ["`web`", "host bits"],
             ),
         ] {

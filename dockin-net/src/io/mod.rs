@@ -11,6 +11,8 @@ mod host_local;
 mod http;
 #[cfg(feature = "exec")]
 mod plugins;
+#[cfg(feature = "exec")]
+mod tls;
 
 pub use file::FileDisk;
 pub use host::{Host, networks};
