@@ -13,7 +13,7 @@ use std::{
 use dockin_net::{
     StoreError,
     cni::{Environment, Outcome},
-    meta::{self, NoAnswer, Ran},
+    meta::{self, NoAnswer, Ran, Trust},
 };
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ impl meta::World for Node {
         false
     }
 
-    fn ask(&mut self, url: &str) -> Result<Vec<u8>, NoAnswer> {
+    fn ask(&mut self, url: &str, _trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
         self.asked.push(url.into());
         let down = || NoAnswer {
             message: "connection refused".into(),

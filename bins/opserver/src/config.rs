@@ -16,6 +16,8 @@ use dockin_policy::{access, io::access_file::AccessFiles};
 use serde::Deserialize;
 pub(crate) use trail::{Audit, Mode, Recording};
 
+use crate::resource_manager::ResourceManager;
+
 /// `opserver.yaml`, checked, with every path relative to nothing but the working directory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +46,9 @@ pub(crate) struct Config {
     access_rules: Option<AccessRules>,
     /// What there is to reach, the default one first.
     pub(crate) clusters: Vec<Cluster>,
+    /// The resource manager that plugins ask; none when absent.
+    #[serde(default)]
+    pub(crate) resource_manager: Option<ResourceManager>,
 }
 
 /// Access rules: one document, or a Casbin model and policy.
@@ -178,6 +183,10 @@ impl Config {
         self.access()?;
         self.audit.check()?;
         self.access_rules()?;
+        self.resource_manager
+            .as_ref()
+            .map(ResourceManager::networks)
+            .transpose()?;
         if self.clusters.is_empty() {
             return bad("`clusters` is empty; name at least one".to_owned());
         }
@@ -247,6 +256,11 @@ impl Config {
             self.clusters
                 .iter_mut()
                 .filter_map(|cluster| cluster.kubeconfig.as_mut()),
+        );
+        paths.extend(
+            self.resource_manager
+                .iter_mut()
+                .flat_map(ResourceManager::paths),
         );
         for path in paths {
             *path = base.join(&*path);
@@ -404,6 +418,17 @@ clusters:
                 "access:\n  - { groups: [admins], verbs: [\"*\"], clusters: [\"*\"], namespaces: [\"*\"] }",
                 "access_rules: { model: m.conf }",
                 ["`model`", "`policy`"],
+            ),
+            (
+                "clusters:\n",
+                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, networks: [] }\nclusters:\n",
+                ["`authority`", "`token`"],
+            ),
+            (
+                "clusters:\n",
+                "resource_manager: { listen: \"127.0.0.1:0\", data: rm, token: t, networks: \
+             [ { name: web, interface: eth0, subnet: 10.0.0.1/24, master: true } ] }\nclusters:\n",
+                ["`web`", "host bits"],
             ),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err();

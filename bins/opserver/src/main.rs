@@ -2,6 +2,7 @@
 
 mod config;
 mod init;
+mod resource_manager;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};

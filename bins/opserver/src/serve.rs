@@ -21,7 +21,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, Mode, TlsFiles};
+use crate::{
+    config::{self, Config, Mode, TlsFiles},
+    resource_manager,
+};
 
 /// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
@@ -67,6 +70,10 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     }
     let gateway = Arc::new(builder.build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
+    if let Some(wanted) = &config.resource_manager {
+        let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
+        resource_manager::start(wanted, identity, stop.clone()).await?;
+    }
     let server_tls = tls::server_config(identity, None)?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(

@@ -1,4 +1,4 @@
-//! The question to the resource manager: `GET` over HTTP/1.1, one answer a connection.
+//! The question to the resource manager: `GET` over HTTP/1.1 or HTTPS, one answer a connection.
 
 use std::{
     io::{Read, Write},
@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::meta::NoAnswer;
+use super::tls::{Security, Stream};
+use crate::meta::{NoAnswer, Trust};
 
 /// An answer names a handful of networks.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -18,27 +19,29 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks until there is an answer, three times within five seconds.
-pub(super) fn get(url: &str) -> Result<Vec<u8>, NoAnswer> {
+pub(super) fn get(url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
     let end = Instant::now() + DEADLINE;
     let mut pause = PAUSE;
     for _ in 1..TRIES {
-        match get_once(url, end) {
+        match get_once(url, trust, end) {
             Err(error) if error.later && Instant::now() + pause < end => sleep(pause),
             done => return done,
         }
         pause *= 2;
     }
-    get_once(url, end)
+    get_once(url, trust, end)
 }
 
-fn get_once(url: &str, end: Instant) -> Result<Vec<u8>, NoAnswer> {
+fn get_once(url: &str, trust: &Trust, end: Instant) -> Result<Vec<u8>, NoAnswer> {
     let invalid = |message: &str| NoAnswer {
         message: format!("{message}: `{url}`"),
         later: false,
     };
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| invalid("only `http://` can be asked"))?;
+    let (rest, is_secret) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        _ => return Err(invalid("only `http://` and `https://` can be asked")),
+    };
     let (authority, path) = match rest.find(['/', '?']) {
         Some(index) => rest.split_at(index),
         None => (rest, ""),
@@ -47,24 +50,48 @@ fn get_once(url: &str, end: Instant) -> Result<Vec<u8>, NoAnswer> {
         return Err(invalid("not an address"));
     }
     let slash = if path.starts_with('/') { "" } else { "/" };
+    let proof = match &trust.token {
+        None => String::new(),
+        // A token that anyone on the way can read is nobody's.
+        Some(_) if !is_secret => return Err(invalid("`backendToken` needs `https://`")),
+        Some(file) => format!("Authorization: Bearer {}\r\n", read_token(file)?),
+    };
     let request = format!(
         "GET {slash}{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\
-         Connection: close\r\n\r\n"
+         {proof}Connection: close\r\n\r\n"
     );
+    let security = match is_secret {
+        true => Some(Security::new(authority, trust)?),
+        false => None,
+    };
     let later = |error: std::io::Error| NoAnswer {
         message: format!("{authority}: {error}"),
         later: true,
     };
     let mut answer = Vec::new();
-    exchange(authority, &request, end, &mut answer).map_err(later)?;
+    exchange(authority, security.as_ref(), &request, end, &mut answer).map_err(later)?;
     read_answer(&answer).map_err(|(message, later)| NoAnswer {
         message: format!("{authority}: {message}"),
         later,
     })
 }
 
+fn read_token(file: &str) -> Result<String, NoAnswer> {
+    let invalid = |what: &dyn std::fmt::Display| NoAnswer {
+        message: format!("`backendToken` `{file}`: {what}"),
+        later: false,
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| invalid(&error))?;
+    let token = text.trim();
+    if token.is_empty() || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(invalid(&"not one word"));
+    }
+    Ok(token.to_owned())
+}
+
 fn exchange(
     authority: &str,
+    security: Option<&Security>,
     request: &str,
     end: Instant,
     answer: &mut Vec<u8>,
@@ -78,18 +105,29 @@ fn exchange(
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let with_port = match has_port {
         true => authority.to_owned(),
+        false if security.is_some() => format!("{authority}:443"),
         false => format!("{authority}:80"),
     };
     let mut failed = std::io::Error::other("the name has no address");
     for address in with_port.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, left()) {
-            Ok(mut stream) => {
-                stream.set_write_timeout(Some(left()))?;
+            Ok(socket) => {
+                socket.set_write_timeout(Some(left()))?;
+                socket.set_read_timeout(Some(left()))?;
+                let timed = socket.try_clone()?;
+                let mut stream: Box<dyn Stream> = match security {
+                    Some(security) => security.over(socket)?,
+                    None => Box::new(socket),
+                };
                 stream.write_all(request.as_bytes())?;
                 let mut buffer = [0; 8192];
                 loop {
-                    stream.set_read_timeout(Some(left()))?;
-                    let count = stream.read(&mut buffer)?;
+                    timed.set_read_timeout(Some(left()))?;
+                    let count = match stream.read(&mut buffer) {
+                        // The answer says itself whether it is whole.
+                        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
+                        read => read?,
+                    };
                     answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
                     let too_long = u64::try_from(answer.len()).is_ok_and(|it| it > MAX_ANSWER);
                     if too_long || Instant::now() > end {
@@ -157,7 +195,7 @@ fn read_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{get_once, read_answer};
+    use super::{Trust, get_once, read_answer};
     use std::time::Instant;
 
     #[test]
@@ -193,13 +231,18 @@ mod tests {
             );
         }
         for url in [
-            "https://rm/",
             "ftp://rm/",
+            "https:///",
             "http:///",
             "http://rm/a b",
             "http://rm/\r\nX: y",
         ] {
-            assert!(!get_once(url, Instant::now()).unwrap_err().later, "{url}");
+            assert!(
+                !get_once(url, &Trust::default(), Instant::now())
+                    .unwrap_err()
+                    .later,
+                "{url}"
+            );
         }
     }
 }

@@ -13,6 +13,8 @@ mod http;
 mod netlink;
 #[cfg(feature = "exec")]
 mod plugins;
+#[cfg(feature = "exec")]
+mod tls;
 
 pub use file::FileDisk;
 pub use host::{Host, networks};

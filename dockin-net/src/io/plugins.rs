@@ -14,7 +14,7 @@ use crate::{
     StoreError,
     cni::Environment,
     ipam,
-    meta::{NoAnswer, Ran, World},
+    meta::{NoAnswer, Ran, Trust, World},
 };
 
 /// A plugin that is written right now is tried for a second.
@@ -31,8 +31,8 @@ impl World for Host {
         ipam::World::is_own_namespace(self, path)
     }
 
-    fn ask(&mut self, url: &str) -> Result<Vec<u8>, NoAnswer> {
-        http::get(url)
+    fn ask(&mut self, url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
+        http::get(url, trust)
     }
 
     fn network_files(&mut self, directory: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

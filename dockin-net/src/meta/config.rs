@@ -1,5 +1,6 @@
 use serde_json::{Map, Value, json};
 
+use super::Trust;
 use crate::{
     Attachment, InterfaceName,
     cni::{Args, CniError, ErrorCode, Json, Request, Version},
@@ -31,6 +32,7 @@ pub(super) struct MetaConfig {
     pub(super) log_file: Option<String>,
     pub(super) verbose: bool,
     pub(super) backend: Option<String>,
+    pub(super) trust: Trust,
     pub(super) question: Question,
     runtime_config: Map<String, Value>,
 }
@@ -66,6 +68,21 @@ impl MetaConfig {
             log_file: text("logFile")?,
             verbose: matches!(level.as_str(), "debug" | "verbose" | "info"),
             backend: text("backend")?,
+            trust: Trust {
+                authority: text("backendAuthority")?,
+                identity: match (text("backendCertificate")?, text("backendKey")?) {
+                    (Some(certificate), Some(key)) => Some((certificate, key)),
+                    (None, None) => None,
+                    _ => {
+                        return Err(CniError::field(
+                            ErrorCode::INVALID_CONFIG,
+                            "backendCertificate",
+                            "it goes together with `backendKey`",
+                        ));
+                    }
+                },
+                token: text("backendToken")?,
+            },
             question: Question {
                 pod: arg("K8S_POD_NAME"),
                 namespace: arg("K8S_POD_NAMESPACE"),
@@ -94,6 +111,7 @@ impl MetaConfig {
             log_file: text("logFile"),
             verbose: false,
             backend: None,
+            trust: Trust::default(),
             question: Question::default(),
             runtime_config: Map::new(),
         }

@@ -6,7 +6,10 @@
 //!
 //! | key | means |
 //! | --- | --- |
-//! | `backend` | where the resource manager is asked |
+//! | `backend` | where the resource manager is asked: `http://…` or `https://…` |
+//! | `backendAuthority` | file of the authority whose certificate an `https` backend has |
+//! | `backendCertificate`, `backendKey` | files of the certificate that we show it |
+//! | `backendToken` | file of the token that we send it |
 //! | `networks` | the resource manager's `data`, for use without one |
 //! | `confDir` | the networks' files; `/etc/cni/dockin/net.d` |
 //! | `binDir` | where plugins are, before `CNI_PATH`; `/opt/cni/bin` |
@@ -39,6 +42,17 @@ pub struct Ran {
     pub success: bool,
 }
 
+/// Whom we believe to be the resource manager, and why it should believe us: paths of files.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Trust {
+    /// The authority of its certificate, PEM.
+    pub authority: Option<String>,
+    /// Our certificate and its key, PEM.
+    pub identity: Option<(String, String)>,
+    /// Our token.
+    pub token: Option<String>,
+}
+
 /// Why the resource manager did not answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NoAnswer {
@@ -58,7 +72,7 @@ pub trait World {
     /// # Errors
     ///
     /// [`NoAnswer`], after the tries that are worth it.
-    fn ask(&mut self, url: &str) -> Result<Vec<u8>, NoAnswer>;
+    fn ask(&mut self, url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer>;
 
     /// The files of a directory that end in `.conf`, `.json` or `.conflist`, by name.
     ///

@@ -178,7 +178,7 @@ impl Meta<'_> {
             file_name(&question.namespace),
             file_name(&question.pod)
         );
-        match self.world.ask(&question.url(backend)) {
+        match self.world.ask(&question.url(backend), &config.trust) {
             Ok(body) => {
                 let networks = read_answer(&body).map_err(invalid)?;
                 let text = String::from_utf8_lossy(&body);
