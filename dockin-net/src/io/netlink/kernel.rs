@@ -33,8 +33,8 @@ pub(super) struct Kernel {
     host: Option<Socket>,
     pod: Option<(File, Socket)>,
     filter: Option<Socket>,
-    /// Numbers of links by name.
-    indexes: BTreeMap<(Place, String), u32>,
+    /// Links as they were last seen.
+    links: BTreeMap<(Place, String), Link>,
 }
 
 /// Messages of some steps of one place, not sent yet.
@@ -108,7 +108,7 @@ impl Kernel {
         // A number that is not known is asked for, and that needs what is pending to be there.
         let known = step_link(step).is_none_or(|name| {
             let key = (step.place(), name.to_owned());
-            self.indexes.contains_key(&key)
+            self.links.contains_key(&key)
         });
         if !(together && known) {
             self.flush(pending, applied)?;
@@ -192,19 +192,15 @@ impl Kernel {
             Step::MakePair {
                 host,
                 pod,
-                bridge,
                 mtu,
                 mac,
                 group,
+                ..
             } => {
                 let pair = Pair {
                     host,
                     pod,
-                    bridge: self
-                        .indexes
-                        .get(&(Place::Host, bridge.clone()))
-                        .copied()
-                        .unwrap_or(0),
+                    bridge: index,
                     mtu: *mtu,
                     mac: *mac,
                     group: *group,
@@ -385,8 +381,12 @@ impl Kernel {
         let Some((link, _)) = found else {
             return Ok(None);
         };
-        self.indexes.insert((place, name.to_owned()), link.index);
+        self.links.insert((place, name.to_owned()), link.clone());
         Ok(Some(link))
+    }
+
+    pub(super) fn seen(&self, place: Place, name: &str) -> Option<Link> {
+        self.links.get(&(place, name.to_owned())).cloned()
     }
 
     pub(super) fn addresses(
@@ -492,8 +492,8 @@ impl Kernel {
     }
 
     fn index(&mut self, place: Place, name: &str) -> Result<u32, KernelError> {
-        if let Some(index) = self.indexes.get(&(place, name.to_owned())) {
-            return Ok(*index);
+        if let Some(link) = self.links.get(&(place, name.to_owned())) {
+            return Ok(link.index);
         }
         let link = self.link(place, name)?;
         link.map(|link| link.index)
@@ -506,6 +506,7 @@ fn step_link(step: &Step) -> Option<&str> {
     match step {
         Step::AddAddress { name, .. }
         | Step::AddRoute { name, .. }
+        | Step::RaisePod { name }
         | Step::AddBridgeAddress { name, .. }
         | Step::RemoveBridgeAddress { name, .. }
         | Step::UpdateNeighbour { bridge: name, .. }
