@@ -15,7 +15,7 @@ use super::{
     nftables::{self, MASQUERADE, Rule, SOURCES},
     probe::probe,
     route::{self, Change, Pair},
-    socket::{Answers, Socket, inside, kernel_error, set_parameter},
+    socket::{Answers, Socket, inside, kernel_error, set_parameter, write_parameter},
 };
 use crate::{
     Family,
@@ -315,20 +315,21 @@ impl Kernel {
         detection: Detection,
         announce: bool,
     ) -> Result<(), KernelError> {
-        let mut off = Vec::new();
-        for name in ["lo", name] {
-            let link = self.link(Place::Pod, name)?;
-            if link.is_some_and(|it| it.without_ipv6) {
-                off.push(format!("ipv6/conf/{name}/disable_ipv6"));
-            }
-        }
+        self.index(Place::Pod, name)?;
+        let off = self
+            .seen(Place::Pod, name)
+            .is_some_and(|it| it.without_ipv6);
         let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
         inside(file, || {
-            off.iter().try_for_each(|path| set_parameter(path, "0"))?;
+            if off {
+                for name in ["lo", name] {
+                    set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
+                }
+            }
             // Without these an address is usable later, or an announcement is lost: no reason to
             // fail where a kernel does not know them.
             let set = |word: &str, value: &str| {
-                let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), value);
+                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), value);
             };
             match detection {
                 Detection::Off => set("accept_dad", "0"),
@@ -552,13 +553,13 @@ fn of_link(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// Asks again and again, with pauses of 0.1 to 20 milliseconds.
+/// Asks again and again, with pauses of 0.05 to 20 milliseconds.
 fn wait_until(
     patience: u32,
     mut ready: impl FnMut() -> Result<bool, KernelError>,
 ) -> Result<(), KernelError> {
     let begun = Instant::now();
-    let mut pause = Duration::from_micros(100);
+    let mut pause = Duration::from_micros(50);
     while !ready()? {
         if begun.elapsed() > Duration::from_millis(patience.into()) {
             return Err(KernelError::TooLate(patience));

@@ -1,4 +1,8 @@
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use nix::{
     errno::Errno,
@@ -113,18 +117,29 @@ pub(super) fn inside<T>(namespace: &File, act: impl FnOnce() -> T) -> Result<T, 
     Ok(done)
 }
 
-/// Sets a kernel parameter of the calling thread's namespace, unless it is so already.
+/// Sets a kernel parameter of this thread's namespace, unless it is so already.
 pub(super) fn set_parameter(path: &str, value: &str) -> Result<(), KernelError> {
-    let path = Path::new("/proc/sys/net").join(path);
-    let wrong = |error: std::io::Error| match error.raw_os_error() {
-        Some(number) => kernel_error(Errno::from_raw(number)),
-        None => KernelError::Other(error.to_string()),
-    };
-    let before = std::fs::read_to_string(&path).map_err(wrong)?;
+    let before = std::fs::read_to_string(parameter(path)).map_err(|it| file_error(&it))?;
     if before.trim_end() == value {
         return Ok(());
     }
-    std::fs::write(&path, value).map_err(wrong)
+    write_parameter(path, value)
+}
+
+/// Sets a kernel parameter of this thread's namespace.
+pub(super) fn write_parameter(path: &str, value: &str) -> Result<(), KernelError> {
+    std::fs::write(parameter(path), value).map_err(|it| file_error(&it))
+}
+
+fn parameter(path: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(path)
+}
+
+fn file_error(error: &std::io::Error) -> KernelError {
+    match error.raw_os_error() {
+        Some(number) => kernel_error(Errno::from_raw(number)),
+        None => KernelError::Other(error.to_string()),
+    }
 }
 
 pub(super) fn kernel_error(error: Errno) -> KernelError {
