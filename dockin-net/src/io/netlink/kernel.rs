@@ -73,12 +73,12 @@ impl Kernel {
             };
             let queued = queued.and_then(|()| self.take(step, &mut pending, &mut applied));
             if let Err(failed) = queued {
-                applied.failed = Some(failed);
+                applied.failed = Some(*failed);
                 return applied;
             }
         }
         if let Err(failed) = self.flush(&mut pending, &mut applied) {
-            applied.failed = Some(failed);
+            applied.failed = Some(*failed);
         }
         applied
     }
@@ -89,7 +89,7 @@ impl Kernel {
         step: &Step,
         pending: &mut Pending,
         applied: &mut Applied,
-    ) -> Result<(), (Step, KernelError)> {
+    ) -> Result<(), Box<(Step, KernelError)>> {
         let together = matches!(
             step,
             Step::MakeBridge { .. }
@@ -117,7 +117,7 @@ impl Kernel {
             true => self.queue(step, pending),
             false => self.act(step),
         };
-        done.map_err(|error| (step.clone(), error))?;
+        done.map_err(|error| Box::new((step.clone(), error)))?;
         if !together {
             applied.done.push(step.clone());
         }
@@ -132,7 +132,7 @@ impl Kernel {
         &mut self,
         pending: &mut Pending,
         applied: &mut Applied,
-    ) -> Result<(), (Step, KernelError)> {
+    ) -> Result<(), Box<(Step, KernelError)>> {
         let Pending {
             batch,
             place,
@@ -144,14 +144,15 @@ impl Kernel {
         let sent = self
             .socket(place)
             .and_then(|socket| socket.exchange(&batch));
-        let answers = sent.map_err(|error| (first, error))?;
+        let answers = sent.map_err(|error| Box::new((first, error)))?;
         let mut failed = None;
         for (step, sequence) in steps {
             let error = answers.outcome(sequence).unwrap_or_default();
             if error == 0 || tolerated(&step, error) {
                 applied.done.push(step);
             } else {
-                failed.get_or_insert((step, kernel_error(Errno::from_raw(error))));
+                failed
+                    .get_or_insert_with(|| Box::new((step, kernel_error(Errno::from_raw(error)))));
             }
         }
         failed.map_or(Ok(()), Err)
