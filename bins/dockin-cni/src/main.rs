@@ -1,6 +1,9 @@
 //! The CNI plugin `dockin-cni`: environment and standard input to `dockin_net`, its answer to
 //! standard output. Installed under the name `dockin-bridge` it is the plugin of one bridge
-//! network; the `type` of the configuration says which.
+//! network; the `type` of the configuration says which. With the word `install` it copies itself and
+//! its neighbours to where runtimes look for plugins.
+
+mod install;
 
 use std::{
     io::{Read, Write},
@@ -18,7 +21,12 @@ use dockin_net::{
 const MAX_CONFIG: u64 = 1024 * 1024;
 
 fn main() -> ExitCode {
-    answer().unwrap_or_else(|error| {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((word, words)) if word == "install" => install::run(words),
+        _ => answer(),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("dockin-cni: {error}");
         ExitCode::FAILURE
     })

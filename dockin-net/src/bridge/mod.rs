@@ -113,6 +113,9 @@ pub trait World {
     /// [`KernelError`].
     fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError>;
 
+    /// An interface as this call has seen it last, which for what this call made is as it is.
+    fn seen(&mut self, place: Place, name: &str) -> Option<Link>;
+
     /// The addresses of an interface.
     ///
     /// # Errors

@@ -238,6 +238,11 @@ impl Bridge<'_> {
         names: &Names,
     ) -> Result<(Link, Link, Link), CniError> {
         let mut get = |place, name: &str| {
+            if name != config.bridge
+                && let Some(link) = self.world.seen(place, name)
+            {
+                return Ok(link);
+            }
             let link = self.world.link(place, name);
             let link = link.map_err(|error| told(&format!("look for `{name}`"), &error))?;
             link.ok_or_else(|| {

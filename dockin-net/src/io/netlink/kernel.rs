@@ -15,7 +15,7 @@ use super::{
     nftables::{self, MASQUERADE, Rule, SOURCES},
     probe::probe,
     route::{self, Change, Pair},
-    socket::{Answers, Socket, inside, kernel_error, set_parameter},
+    socket::{Answers, Socket, inside, kernel_error, set_parameter, write_parameter},
 };
 use crate::{
     Family,
@@ -33,8 +33,8 @@ pub(super) struct Kernel {
     host: Option<Socket>,
     pod: Option<(File, Socket)>,
     filter: Option<Socket>,
-    /// Numbers of links by name.
-    indexes: BTreeMap<(Place, String), u32>,
+    /// Links as they were last seen.
+    links: BTreeMap<(Place, String), Link>,
 }
 
 /// Messages of some steps of one place, not sent yet.
@@ -73,12 +73,12 @@ impl Kernel {
             };
             let queued = queued.and_then(|()| self.take(step, &mut pending, &mut applied));
             if let Err(failed) = queued {
-                applied.failed = Some(failed);
+                applied.failed = Some(*failed);
                 return applied;
             }
         }
         if let Err(failed) = self.flush(&mut pending, &mut applied) {
-            applied.failed = Some(failed);
+            applied.failed = Some(*failed);
         }
         applied
     }
@@ -89,7 +89,7 @@ impl Kernel {
         step: &Step,
         pending: &mut Pending,
         applied: &mut Applied,
-    ) -> Result<(), (Step, KernelError)> {
+    ) -> Result<(), Box<(Step, KernelError)>> {
         let together = matches!(
             step,
             Step::MakeBridge { .. }
@@ -108,7 +108,7 @@ impl Kernel {
         // A number that is not known is asked for, and that needs what is pending to be there.
         let known = step_link(step).is_none_or(|name| {
             let key = (step.place(), name.to_owned());
-            self.indexes.contains_key(&key)
+            self.links.contains_key(&key)
         });
         if !(together && known) {
             self.flush(pending, applied)?;
@@ -117,7 +117,7 @@ impl Kernel {
             true => self.queue(step, pending),
             false => self.act(step),
         };
-        done.map_err(|error| (step.clone(), error))?;
+        done.map_err(|error| Box::new((step.clone(), error)))?;
         if !together {
             applied.done.push(step.clone());
         }
@@ -132,7 +132,7 @@ impl Kernel {
         &mut self,
         pending: &mut Pending,
         applied: &mut Applied,
-    ) -> Result<(), (Step, KernelError)> {
+    ) -> Result<(), Box<(Step, KernelError)>> {
         let Pending {
             batch,
             place,
@@ -144,14 +144,15 @@ impl Kernel {
         let sent = self
             .socket(place)
             .and_then(|socket| socket.exchange(&batch));
-        let answers = sent.map_err(|error| (first, error))?;
+        let answers = sent.map_err(|error| Box::new((first, error)))?;
         let mut failed = None;
         for (step, sequence) in steps {
             let error = answers.outcome(sequence).unwrap_or_default();
             if error == 0 || tolerated(&step, error) {
                 applied.done.push(step);
             } else {
-                failed.get_or_insert((step, kernel_error(Errno::from_raw(error))));
+                failed
+                    .get_or_insert_with(|| Box::new((step, kernel_error(Errno::from_raw(error)))));
             }
         }
         failed.map_or(Ok(()), Err)
@@ -192,19 +193,15 @@ impl Kernel {
             Step::MakePair {
                 host,
                 pod,
-                bridge,
                 mtu,
                 mac,
                 group,
+                ..
             } => {
                 let pair = Pair {
                     host,
                     pod,
-                    bridge: self
-                        .indexes
-                        .get(&(Place::Host, bridge.clone()))
-                        .copied()
-                        .unwrap_or(0),
+                    bridge: index,
                     mtu: *mtu,
                     mac: *mac,
                     group: *group,
@@ -319,20 +316,21 @@ impl Kernel {
         detection: Detection,
         announce: bool,
     ) -> Result<(), KernelError> {
-        let mut off = Vec::new();
-        for name in ["lo", name] {
-            let link = self.link(Place::Pod, name)?;
-            if link.is_some_and(|it| it.without_ipv6) {
-                off.push(format!("ipv6/conf/{name}/disable_ipv6"));
-            }
-        }
+        self.index(Place::Pod, name)?;
+        let off = self
+            .seen(Place::Pod, name)
+            .is_some_and(|it| it.without_ipv6);
         let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
         inside(file, || {
-            off.iter().try_for_each(|path| set_parameter(path, "0"))?;
+            if off {
+                for name in ["lo", name] {
+                    set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
+                }
+            }
             // Without these an address is usable later, or an announcement is lost: no reason to
             // fail where a kernel does not know them.
             let set = |word: &str, value: &str| {
-                let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), value);
+                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), value);
             };
             match detection {
                 Detection::Off => set("accept_dad", "0"),
@@ -385,8 +383,12 @@ impl Kernel {
         let Some((link, _)) = found else {
             return Ok(None);
         };
-        self.indexes.insert((place, name.to_owned()), link.index);
+        self.links.insert((place, name.to_owned()), link.clone());
         Ok(Some(link))
+    }
+
+    pub(super) fn seen(&self, place: Place, name: &str) -> Option<Link> {
+        self.links.get(&(place, name.to_owned())).cloned()
     }
 
     pub(super) fn addresses(
@@ -492,8 +494,8 @@ impl Kernel {
     }
 
     fn index(&mut self, place: Place, name: &str) -> Result<u32, KernelError> {
-        if let Some(index) = self.indexes.get(&(place, name.to_owned())) {
-            return Ok(*index);
+        if let Some(link) = self.links.get(&(place, name.to_owned())) {
+            return Ok(link.index);
         }
         let link = self.link(place, name)?;
         link.map(|link| link.index)
@@ -506,6 +508,7 @@ fn step_link(step: &Step) -> Option<&str> {
     match step {
         Step::AddAddress { name, .. }
         | Step::AddRoute { name, .. }
+        | Step::RaisePod { name }
         | Step::AddBridgeAddress { name, .. }
         | Step::RemoveBridgeAddress { name, .. }
         | Step::UpdateNeighbour { bridge: name, .. }
@@ -551,13 +554,13 @@ fn of_link(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// Asks again and again, with pauses of 0.1 to 20 milliseconds.
+/// Asks again and again, with pauses of 0.05 to 20 milliseconds.
 fn wait_until(
     patience: u32,
     mut ready: impl FnMut() -> Result<bool, KernelError>,
 ) -> Result<(), KernelError> {
     let begun = Instant::now();
-    let mut pause = Duration::from_micros(100);
+    let mut pause = Duration::from_micros(50);
     while !ready()? {
         if begun.elapsed() > Duration::from_millis(patience.into()) {
             return Err(KernelError::TooLate(patience));

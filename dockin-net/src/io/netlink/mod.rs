@@ -71,6 +71,10 @@ impl World for BridgeHost {
         self.kernel.link(place, name)
     }
 
+    fn seen(&mut self, place: Place, name: &str) -> Option<Link> {
+        self.kernel.seen(place, name)
+    }
+
     fn addresses(&mut self, place: Place, link: &Link) -> Result<Vec<Assigned>, KernelError> {
         self.kernel.addresses(place, link.index)
     }

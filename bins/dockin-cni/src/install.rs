@@ -1,0 +1,92 @@
+//! `dockin-cni install`: the plugins and their configuration to where a runtime looks for them.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+};
+
+const USAGE: &str = "\
+usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--network FILE]...
+                          [--conf-dir DIRECTORY] [--conf FILE]
+
+  --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam; /opt/cni/bin
+  --network        a network's file, for --networks-dir; /etc/cni/dockin/net.d
+  --conf           the runtime's configuration, for --conf-dir; /etc/cni/net.d
+
+Every file is put in its place at once, the runtime's configuration last.
+";
+
+/// The names under which this program is installed.
+const NAMES: [&str; 2] = ["dockin-cni", "dockin-bridge"];
+/// The program beside it that is installed as well.
+const NEIGHBOUR: &str = "dockin-ipam";
+
+/// Installs as the words say.
+pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
+    let mut bin_dir = PathBuf::from("/opt/cni/bin");
+    let mut networks_dir = PathBuf::from("/etc/cni/dockin/net.d");
+    let mut conf_dir = PathBuf::from("/etc/cni/net.d");
+    let (mut networks, mut conf) = (Vec::new(), None);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let known = matches!(
+            word.as_str(),
+            "--bin-dir" | "--networks-dir" | "--network" | "--conf-dir" | "--conf"
+        );
+        let value = match words.next() {
+            Some(value) if known => PathBuf::from(value),
+            _ => {
+                eprint!("{USAGE}");
+                return Ok(ExitCode::from(2));
+            }
+        };
+        match word.as_str() {
+            "--bin-dir" => bin_dir = value,
+            "--networks-dir" => networks_dir = value,
+            "--conf-dir" => conf_dir = value,
+            "--network" => networks.push(value),
+            _ => conf = Some(value),
+        }
+    }
+    let this = std::env::current_exe()?;
+    for name in NAMES {
+        put(&this, &bin_dir, name)?;
+    }
+    put(&this.with_file_name(NEIGHBOUR), &bin_dir, NEIGHBOUR)?;
+    for network in &networks {
+        put(network, &networks_dir, &own_name(network)?)?;
+    }
+    // With this file the runtime begins to call what is there by now.
+    if let Some(conf) = &conf {
+        put(conf, &conf_dir, &own_name(conf)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Copies a file beside its place and renames it: a plugin that is being run stays as it is, and
+/// nobody sees half of a file.
+fn put(from: &Path, directory: &Path, name: &str) -> io::Result<()> {
+    let place = directory.join(name);
+    let beside = directory.join(format!(".{name}.{}", process::id()));
+    let copy = || {
+        fs::create_dir_all(directory)?;
+        fs::copy(from, &beside)?;
+        fs::File::open(&beside)?.sync_all()?;
+        fs::rename(&beside, &place)
+    };
+    copy().map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        let what = format!("{} to {}: {error}", from.display(), place.display());
+        io::Error::new(error.kind(), what)
+    })?;
+    println!("{}", place.display());
+    Ok(())
+}
+
+fn own_name(path: &Path) -> io::Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned)
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "a file's path ends in its name"))
+}

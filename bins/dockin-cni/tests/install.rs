@@ -1,0 +1,69 @@
+//! `dockin-cni install` into a directory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a failed unwrap is a failed test"
+)]
+
+use std::{fs, path::Path, process::Command};
+
+#[test]
+fn plugins_and_configuration_are_put_in_their_places() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    // The neighbour that is copied is whatever lies beside the program.
+    fs::create_dir(at("from")).unwrap();
+    let program = at("from/dockin-cni");
+    fs::copy(env!("CARGO_BIN_EXE_dockin-cni"), &program).unwrap();
+    fs::write(at("from/10-dockin.conf"), "{}").unwrap();
+    fs::write(at("from/webank.conf"), "{}").unwrap();
+    let install = || {
+        let mut command = Command::new(&program);
+        command.arg("install");
+        for (word, value) in [
+            ("--bin-dir", "bin"),
+            ("--networks-dir", "networks"),
+            ("--network", "from/webank.conf"),
+            ("--conf-dir", "conf"),
+            ("--conf", "from/10-dockin.conf"),
+        ] {
+            command.arg(word).arg(at(value));
+        }
+        command.output().unwrap()
+    };
+    let failed = install();
+    let told = String::from_utf8(failed.stderr).unwrap();
+    assert!(
+        !failed.status.success() && told.contains("dockin-ipam"),
+        "{told}"
+    );
+    assert!(
+        !at("conf/10-dockin.conf").exists(),
+        "the runtime was told too early"
+    );
+    fs::write(at("from/dockin-ipam"), "ipam").unwrap();
+    assert!(install().status.success());
+    for name in [
+        "bin/dockin-cni",
+        "bin/dockin-bridge",
+        "bin/dockin-ipam",
+        "networks/webank.conf",
+    ] {
+        assert!(at(name).is_file(), "{name}");
+    }
+    assert_eq!(fs::read(at("conf/10-dockin.conf")).unwrap(), b"{}");
+    let names = |of: &Path| fs::read_dir(of).unwrap().count();
+    assert_eq!(names(&at("bin")), 3, "something was left beside");
+    let version = Command::new(at("bin/dockin-bridge"))
+        .env("CNI_COMMAND", "VERSION")
+        .output();
+    assert!(version.unwrap().status.success());
+    assert_eq!(
+        Command::new(&program)
+            .args(["install", "--what"])
+            .status()
+            .unwrap()
+            .code(),
+        Some(2)
+    );
+}
