@@ -237,10 +237,6 @@ where
             // have said everything before it went: that is found out by reading on.
             let _failed = self.poll_drain(cx);
         }
-        if !patient && self.answers < limits::HIGH_WATER {
-            // Nobody else would wake us to read on.
-            progress = Progress::Made;
-        }
         Ok(progress)
     }
 
