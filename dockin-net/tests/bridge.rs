@@ -85,9 +85,8 @@ impl Memory {
         }
         self.state.links.remove(&(place, name.into()));
         self.state.groups.remove(name);
-        self.state
-            .routes
-            .retain(|(on, _)| on != name || place == Place::Host);
+        let State { links, routes, .. } = &mut self.state;
+        routes.retain(|(on, _)| links.contains_key(&(Place::Pod, on.clone())));
     }
 
     fn step(&mut self, step: &Step) -> Result<(), KernelError> {
