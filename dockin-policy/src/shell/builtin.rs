@@ -15,13 +15,13 @@ use super::{
 /// Builtins that change nothing that is followed and run nothing.
 const HARMLESS: &[&str] = &[
     ":", "true", "false", "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend", "logout",
-    "pwd", "dirs", "help", "shopt", "type", "ulimit", "kill", "history", "caller", "bind", "getopts",
+    "pwd", "dirs", "help", "type", "ulimit", "kill", "history", "caller", "bind", "getopts",
     "compgen", "complete", "compopt", "enable", "hash", "fc",
 ];
 
 /// Builtins that only zsh has.
 const ZSH: &[&str] = &[
-    "print", "setopt", "unsetopt", "autoload", "zstyle", "bindkey", "zmodload", "emulate", "whence",
+    "print", "autoload", "zstyle", "bindkey", "zmodload", "emulate", "whence",
     "where", "which", "noglob", "nocorrect", "-", "rehash", "zle", "zcompile", "r", "vared", "limit",
     "unlimit", "unhash", "float", "integer", "functions", "sched", "ztie", "zf_rm", "zf_mv", "zf_ln",
     "zf_mkdir", "zf_rmdir", "zf_chmod", "zf_chown", "zf_sync", "zsystem", "chdir",
@@ -381,6 +381,21 @@ impl Runner<'_> {
                     }
                     None => Out::nothing(),
                 }
+            }
+            "shopt" | "setopt" | "unsetopt" if bash => {
+                let words = known.unwrap_or_default();
+                let named = words
+                    .iter()
+                    .any(|word| word.replace('_', "").eq_ignore_ascii_case("interactivecomments"));
+                if named {
+                    let on = match program {
+                        "shopt" => !words.contains(&"-u"),
+                        name => name == "setopt",
+                    };
+                    self.state.set_comments(on);
+                }
+                self.record(program, argv, streams);
+                Out::Unknown(OUTPUT)
             }
             name if HARMLESS.contains(&name) || zsh && ZSH.contains(&name) => {
                 self.record(program, argv, streams);

@@ -804,13 +804,16 @@ fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static str> {
             dangerous.then_some(CODE)
         }
         "vi" | "vim" | "nvim" | "view" | "ex" | "emacs" => {
+            let plain = known
+                .windows(2)
+                .any(|pair| matches!(pair, ["-u" | "-U", "NONE" | "NORC" | "DEFAULTS"]));
             let runs = known.iter().any(|text| {
                 text.starts_with('+') && text.contains('!')
                     || text.contains(":!")
                     || text.starts_with("!")
             }) || ["-c", "--cmd", "-S", "-s", "-u", "--eval", "-l", "--load"]
                 .iter()
-                .any(|it| has(it));
+                .any(|it| has(it) && !(plain && *it == "-u"));
             runs.then_some(HOOK)
         }
         "tar" => {

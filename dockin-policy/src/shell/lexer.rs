@@ -86,6 +86,10 @@ pub(super) struct Parser<'a> {
     pub(super) heredocs: Vec<Heredoc<'a>>,
     pub(super) salvage: Vec<Item<'a>>,
     pub(super) open_heredoc: bool,
+    /// The text ends in a backslash that would take a new line along.
+    pub(super) open_escape: bool,
+    /// `#` begins a comment.
+    pub(super) comments: bool,
     pending: Vec<Pending<'a>>,
     depth: u16,
     budget: usize,
@@ -101,6 +105,8 @@ impl<'a> Parser<'a> {
             heredocs: Vec::new(),
             salvage: Vec::new(),
             open_heredoc: false,
+            open_escape: false,
+            comments: true,
             pending: Vec::new(),
             depth: 0,
             budget: STEPS + STEPS_PER_BYTE * text.len(),
@@ -176,7 +182,7 @@ impl<'a> Parser<'a> {
                     self.at += 2;
                     self.line += 1;
                 }
-                Some(b'#') if self.at_comment() => {
+                Some(b'#') if self.comments && self.at_comment() => {
                     let length = find(self.rest(), b'\n').unwrap_or(self.rest().len());
                     self.at += length;
                     return;
@@ -288,6 +294,7 @@ impl<'a> Parser<'a> {
                     if self.peek_at(1) == Some(b'\n') {
                         self.line += 1;
                     }
+                    self.open_escape |= self.at + 1 >= self.text.len();
                     self.at = (self.at + 2).min(self.text.len());
                 }
                 b'\'' => {

@@ -19,7 +19,7 @@ mod utility;
 mod value;
 mod wrapper;
 
-use parse::{has_open_heredoc, parse};
+use parse::{goes_on, parse, parse_with};
 use run::{Input, Runner};
 pub(crate) use run::{Analysis, Certainty, Resolved, Shape};
 pub use session::SessionState;
@@ -72,7 +72,7 @@ pub(crate) enum ParseError {
 /// What `text` would do in a session, as far as it can be read; the session's state is what it is
 /// behind it.
 pub(crate) fn analyze_line(text: &[u8], state: &mut SessionState) -> (Analysis, Option<ParseError>) {
-    let script = parse(text, state.dialect());
+    let script = parse_with(text, state.dialect(), state.has_comments());
     let mut runner = Runner::new(state);
     let _out = runner.script(&script, text);
     (runner.analysis, script.error)
@@ -93,13 +93,22 @@ pub(crate) fn analyze_argv(argv: &[String]) -> Analysis {
 /// Whether `text`, with or without its last new line, is a whole command.
 #[must_use]
 pub fn is_complete(text: &[u8], dialect: Dialect) -> Completeness {
+    completeness(text, dialect, true)
+}
+
+/// The same in a session, which may have switched comments off.
+pub(crate) fn is_complete_in(text: &[u8], state: &SessionState) -> Completeness {
+    completeness(text, state.dialect(), state.has_comments())
+}
+
+fn completeness(text: &[u8], dialect: Dialect, comments: bool) -> Completeness {
     // The new line that submits a line is part of it for a trailing backslash.
     let text = match text {
-        [rest @ .., b'\\', b'\n'] if !ends_escaped(rest) => return Completeness::NeedsMore,
+        [rest @ .., b'\n'] if ends_escaped(rest) => rest,
         text => text,
     };
-    match parse(text, dialect).error {
-        None if has_open_heredoc(text, dialect) => Completeness::NeedsMore,
+    match parse_with(text, dialect, comments).error {
+        None if goes_on(text, dialect, comments) => Completeness::NeedsMore,
         None => Completeness::Complete,
         Some(ParseError::Incomplete) => Completeness::NeedsMore,
         Some(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => {

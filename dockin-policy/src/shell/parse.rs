@@ -8,7 +8,13 @@ use super::{
 
 /// Reads a whole text; what was read before an error is kept.
 pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Script<'_> {
+    parse_with(text, dialect, true)
+}
+
+/// The same, where `#` may be no more than a letter.
+pub(crate) fn parse_with(text: &[u8], dialect: Dialect, comments: bool) -> Script<'_> {
     let mut parser = Parser::new(text, dialect);
+    parser.comments = comments;
     let mut script = Script::default();
     let result = parser.list_into(&mut script.list, Stop::END, true);
     script.error = result.err();
@@ -20,11 +26,13 @@ pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Script<'_> {
     script
 }
 
-/// Whether a text ends inside a here-document.
-pub(crate) fn has_open_heredoc(text: &[u8], dialect: Dialect) -> bool {
+/// Whether a text that can be read ends inside a here-document, or in a backslash that takes the
+/// next line along.
+pub(crate) fn goes_on(text: &[u8], dialect: Dialect, comments: bool) -> bool {
     let mut parser = Parser::new(text, dialect);
+    parser.comments = comments;
     let _list = parser.list(Stop::END, true);
-    parser.open_heredoc
+    parser.open_heredoc || parser.open_escape
 }
 
 /// What ends a list; a set of bits.

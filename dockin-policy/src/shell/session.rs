@@ -8,6 +8,8 @@ use super::Dialect;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SessionState {
     dialect: Dialect,
+    /// `#` is a letter like others.
+    without_comments: bool,
     variables: BTreeMap<String, Variable>,
     /// Text that stands for the name.
     aliases: BTreeMap<String, String>,
@@ -110,6 +112,25 @@ impl SessionState {
             dialect,
             ..Self::default()
         }
+    }
+
+    /// A session at a terminal: what `#` means is another thing for zsh there.
+    #[must_use]
+    pub fn interactive(dialect: Dialect) -> Self {
+        Self {
+            without_comments: dialect == Dialect::Zsh,
+            ..Self::new(dialect)
+        }
+    }
+
+    /// Whether `#` begins a comment.
+    #[must_use]
+    pub const fn has_comments(&self) -> bool {
+        !self.without_comments
+    }
+
+    pub(super) const fn set_comments(&mut self, on: bool) {
+        self.without_comments = !on;
     }
 
     /// The grammar that lines are read by.
