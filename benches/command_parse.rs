@@ -56,7 +56,25 @@ fn main() {
             aim: Some(10.0),
         },
     ];
-    for open in ["(", "{ ", "$(", "\"$(", "${a:-", "if ", "<(", "`", "$((", "((", "a<<b ", "f() {", "a", "'", "a;", "x=(", "case a in "] {
+    for open in [
+        "(",
+        "{ ",
+        "$(",
+        "\"$(",
+        "${a:-",
+        "if ",
+        "<(",
+        "`",
+        "$((",
+        "((",
+        "a<<b ",
+        "f() {",
+        "a",
+        "'",
+        "a;",
+        "x=(",
+        "case a in ",
+    ] {
         let line = open.repeat(HOSTILE / open.len());
         let mut times = Vec::new();
         for _ in 0..3 {

@@ -48,7 +48,27 @@ fn main() {
             aim: Some(1.2),
         },
     ];
-    for text in ["(", "$(", "a;", "x=1;", "\"$(", "{a,b}", "${a:-", "a|", "if a; then ", "eval '", "a && ", "<<a ", "x=$x$x;", "f(){ f;};f;", "[[ a", "*", "((", "`", "alias a=b\n"] {
+    for text in [
+        "(",
+        "$(",
+        "a;",
+        "x=1;",
+        "\"$(",
+        "{a,b}",
+        "${a:-",
+        "a|",
+        "if a; then ",
+        "eval '",
+        "a && ",
+        "<<a ",
+        "x=$x$x;",
+        "f(){ f;};f;",
+        "[[ a",
+        "*",
+        "((",
+        "`",
+        "alias a=b\n",
+    ] {
         let line = text.repeat(HOSTILE / text.len());
         let small = line.as_bytes().get(..63 * 1024).expect("a part");
         let mut times = Vec::new();
@@ -74,7 +94,9 @@ fn main() {
     }
     let mut session = SessionState::default();
     for number in 0..20_000 {
-        let line = format!("variable_{number}='{number} and some text'; f_{number}() {{ ls; }}; alias a{number}=ls");
+        let line = format!(
+            "variable_{number}='{number} and some text'; f_{number}() {{ ls; }}; alias a{number}=ls"
+        );
         let _verdict = judge_line(&few, &Subject::default(), line.as_bytes(), &mut session);
     }
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -103,7 +125,9 @@ fn rules(count: usize) -> RuleSet {
         let kind = match number % 4 {
             0 => format!("commands: [program{number}]"),
             1 => format!("writes: [\"/data/{number}/**\"]"),
-            2 => format!("commands: [tool{number}], users: [user{number}], arguments: {{ any_flag: [--force] }}"),
+            2 => format!(
+                "commands: [tool{number}], users: [user{number}], arguments: {{ any_flag: [--force] }}"
+            ),
             _ => format!("commands: [program{number}], namespaces: [\"prod-{number}-*\"]"),
         };
         writeln!(text, "  - {{ id: r{number}, effect: forbid, {kind} }}").expect("a text");
@@ -117,7 +141,12 @@ fn microseconds(rules: &RuleSet) -> f64 {
     let begun = Instant::now();
     for _ in 0..LINES {
         let mut session = SessionState::default();
-        let verdict = judge_line(rules, &subject, b"cp report.txt /data/report.txt", &mut session);
+        let verdict = judge_line(
+            rules,
+            &subject,
+            b"cp report.txt /data/report.txt",
+            &mut session,
+        );
         assert_eq!(verdict.decision, Decision::Allow);
     }
     begun.elapsed().as_secs_f64() * 1e6 / f64::from(LINES)

@@ -54,12 +54,48 @@ fn main() {
         aim: None,
     };
     let ratios = [
-        ratio("keystroke, model and screen, of 300 ns", median(keys.clone()), 300.0, "ns", Some(1.0)),
-        ratio("keystroke, of the emulator alone", median(keys), median(screens), "ns", None),
-        ratio("submitted line, all layers, p50, of 10 us", median(times.clone()), 10.0, "us", Some(1.0)),
-        ratio("submitted line, all layers, p99, of 100 us", percentile(times, 0.99), 100.0, "us", Some(1.0)),
-        ratio("line judged alone, p50, of 10 us", median(alone.clone()), 10.0, "us", Some(1.0)),
-        ratio("line judged alone, p99, of 100 us", percentile(alone, 0.99), 100.0, "us", Some(1.0)),
+        ratio(
+            "keystroke, model and screen, of 300 ns",
+            median(keys.clone()),
+            300.0,
+            "ns",
+            Some(1.0),
+        ),
+        ratio(
+            "keystroke, of the emulator alone",
+            median(keys),
+            median(screens),
+            "ns",
+            None,
+        ),
+        ratio(
+            "submitted line, all layers, p50, of 10 us",
+            median(times.clone()),
+            10.0,
+            "us",
+            Some(1.0),
+        ),
+        ratio(
+            "submitted line, all layers, p99, of 100 us",
+            percentile(times, 0.99),
+            100.0,
+            "us",
+            Some(1.0),
+        ),
+        ratio(
+            "line judged alone, p50, of 10 us",
+            median(alone.clone()),
+            10.0,
+            "us",
+            Some(1.0),
+        ),
+        ratio(
+            "line judged alone, p99, of 100 us",
+            percentile(alone, 0.99),
+            100.0,
+            "us",
+            Some(1.0),
+        ),
     ];
     report("terminal_line", &ratios);
 
@@ -123,7 +159,13 @@ fn nanoseconds(time: Duration) -> f64 {
 /// Microseconds from Enter to the verdict, for lines that were typed and echoed.
 fn submits(rules: &Arc<RuleSet>, lines: &[&str]) -> Vec<f64> {
     let argv = ["bash".to_owned()];
-    let mut interceptor = Interceptor::new(Arc::clone(rules), Subject::default(), &argv, true, Some((200, 24)));
+    let mut interceptor = Interceptor::new(
+        Arc::clone(rules),
+        Subject::default(),
+        &argv,
+        true,
+        Some((200, 24)),
+    );
     let mut now = Instant::now();
     let mut times = Vec::new();
     interceptor.handle_output(now, false, b"$ ");
@@ -152,7 +194,13 @@ fn submits(rules: &Arc<RuleSet>, lines: &[&str]) -> Vec<f64> {
         interceptor.handle_output(now, false, b"\r\n$ ");
         if times.len() % 100 == 99 {
             // A session does not grow for ever.
-            interceptor = Interceptor::new(Arc::clone(rules), Subject::default(), &argv, true, Some((200, 24)));
+            interceptor = Interceptor::new(
+                Arc::clone(rules),
+                Subject::default(),
+                &argv,
+                true,
+                Some((200, 24)),
+            );
             interceptor.handle_output(now, false, b"$ ");
         }
     }

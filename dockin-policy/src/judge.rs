@@ -6,8 +6,8 @@ use crate::{
     Decision, Reason, RuleSet, Verdict,
     rule::Match,
     shell::{
-        Analysis, Certainty, ParseError, Resolved, SessionState, StdinProgram, Value,
-        analyze_argv, analyze_line, stdin_program,
+        Analysis, Certainty, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
+        analyze_line, stdin_program,
     },
 };
 
@@ -86,7 +86,9 @@ pub fn judge_line(
         verdict.programs = None;
     }
     // What could be read of it counts all the same.
-    if failed.decision >= verdict.decision && verdict.decision < Decision::Deny || verdict.rule.is_none() {
+    if failed.decision >= verdict.decision && verdict.decision < Decision::Deny
+        || verdict.rule.is_none()
+    {
         Verdict {
             programs: verdict.programs,
             ..failed
@@ -145,7 +147,10 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
         }
     }
     for (shape, span) in &analysis.shapes {
-        for rule in rules.shaped(*shape).filter(|rule| rule.scope.covers(subject)) {
+        for rule in rules
+            .shaped(*shape)
+            .filter(|rule| rule.scope.covers(subject))
+        {
             let decision = rule.effect.decision();
             if decision > worst.decision {
                 worst = Verdict {

@@ -79,8 +79,7 @@ impl Hours {
         if self.from < self.to {
             return on(time.day) && (self.from..self.to).contains(&time.minute);
         }
-        on(time.day) && time.minute >= self.from
-            || on(time.day + 6) && time.minute < self.to
+        on(time.day) && time.minute >= self.from || on(time.day + 6) && time.minute < self.to
     }
 }
 
@@ -218,7 +217,8 @@ impl Rule {
                 .unwrap_or(Match::No)
         };
         if !self.writes.is_empty() || !self.reads.is_empty() {
-            let found = files(&self.writes, &command.writes).max(files(&self.reads, &command.reads));
+            let found =
+                files(&self.writes, &command.writes).max(files(&self.reads, &command.reads));
             if self.commands.is_empty() || found != Match::No {
                 return found;
             }
@@ -235,7 +235,11 @@ impl Rule {
     }
 
     fn names(&self, command: &Resolved) -> bool {
-        let program = command.argv.first().and_then(Value::known).unwrap_or_default();
+        let program = command
+            .argv
+            .first()
+            .and_then(Value::known)
+            .unwrap_or_default();
         self.commands.iter().any(|pattern| {
             if pattern.text.contains('/') {
                 pattern.matches(&normalize(program))
@@ -259,7 +263,10 @@ impl Rule {
                 .iter()
                 .filter_map(Value::known)
                 .find(|text| {
-                    self.arguments.any_flag.iter().any(|flag| is_flag(text, flag))
+                    self.arguments
+                        .any_flag
+                        .iter()
+                        .any(|flag| is_flag(text, flag))
                         || self
                             .arguments
                             .any_operand
@@ -286,7 +293,9 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
             let prefix = path.split(['*', '?', '[', '\\']).next().unwrap_or_default();
             let prefix = normalize_prefix(prefix);
             let may = path.starts_with(['/', '~'])
-                && patterns.iter().any(|pattern| pattern.may_begin_with(&prefix));
+                && patterns
+                    .iter()
+                    .any(|pattern| pattern.may_begin_with(&prefix));
             if may { Match::Maybe } else { Match::No }
         }
         Value::Unknown { prefix, .. } => {
@@ -295,14 +304,16 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
                 return Match::No;
             }
             let folder = |pattern: &Pattern| {
-                pattern
-                    .text
-                    .strip_suffix("**")
-                    .is_some_and(|folder| !folder.contains(['*', '?', '[', '{']) && prefix.starts_with(folder))
+                pattern.text.strip_suffix("**").is_some_and(|folder| {
+                    !folder.contains(['*', '?', '[', '{']) && prefix.starts_with(folder)
+                })
             };
             if patterns.iter().any(folder) {
                 Match::Yes
-            } else if patterns.iter().any(|pattern| pattern.may_begin_with(&prefix)) {
+            } else if patterns
+                .iter()
+                .any(|pattern| pattern.may_begin_with(&prefix))
+            {
                 Match::Maybe
             } else {
                 Match::No

@@ -181,6 +181,70 @@ impl RuleSet {
             .filter(move |rule| rule.shapes.contains(&shape))
     }
 
+    /// The rules that the predecessor's Redis lists stand for: the union of `raw_cmd` and
+    /// `common_cmd`, and `cmd-filter-type`, which is a white list unless it says `blacklist`.
+    ///
+    /// Names are compared without regard to case there; here they count as they stand and in
+    /// small letters. A black list forbids them, which the predecessor's did not.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleSetError`] when a name is no pattern.
+    pub fn from_redis_lists(
+        raw_cmd: &[String],
+        common_cmd: &[String],
+        cmd_filter_type: &str,
+    ) -> Result<Self, RuleSetError> {
+        let is_black = cmd_filter_type.trim().eq_ignore_ascii_case("blacklist");
+        let names: BTreeSet<String> = raw_cmd
+            .iter()
+            .chain(common_cmd)
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty())
+            .flat_map(|name| [name.to_owned(), name.to_lowercase()])
+            .collect();
+        let mut rules = Vec::new();
+        if !names.is_empty() {
+            let commands: Result<Vec<Pattern>, String> = names
+                .iter()
+                .map(|name| Pattern::new(&globset::escape(name)))
+                .collect();
+            rules.push(Rule {
+                id: if is_black {
+                    "redis-blacklist"
+                } else {
+                    "redis-whitelist"
+                }
+                .to_owned(),
+                effect: if is_black {
+                    Effect::Forbid
+                } else {
+                    Effect::Allow
+                },
+                message: String::new(),
+                scope: Scope::default(),
+                commands: commands.map_err(|message| RuleSetError { line: 1, message })?,
+                writes: Vec::new(),
+                reads: Vec::new(),
+                shapes: Vec::new(),
+                size_over: None,
+                arguments: Arguments::default(),
+            });
+        }
+        Ok(Self {
+            name: "redis".to_owned(),
+            contact: String::new(),
+            default: if is_black {
+                Decision::Allow
+            } else {
+                Decision::Deny
+            },
+            on_unknown: Decision::Deny,
+            index: Index::new(&rules),
+            rules,
+        })
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -231,10 +295,20 @@ fn check(rule: RuleText) -> Result<Rule, String> {
     {
         return Err("`id` must be of letters, digits, `-`, `_` and `.`".to_owned());
     }
-    if rule.commands.is_empty() && rule.writes.is_empty() && rule.reads.is_empty() && rule.shapes.is_empty() {
-        return Err("it matches nothing: give `commands`, `writes`, `reads` or `shapes`".to_owned());
+    if rule.commands.is_empty()
+        && rule.writes.is_empty()
+        && rule.reads.is_empty()
+        && rule.shapes.is_empty()
+    {
+        return Err(
+            "it matches nothing: give `commands`, `writes`, `reads` or `shapes`".to_owned(),
+        );
     }
-    let hours = rule.hours.iter().map(|text| hours(text)).collect::<Result<_, _>>()?;
+    let hours = rule
+        .hours
+        .iter()
+        .map(|text| hours(text))
+        .collect::<Result<_, _>>()?;
     let size_over = rule.size_over.as_deref().map(bytes_of).transpose()?;
     let patterns = |texts: &[String]| -> Result<Vec<Pattern>, String> {
         texts.iter().map(|text| Pattern::new(text)).collect()
@@ -304,7 +378,8 @@ fn bytes_of(text: &str) -> Result<u64, String> {
 /// `mon-fri 22:00-06:00`, `sat,sun`, `09:00-17:00`.
 fn hours(text: &str) -> Result<Hours, String> {
     const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let wrong = || format!("`{text}` is no time window: write `mon-fri 22:00-06:00`, days or hours alone");
+    let wrong =
+        || format!("`{text}` is no time window: write `mon-fri 22:00-06:00`, days or hours alone");
     let day = |name: &str| DAYS.iter().position(|day| *day == name).ok_or_else(wrong);
     let minute = |clock: &str| {
         let (hour, minute) = clock.split_once(':').ok_or_else(wrong)?;
@@ -477,7 +552,127 @@ struct ArgumentsText {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a failed unwrap is a failed test"
+    )]
+
     use super::RuleSet;
+    use crate::{Decision, SessionState, Subject, WeekTime, judge_line};
+
+    fn decision(rules: &RuleSet, subject: &Subject, line: &str) -> Decision {
+        judge_line(
+            rules,
+            subject,
+            line.as_bytes(),
+            &mut SessionState::default(),
+        )
+        .decision
+    }
+
+    #[test]
+    fn the_lists_of_redis_become_rules() {
+        let lists = (["vi".to_owned(), "Top".to_owned()], ["ls".to_owned()]);
+        let white = RuleSet::from_redis_lists(&lists.0, &lists.1, "whitelist").unwrap();
+        let black = RuleSet::from_redis_lists(&lists.0, &lists.1, "blacklist").unwrap();
+        for (line, by_white, by_black) in [
+            ("ls /", Decision::Allow, Decision::Deny),
+            ("top", Decision::Allow, Decision::Deny),
+            ("rm x", Decision::Deny, Decision::Allow),
+            ("ls; rm x", Decision::Deny, Decision::Deny),
+        ] {
+            assert_eq!(
+                decision(&white, &Subject::default(), line),
+                by_white,
+                "{line}"
+            );
+            assert_eq!(
+                decision(&black, &Subject::default(), line),
+                by_black,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_count_in_their_hours() {
+        let rules = RuleSet::parse(
+            "rules: [{id: night, effect: forbid, commands: [deploy], hours: ['mon-fri 22:00-06:00']}]",
+        )
+        .unwrap();
+        let at = |day, hour: u16| Subject {
+            time: Some(WeekTime {
+                day,
+                minute: hour * 60,
+            }),
+            ..Subject::default()
+        };
+        for (day, hour, expected) in [
+            (0, 23, Decision::Deny),
+            (5, 3, Decision::Deny),
+            (0, 12, Decision::Allow),
+            (5, 23, Decision::Allow),
+            (0, 3, Decision::Allow),
+        ] {
+            assert_eq!(
+                decision(&rules, &at(day, hour), "deploy now"),
+                expected,
+                "{day} {hour}"
+            );
+        }
+        // When it is not known the rule counts.
+        assert_eq!(
+            decision(&rules, &Subject::default(), "deploy now"),
+            Decision::Deny
+        );
+    }
+
+    #[test]
+    fn sizes_and_files_that_are_read_are_judged() {
+        let rules = RuleSet::parse(
+            "on_unknown: ask\nrules:\n  - {id: big, effect: forbid, commands: [vi, vim], size_over: 10MiB}\n  \
+             - {id: keys, effect: forbid, reads: ['/etc/shadow']}\n",
+        )
+        .unwrap();
+        let subject = Subject {
+            file_sizes: [("small".to_owned(), 10), ("large".to_owned(), 11 << 20)].into(),
+            ..Subject::default()
+        };
+        for (line, expected) in [
+            ("vi small", Decision::Allow),
+            ("vi large", Decision::Deny),
+            ("vi unheard", Decision::Ask),
+            ("cat /etc/shadow", Decision::Deny),
+            ("cat < /etc/../etc/shadow", Decision::Deny),
+            ("cp /etc/shadow x", Decision::Deny),
+            ("cat /etc/hosts", Decision::Allow),
+        ] {
+            assert_eq!(decision(&rules, &subject, line), expected, "{line}");
+        }
+    }
+
+    /// What is asked of the index is what asking every rule gives.
+    #[test]
+    fn the_index_leaves_no_rule_out() {
+        let rules = RuleSet::parse(include_str!("../tests/rules/reference.yaml")).unwrap();
+        for line in include_str!("../tests/cases/benign_public.txt").lines() {
+            let mut session = SessionState::default();
+            let (analysis, _) = crate::shell::analyze_line(line.as_bytes(), &mut session);
+            for command in &analysis.commands {
+                let found: Vec<&str> = rules
+                    .candidates(command)
+                    .iter()
+                    .map(|rule| rule.id.as_str())
+                    .collect();
+                for rule in &rules.rules {
+                    if rule.matches(command, &Subject::default()) != crate::rule::Match::No {
+                        assert!(found.contains(&rule.id.as_str()), "{line}: {}", rule.id);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {

@@ -109,9 +109,18 @@ impl Session {
         });
         let rules = RuleSet::parse(include_str!("cases/allow_all_rules.yaml")).unwrap();
         let argv = ["bash".to_owned()];
-        let interceptor =
-            Interceptor::new(Arc::new(rules), Subject::default(), &argv, true, Some((80, 24)));
-        let interceptor = if asks { interceptor.with_query(&query) } else { interceptor };
+        let interceptor = Interceptor::new(
+            Arc::new(rules),
+            Subject::default(),
+            &argv,
+            true,
+            Some((80, 24)),
+        );
+        let interceptor = if asks {
+            interceptor.with_query(&query)
+        } else {
+            interceptor
+        };
         let mut session = Self {
             interceptor,
             keyboard: pty,
@@ -159,7 +168,9 @@ impl Session {
     /// Until nothing has come for a while and nothing is held.
     fn rest(&mut self) {
         self.last = Instant::now();
-        while self.last.elapsed() < Duration::from_millis(120) || self.interceptor.poll_timeout().is_some() {
+        while self.last.elapsed() < Duration::from_millis(120)
+            || self.interceptor.poll_timeout().is_some()
+        {
             self.step();
         }
     }
@@ -214,11 +225,17 @@ fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
         session.type_keys(keys);
         // A construct over several lines stands in the file as several lines.
         let wanted = normal(&session.history().join("\n"));
-        let judged: Vec<&str> = session.lines.iter().map(|line| line.line.as_str()).collect();
+        let judged: Vec<&str> = session
+            .lines
+            .iter()
+            .map(|line| line.line.as_str())
+            .collect();
         if normal(&judged.join("\n")) == wanted {
             exact += 1;
         } else {
-            wrong.push(format!("{keys:?}\n    want {wanted:?}\n    have {judged:?}"));
+            wrong.push(format!(
+                "{keys:?}\n    want {wanted:?}\n    have {judged:?}"
+            ));
         }
         for line in &session.lines {
             if line.confidence == Confidence::Sure && !wanted.contains(&normal(&line.line)) {
@@ -227,7 +244,10 @@ fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
         }
         if asks {
             assert!(
-                session.lines.iter().any(|line| line.source == LineSource::Buffer),
+                session
+                    .lines
+                    .iter()
+                    .any(|line| line.source == LineSource::Buffer),
                 "{keys:?}: the shell was not asked: {:?}",
                 session.lines
             );
@@ -246,7 +266,11 @@ fn a_shell_that_is_asked_tells_the_line_that_it_runs() {
         wrong.join("\n  ")
     );
     assert!(wrongly_sure.is_empty(), "{wrongly_sure:#?}");
-    assert!(exact * 100 >= SESSIONS.len() * 97, "{exact} of {}", SESSIONS.len());
+    assert!(
+        exact * 100 >= SESSIONS.len() * 97,
+        "{exact} of {}",
+        SESSIONS.len()
+    );
 }
 
 #[test]
@@ -259,5 +283,9 @@ fn a_line_that_is_not_asked_for_is_never_wrong_and_sure() {
         wrong.join("\n  ")
     );
     assert!(wrongly_sure.is_empty(), "{wrongly_sure:#?}");
-    assert!(exact * 100 >= SESSIONS.len() * 80, "{exact} of {}", SESSIONS.len());
+    assert!(
+        exact * 100 >= SESSIONS.len() * 80,
+        "{exact} of {}",
+        SESSIONS.len()
+    );
 }

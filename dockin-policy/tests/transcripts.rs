@@ -76,7 +76,8 @@ fn cases() -> Vec<Case> {
                 verdict: expected["verdict"].as_str().unwrap().to_owned(),
                 note: expected["note"].as_str().unwrap_or_default().to_owned(),
                 lines: expected["lines"].as_array().map(|lines| {
-                    let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
+                    let lines: Vec<&str> =
+                        lines.iter().map(|line| line.as_str().unwrap()).collect();
                     let text = lines.join("\n");
                     // zsh writes a new line inside an entry behind a backslash.
                     if expected["shell"] == "zsh" {
@@ -190,7 +191,10 @@ fn normal(line: &str) -> String {
 fn run_of(rows: &[(String, Confidence)], line: &str) -> Option<usize> {
     (0..rows.len()).find_map(|start| {
         (start + 1..=rows.len().min(start + 12)).find(|end| {
-            let joined: Vec<&str> = rows[start..*end].iter().map(|(row, _)| row.as_str()).collect();
+            let joined: Vec<&str> = rows[start..*end]
+                .iter()
+                .map(|(row, _)| row.as_str())
+                .collect();
             joined.join(" ") == line
         })
     })
@@ -240,7 +244,10 @@ fn judged_lines_are_the_lines_of_the_shells_history() {
             let known = lines.iter().any(|it| normal(it) == normal(&line.line))
                 || normal(&lines.join("\n")).contains(&normal(&line.line));
             if line.confidence == Confidence::Sure && !known {
-                wrongly_sure.push(format!("{} {}: {:?} of {lines:?}", case.id, case.note, line.line));
+                wrongly_sure.push(format!(
+                    "{} {}: {:?} of {lines:?}",
+                    case.id, case.note, line.line
+                ));
             }
         }
     }
@@ -249,7 +256,11 @@ fn judged_lines_are_the_lines_of_the_shells_history() {
         100.0 * f64::from(exact) / f64::from(all),
         wrong.join("\n  ")
     );
-    println!("sure and wrong {}:\n  {}", wrongly_sure.len(), wrongly_sure.join("\n  "));
+    println!(
+        "sure and wrong {}:\n  {}",
+        wrongly_sure.len(),
+        wrongly_sure.join("\n  ")
+    );
     assert!(exact * 100 >= all * LEAST_EXACT, "{exact} exact of {all}");
     assert!(wrongly_sure.is_empty());
 }

@@ -134,7 +134,9 @@ impl History {
             _ => Expanded::Unknown,
         };
         Some(match (found, pair) {
-            (Expanded::Known(line), Some((from, to))) => Expanded::Known(line.replacen(from, to, 1)),
+            (Expanded::Known(line), Some((from, to))) => {
+                Expanded::Known(line.replacen(from, to, 1))
+            }
             (found, _) => found,
         })
     }
@@ -186,7 +188,11 @@ impl History {
                     .find(|c: char| c.is_whitespace() || ":^$*;&|()<>\"'".contains(c))
                     .unwrap_or(rest.len());
                 let prefix = rest.get(..end)?;
-                let line = self.lines.iter().rev().find(|line| line.starts_with(prefix))?;
+                let line = self
+                    .lines
+                    .iter()
+                    .rev()
+                    .find(|line| line.starts_with(prefix))?;
                 (line.clone(), rest.get(end..)?)
             }
         };
@@ -201,7 +207,12 @@ fn designators(event: String, left: &str) -> Option<(String, &str, bool)> {
     let mut prints = false;
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     let bare = left.starts_with(['$', '^', '*']);
-    if bare || left.starts_with(':') && left.get(1..)?.starts_with(|c: char| c.is_ascii_digit() || "$^*-".contains(c)) {
+    if bare
+        || left.starts_with(':')
+            && left
+                .get(1..)?
+                .starts_with(|c: char| c.is_ascii_digit() || "$^*-".contains(c))
+    {
         let inside = if bare { left } else { left.get(1..)? };
         let length = inside
             .find(|c: char| !(c.is_ascii_digit() || "$^*-".contains(c)))
@@ -252,9 +263,21 @@ fn designators(event: String, left: &str) -> Option<(String, &str, bool)> {
                 };
                 left = parts.next().unwrap_or_default();
             }
-            'h' => text = text.rsplit_once('/').map_or(text.clone(), |(head, _)| head.to_owned()),
-            't' => text = text.rsplit_once('/').map_or(text.clone(), |(_, tail)| tail.to_owned()),
-            'r' => text = text.rsplit_once('.').map_or(text.clone(), |(root, _)| root.to_owned()),
+            'h' => {
+                text = text
+                    .rsplit_once('/')
+                    .map_or(text.clone(), |(head, _)| head.to_owned())
+            }
+            't' => {
+                text = text
+                    .rsplit_once('/')
+                    .map_or(text.clone(), |(_, tail)| tail.to_owned())
+            }
+            'r' => {
+                text = text
+                    .rsplit_once('.')
+                    .map_or(text.clone(), |(root, _)| root.to_owned())
+            }
             _ => return None,
         }
     }
@@ -290,14 +313,30 @@ mod tests {
             ("fc -s ls=rm ls", "rm /a /b"),
             ("echo \"!rm\"", "echo \"rm -rf /x\""),
         ] {
-            assert_eq!(history().expand(line), Expanded::Known(expanded.to_owned()), "{line}");
+            assert_eq!(
+                history().expand(line),
+                Expanded::Known(expanded.to_owned()),
+                "{line}"
+            );
         }
-        assert_eq!(history().expand("!rm:p"), Expanded::Printed("rm -rf /x".to_owned()));
+        assert_eq!(
+            history().expand("!rm:p"),
+            Expanded::Printed("rm -rf /x".to_owned())
+        );
     }
 
     #[test]
     fn what_is_no_reference_stays_and_what_is_older_is_unknown() {
-        for line in ["echo '!rm'", "[ a != b ]", "! ls", "echo \\!x", "echo hi!", "ls [!a]*", "echo $!", "a^b^c"] {
+        for line in [
+            "echo '!rm'",
+            "[ a != b ]",
+            "! ls",
+            "echo \\!x",
+            "echo hi!",
+            "ls [!a]*",
+            "echo $!",
+            "a^b^c",
+        ] {
             assert_eq!(history().expand(line), Expanded::Plain, "{line}");
         }
         for line in ["!12", "!nothing", "!-9", "^none^x"] {

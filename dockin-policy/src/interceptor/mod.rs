@@ -21,11 +21,11 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
+use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
 pub use self::{
     action::{Action, Confidence, JudgedLine, LineSource, Mode},
     query::BufferQuery,
 };
-use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
 use crate::{RuleSet, StdinProgram, Subject, reads_commands_from_stdin};
 
 /// Judges what a user types into one session before the container gets it.

@@ -26,10 +26,7 @@ impl BufferQuery {
     #[must_use]
     pub fn new(nonce: &str) -> Self {
         Self {
-            nonce: nonce
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .collect(),
+            nonce: nonce.chars().filter(char::is_ascii_alphanumeric).collect(),
         }
     }
 
@@ -107,7 +104,9 @@ impl Answers {
             }
             self.held.push(*byte);
             let compared = self.held.len().min(self.prefix.len());
-            if self.held.get(..compared) != self.prefix.get(..compared) || self.held.len() > MAX_ANSWER {
+            if self.held.get(..compared) != self.prefix.get(..compared)
+                || self.held.len() > MAX_ANSWER
+            {
                 self.is_inside = false;
                 self.held = Vec::new();
             }
@@ -128,7 +127,9 @@ fn unhex(digits: &[u8]) -> Option<String> {
     let bytes: Option<Vec<u8>> = digits
         .chunks(2)
         .map(|pair| {
-            let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
+            let text = std::str::from_utf8(pair)
+                .ok()
+                .filter(|text| text.len() == 2)?;
             u8::from_str_radix(text, 16).ok()
         })
         .collect();
@@ -137,10 +138,7 @@ fn unhex(digits: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        reason = "a failed unwrap is a failed test"
-    )]
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::{Answers, BufferQuery};
 
@@ -152,7 +150,10 @@ mod tests {
             let (first, second) = output.split_at(cut);
             let found = [answers.feed(first), answers.feed(second)];
             let answer = found.into_iter().flatten().next().unwrap();
-            assert_eq!((answer.line.as_str(), answer.expanded.as_str()), ("ls", "ls"));
+            assert_eq!(
+                (answer.line.as_str(), answer.expanded.as_str()),
+                ("ls", "ls")
+            );
         }
     }
 

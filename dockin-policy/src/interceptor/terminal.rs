@@ -438,11 +438,19 @@ impl Terminal {
             return false;
         }
         let reading = self.read();
-        let is_answered = self.query.as_ref().is_some_and(|query| query.answer.is_some());
+        let is_answered = self
+            .query
+            .as_ref()
+            .is_some_and(|query| query.answer.is_some());
         if !is_answered && !reading.agrees && !is_quiet && !is_over {
             return false;
         }
-        if !is_answered && !is_quiet && !is_over && !self.is_anchor_quiet && self.would_refuse(&reading) {
+        if !is_answered
+            && !is_quiet
+            && !is_over
+            && !self.is_anchor_quiet
+            && self.would_refuse(&reading)
+        {
             return false;
         }
         self.judge(now, &reading, submit, actions);

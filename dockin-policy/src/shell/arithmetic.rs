@@ -1,10 +1,6 @@
 //! `$(( ))`: numbers, names whose values are calculated in turn, and indexes that run commands.
 
-use super::{
-    expand::Mode,
-    parameter::Held,
-    run::Runner,
-};
+use super::{expand::Mode, parameter::Held, run::Runner};
 
 /// Nesting of calculations inside calculations.
 const MAX_DEPTH: usize = 16;
@@ -165,7 +161,11 @@ impl Calculation<'_> {
         }
         self.at += 2;
         self.depth += 1;
-        let exponent = if self.depth > MAX_DEPTH { None } else { self.power(runner) };
+        let exponent = if self.depth > MAX_DEPTH {
+            None
+        } else {
+            self.power(runner)
+        };
         self.depth -= 1;
         base?.checked_pow(u32::try_from(exponent?).ok()?)
     }
@@ -235,10 +235,16 @@ impl Calculation<'_> {
         self.at += length;
         let digits = std::str::from_utf8(digits).ok()?;
         if let Some((base, digits)) = digits.split_once('#') {
-            let base = base.parse::<u32>().ok().filter(|base| (2..=36).contains(base))?;
+            let base = base
+                .parse::<u32>()
+                .ok()
+                .filter(|base| (2..=36).contains(base))?;
             return i64::from_str_radix(digits, base).ok();
         }
-        if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        if let Some(hex) = digits
+            .strip_prefix("0x")
+            .or_else(|| digits.strip_prefix("0X"))
+        {
             return i64::from_str_radix(hex, 16).ok();
         }
         if digits.len() > 1 && digits.starts_with('0') {
@@ -266,7 +272,10 @@ impl Calculation<'_> {
                 }
                 depth == 0
             })?;
-            index = self.text.get(self.at + 1..self.at + end).map(<[u8]>::to_vec);
+            index = self
+                .text
+                .get(self.at + 1..self.at + end)
+                .map(<[u8]>::to_vec);
             self.at += end + 1;
         }
         let held = runner.lookup(&name, index.as_deref());
@@ -285,7 +294,9 @@ impl Calculation<'_> {
         };
         self.blanks();
         // Assignments.
-        let operators = ["<<=", ">>=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "="];
+        let operators = [
+            "<<=", ">>=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "=",
+        ];
         let rest = self.rest();
         let found = operators
             .iter()
@@ -293,7 +304,11 @@ impl Calculation<'_> {
         if let Some(operator) = found {
             self.at += operator.len();
             self.depth += 1;
-            let right = if self.depth > MAX_DEPTH { None } else { self.ternary(runner) };
+            let right = if self.depth > MAX_DEPTH {
+                None
+            } else {
+                self.ternary(runner)
+            };
             self.depth -= 1;
             let result = match *operator {
                 "=" => right,

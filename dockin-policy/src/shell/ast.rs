@@ -131,7 +131,6 @@ pub(crate) struct Arm<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Word<'a> {
     pub(crate) raw: &'a [u8],
-    pub(crate) start: usize,
     /// Classes of the bytes in it that mean something; 0 when it stands for itself.
     pub(crate) classes: u16,
 }

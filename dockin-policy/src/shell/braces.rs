@@ -43,7 +43,10 @@ fn skip(word: &[u8], at: usize) -> usize {
     let rest = word.get(at + 1..).unwrap_or_default();
     let length = match word.get(at) {
         Some(b'\\') => 1,
-        Some(b'\'') => rest.iter().position(|byte| *byte == b'\'').map_or(rest.len(), |end| end + 1),
+        Some(b'\'') => rest
+            .iter()
+            .position(|byte| *byte == b'\'')
+            .map_or(rest.len(), |end| end + 1),
         Some(quote @ (b'"' | b'`')) => {
             let mut end = 0;
             while let Some(byte) = rest.get(end) {
@@ -198,7 +201,9 @@ mod tests {
 
     #[test]
     fn what_is_no_list_stays() {
-        for text in ["{}", "{a}", "a{b", "find{}", "}", "${a,b}", "'{a,b}'", "\\{a,b}", "{a..}"] {
+        for text in [
+            "{}", "{a}", "a{b", "find{}", "}", "${a,b}", "'{a,b}'", "\\{a,b}", "{a..}",
+        ] {
             assert_eq!(words(text), [text]);
         }
     }

@@ -14,22 +14,58 @@ use super::{
 
 /// Builtins that change nothing that is followed and run nothing.
 const HARMLESS: &[&str] = &[
-    ":", "true", "false", "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend", "logout",
-    "pwd", "dirs", "help", "type", "ulimit", "kill", "history", "caller", "bind", "getopts",
-    "compgen", "complete", "compopt", "enable", "hash", "fc",
+    ":", "true", "false", "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend",
+    "logout", "pwd", "dirs", "help", "type", "ulimit", "kill", "history", "caller", "bind",
+    "getopts", "compgen", "complete", "compopt", "enable", "hash", "fc",
 ];
 
 /// Builtins that only zsh has.
 const ZSH: &[&str] = &[
-    "print", "autoload", "zstyle", "bindkey", "zmodload", "emulate", "whence",
-    "where", "which", "noglob", "nocorrect", "-", "rehash", "zle", "zcompile", "r", "vared", "limit",
-    "unlimit", "unhash", "float", "integer", "functions", "sched", "ztie", "zf_rm", "zf_mv", "zf_ln",
-    "zf_mkdir", "zf_rmdir", "zf_chmod", "zf_chown", "zf_sync", "zsystem", "chdir",
+    "print",
+    "autoload",
+    "zstyle",
+    "bindkey",
+    "zmodload",
+    "emulate",
+    "whence",
+    "where",
+    "which",
+    "noglob",
+    "nocorrect",
+    "-",
+    "rehash",
+    "zle",
+    "zcompile",
+    "r",
+    "vared",
+    "limit",
+    "unlimit",
+    "unhash",
+    "float",
+    "integer",
+    "functions",
+    "sched",
+    "ztie",
+    "zf_rm",
+    "zf_mv",
+    "zf_ln",
+    "zf_mkdir",
+    "zf_rmdir",
+    "zf_chmod",
+    "zf_chown",
+    "zf_sync",
+    "zsystem",
+    "chdir",
 ];
 
 impl Runner<'_> {
     /// Does what the shell does itself, if `program` is that.
-    pub(super) fn builtin(&mut self, program: &str, argv: &[Value], streams: &mut Streams) -> Option<Out> {
+    pub(super) fn builtin(
+        &mut self,
+        program: &str,
+        argv: &[Value],
+        streams: &mut Streams,
+    ) -> Option<Out> {
         let arguments = argv.get(1..).unwrap_or_default();
         let zsh = self.dialect() == Dialect::Zsh;
         let bash = matches!(self.dialect(), Dialect::Bash) || zsh;
@@ -70,8 +106,9 @@ impl Runner<'_> {
                         if !more.is_empty() {
                             let words = more.iter().map(|it| it.known().map(str::to_owned));
                             let words = words.collect::<Option<Vec<_>>>();
-                            self.state
-                                .set_positional(words.map_or(Positional::Unknown, Positional::Known));
+                            self.state.set_positional(
+                                words.map_or(Positional::Unknown, Positional::Known),
+                            );
                         }
                         let out = self.source(&path);
                         if !more.is_empty() {
@@ -85,10 +122,17 @@ impl Runner<'_> {
             "exec" => return Some(self.exec(arguments, streams)),
             "command" => {
                 if known.as_ref().is_some_and(|words| {
-                    words.iter().take_while(|word| word.starts_with('-')).any(|word| word.contains(['v', 'V']))
+                    words
+                        .iter()
+                        .take_while(|word| word.starts_with('-'))
+                        .any(|word| word.contains(['v', 'V']))
                 }) {
-                    let found = known.and_then(|words| words.last().and_then(|name| super::known::path_of(name)));
-                    return Some(found.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n")));
+                    let found = known.and_then(|words| {
+                        words.last().and_then(|name| super::known::path_of(name))
+                    });
+                    return Some(
+                        found.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n")),
+                    );
                 }
                 let rest = skip_options(arguments, &["-p", "--"]);
                 return Some(self.without_functions(rest, streams));
@@ -103,7 +147,9 @@ impl Runner<'_> {
                 // The program gets a dash in front of its name.
                 return Some(self.renamed(arguments, streams, |name| format!("-{name}")));
             }
-            "exit" | "logout" if self.nesting > 0 || self.certainty > Certainty::Live || program == "exit" => {
+            "exit" | "logout"
+                if self.nesting > 0 || self.certainty > Certainty::Live || program == "exit" =>
+            {
                 self.flow = Flow::Exit;
                 Out::nothing()
             }
@@ -183,10 +229,8 @@ impl Runner<'_> {
                     if argument.contains('[') {
                         let name = argument.split('[').next().unwrap_or_default().to_owned();
                         // Of what is not there no element is sought.
-                        let there = !matches!(
-                            self.state.variable(&name),
-                            None | Some(Variable::Unset)
-                        );
+                        let there =
+                            !matches!(self.state.variable(&name), None | Some(Variable::Unset));
                         if there {
                             self.indexes(&argument);
                             self.state.set(&name, Variable::Unknown);
@@ -223,9 +267,10 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "cd" | "chdir" | "pushd" => {
-                let target = arguments
-                    .iter()
-                    .find(|it| it.known().is_none_or(|text| !text.starts_with('-') || text == "-"));
+                let target = arguments.iter().find(|it| {
+                    it.known()
+                        .is_none_or(|text| !text.starts_with('-') || text == "-")
+                });
                 let directory = match target {
                     Some(Value::Known(path)) if path != "-" => {
                         let path = self.absolute(path);
@@ -260,7 +305,10 @@ impl Runner<'_> {
                 self.record(program, argv, streams);
                 known.map_or(Out::Unknown(OUTPUT), |words| {
                     let words: Vec<&str> = if program == "print" {
-                        words.into_iter().filter(|word| !word.starts_with('-')).collect()
+                        words
+                            .into_iter()
+                            .filter(|word| !word.starts_with('-'))
+                            .collect()
                     } else {
                         words
                     };
@@ -301,7 +349,9 @@ impl Runner<'_> {
             "bind" | "bindkey" | "zle" if bash && !arguments.is_empty() => {
                 let runs = arguments.iter().any(|it| {
                     it.known().is_none_or(|text| {
-                        text.starts_with("-x") || text.contains("\\C-m") || text.contains(':') && text.contains('"')
+                        text.starts_with("-x")
+                            || text.contains("\\C-m")
+                            || text.contains(':') && text.contains('"')
                             || text.starts_with("-s")
                     })
                 });
@@ -316,7 +366,8 @@ impl Runner<'_> {
                     match word.known() {
                         Some("-C" | "-W" | "-F") => match words.next() {
                             Some(Value::Known(text)) if word.known() == Some("-C") => {
-                                let last = arguments.last().and_then(Value::known).unwrap_or_default();
+                                let last =
+                                    arguments.last().and_then(Value::known).unwrap_or_default();
                                 let text = format!("{text} {program} {last} ''");
                                 let _out = self.below(|runner| runner.text(&text));
                             }
@@ -333,9 +384,10 @@ impl Runner<'_> {
                 Out::Unknown(OUTPUT)
             }
             "fc" | "r" if bash && (program == "fc" || zsh) => {
-                let lists = arguments
-                    .iter()
-                    .any(|it| it.known().is_some_and(|it| it.starts_with("-l") || it == "-n"));
+                let lists = arguments.iter().any(|it| {
+                    it.known()
+                        .is_some_and(|it| it.starts_with("-l") || it == "-n")
+                });
                 if !lists {
                     self.unknown("a line of the history is run again");
                 }
@@ -350,8 +402,14 @@ impl Runner<'_> {
                 self.signalled(arguments);
                 Out::nothing()
             }
-            "type" if arguments.first().and_then(Value::known).is_some_and(|it| it.starts_with('-')) => {
-                let path = known.and_then(|words| words.last().and_then(|name| super::known::path_of(name)));
+            "type"
+                if arguments
+                    .first()
+                    .and_then(Value::known)
+                    .is_some_and(|it| it.starts_with('-')) =>
+            {
+                let path = known
+                    .and_then(|words| words.last().and_then(|name| super::known::path_of(name)));
                 path.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n"))
             }
             "pwd" => match self.state.directory() {
@@ -369,7 +427,10 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "emulate" if zsh => {
-                let text = arguments.iter().skip_while(|it| it.known() != Some("-c")).nth(1);
+                let text = arguments
+                    .iter()
+                    .skip_while(|it| it.known() != Some("-c"))
+                    .nth(1);
                 match text {
                     Some(Value::Known(text)) => {
                         let text = text.clone();
@@ -384,9 +445,10 @@ impl Runner<'_> {
             }
             "shopt" | "setopt" | "unsetopt" if bash => {
                 let words = known.unwrap_or_default();
-                let named = words
-                    .iter()
-                    .any(|word| word.replace('_', "").eq_ignore_ascii_case("interactivecomments"));
+                let named = words.iter().any(|word| {
+                    word.replace('_', "")
+                        .eq_ignore_ascii_case("interactivecomments")
+                });
                 if named {
                     let on = match program {
                         "shopt" => !words.contains(&"-u"),
@@ -496,7 +558,12 @@ impl Runner<'_> {
     }
 
     /// A program that is told another name than its own.
-    fn renamed(&mut self, argv: &[Value], streams: &mut Streams, name: impl Fn(&str) -> String) -> Out {
+    fn renamed(
+        &mut self,
+        argv: &[Value],
+        streams: &mut Streams,
+        name: impl Fn(&str) -> String,
+    ) -> Out {
         let Some(program) = argv.first().and_then(Value::known).map(str::to_owned) else {
             self.stand_alone(streams);
             self.unknown("a program under another name");
@@ -529,7 +596,12 @@ impl Runner<'_> {
             return Out::nothing();
         };
         let signals: Vec<String> = words
-            .map(|it| it.known().unwrap_or("?").trim_start_matches("SIG").to_uppercase())
+            .map(|it| {
+                it.known()
+                    .unwrap_or("?")
+                    .trim_start_matches("SIG")
+                    .to_uppercase()
+            })
             .collect();
         match text {
             Value::Known(text) if text.starts_with('-') || signals.is_empty() => {
@@ -548,8 +620,14 @@ impl Runner<'_> {
                     return Out::nothing();
                 }
                 // It is judged where it is set, since nobody sees when it runs.
-                let ends = signals.iter().any(|signal| matches!(signal.as_str(), "EXIT" | "0"));
-                let certainty = if ends { self.certainty } else { self.certainty.max(Certainty::Maybe) };
+                let ends = signals
+                    .iter()
+                    .any(|signal| matches!(signal.as_str(), "EXIT" | "0"));
+                let certainty = if ends {
+                    self.certainty
+                } else {
+                    self.certainty.max(Certainty::Maybe)
+                };
                 if !signals.iter().all(|signal| signal == "DEBUG") {
                     let before = std::mem::replace(&mut self.certainty, certainty);
                     let _out = self.below(|runner| runner.text(&text));
@@ -574,7 +652,10 @@ impl Runner<'_> {
             .filter_map(Value::known)
             .filter(|text| text.starts_with('-') && !text.starts_with("--"))
             .collect();
-        let (reference, integer) = (options.contains('n') && program != "export", options.contains('i'));
+        let (reference, integer) = (
+            options.contains('n') && program != "export",
+            options.contains('i'),
+        );
         let (array, map) = (options.contains('a'), options.contains('A'));
         for argument in arguments {
             match argument {
@@ -693,7 +774,14 @@ impl Runner<'_> {
                 self.state.set(name, Variable::Unknown);
             }
             if names.is_empty() {
-                self.state.set(if program == "read" { "REPLY" } else { "MAPFILE" }, Variable::Unknown);
+                self.state.set(
+                    if program == "read" {
+                        "REPLY"
+                    } else {
+                        "MAPFILE"
+                    },
+                    Variable::Unknown,
+                );
             }
             return;
         };
@@ -701,7 +789,14 @@ impl Runner<'_> {
             let trims = arguments.iter().any(|it| it.known() == Some("-t"));
             let lines = line
                 .split_inclusive('\n')
-                .map(|line| if trims { line.trim_end_matches('\n') } else { line }.to_owned())
+                .map(|line| {
+                    if trims {
+                        line.trim_end_matches('\n')
+                    } else {
+                        line
+                    }
+                    .to_owned()
+                })
                 .enumerate()
                 .collect();
             let name = names.first().map_or("MAPFILE", String::as_str).to_owned();
@@ -714,7 +809,11 @@ impl Runner<'_> {
             }
             return;
         };
-        let line = if raw { line } else { super::expand::unescape(&line) };
+        let line = if raw {
+            line
+        } else {
+            super::expand::unescape(&line)
+        };
         let blank = |c: char| separators.contains(c) && c.is_ascii_whitespace();
         let line = line.trim_matches(blank);
         if let Some(array) = array {
@@ -802,7 +901,11 @@ impl Runner<'_> {
             .map(|(name, path)| (name.to_owned(), path.to_owned()))
             .collect();
         if let ["-p", path, names @ ..] = words.as_slice() {
-            pairs.extend(names.iter().map(|name| ((*name).to_owned(), (*path).to_owned())));
+            pairs.extend(
+                names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), (*path).to_owned())),
+            );
         }
         if words.len() != arguments.len() {
             self.unknown("a name that is made to run another program");
@@ -836,12 +939,18 @@ impl Runner<'_> {
     /// `[[ … ]]`
     pub(super) fn test_words(&mut self, words: &[Word<'_>]) -> Option<i32> {
         let calculates = words.iter().any(|word| {
-            matches!(word.raw, b"-eq" | b"-ne" | b"-lt" | b"-le" | b"-gt" | b"-ge" | b"-v")
+            matches!(
+                word.raw,
+                b"-eq" | b"-ne" | b"-lt" | b"-le" | b"-gt" | b"-ge" | b"-v"
+            )
         });
         let mut texts = Vec::new();
         let mut pattern = None;
         for (index, word) in words.iter().enumerate() {
-            let before = index.checked_sub(1).and_then(|at| words.get(at)).map(|word| word.raw);
+            let before = index
+                .checked_sub(1)
+                .and_then(|at| words.get(at))
+                .map(|word| word.raw);
             if matches!(before, Some(b"==" | b"=" | b"!=")) && words.len() == 3 {
                 pattern = Some(self.pattern(word.raw, Mode::Word));
                 texts.push(None);

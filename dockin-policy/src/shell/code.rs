@@ -8,9 +8,10 @@ use super::{
 };
 
 const INTERPRETERS: &[&str] = &[
-    "python", "perl", "ruby", "node", "nodejs", "php", "lua", "luajit", "tclsh", "wish", "expect", "irb",
-    "psql", "mysql", "mariadb", "sqlite", "gdb", "ed", "ex", "bc", "dc", "R", "Rscript", "julia", "ghci",
-    "scala", "groovy", "jshell", "erl", "iex", "guile", "racket", "m4", "awk", "gawk", "mawk", "bun", "deno",
+    "python", "perl", "ruby", "node", "nodejs", "php", "lua", "luajit", "tclsh", "wish", "expect",
+    "irb", "psql", "mysql", "mariadb", "sqlite", "gdb", "ed", "ex", "bc", "dc", "R", "Rscript",
+    "julia", "ghci", "scala", "groovy", "jshell", "erl", "iex", "guile", "racket", "m4", "awk",
+    "gawk", "mawk", "bun", "deno",
 ];
 
 const CODE: &str = "code for an interpreter cannot be judged";
@@ -34,13 +35,12 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
         });
     };
     match found {
-        "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "tclsh" | "expect" => {
-            arguments.iter().all(|argument| {
-                argument.known().is_some_and(|text| {
-                    text == "-" || (text.starts_with('-') && !is_code_option(found, text))
-                })
+        "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "tclsh"
+        | "expect" => arguments.iter().all(|argument| {
+            argument.known().is_some_and(|text| {
+                text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
-        }
+        }),
         "awk" | "gawk" | "mawk" | "m4" | "bc" | "dc" => false,
         _ => true,
     }
@@ -99,8 +99,15 @@ fn literals_of(interpreter: &str, code: &str) -> Vec<Literal> {
                     Some((_, 'n')) => text.push('\n'),
                     Some((_, 't')) => text.push('\t'),
                     Some((_, 'x')) => {
-                        let digits: String = (0..2).filter_map(|_| characters.next()).map(|(_, c)| c).collect();
-                        text.extend(u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32));
+                        let digits: String = (0..2)
+                            .filter_map(|_| characters.next())
+                            .map(|(_, c)| c)
+                            .collect();
+                        text.extend(
+                            u32::from_str_radix(&digits, 16)
+                                .ok()
+                                .and_then(char::from_u32),
+                        );
                     }
                     Some((_, c)) => {
                         if keeps && c.is_alphanumeric() {
@@ -128,10 +135,40 @@ fn literals_of(interpreter: &str, code: &str) -> Vec<Literal> {
 
 /// Names of calls that start programs.
 const CALLS: &[&str] = &[
-    "system", "popen", "exec", "execSync", "execFileSync", "execFile", "spawn", "spawnSync", "call", "run",
-    "check_call", "check_output", "Popen", "getoutput", "getstatusoutput", "execv", "execvp", "execve", "execl",
-    "execlp", "execvpe", "execle", "spawnlp", "spawnvp", "posix_spawn", "passthru", "shell_exec", "proc_open", "qx", "os.execute",
-    "io.popen", "execute", "open", "startProcess",
+    "system",
+    "popen",
+    "exec",
+    "execSync",
+    "execFileSync",
+    "execFile",
+    "spawn",
+    "spawnSync",
+    "call",
+    "run",
+    "check_call",
+    "check_output",
+    "Popen",
+    "getoutput",
+    "getstatusoutput",
+    "execv",
+    "execvp",
+    "execve",
+    "execl",
+    "execlp",
+    "execvpe",
+    "execle",
+    "spawnlp",
+    "spawnvp",
+    "posix_spawn",
+    "passthru",
+    "shell_exec",
+    "proc_open",
+    "qx",
+    "os.execute",
+    "io.popen",
+    "execute",
+    "open",
+    "startProcess",
 ];
 
 /// The commands that `code` writes out.
@@ -197,9 +234,19 @@ fn calls(interpreter: &str, code: &str) -> Vec<Call> {
         }
         let shells = matches!(
             name,
-            "system" | "popen" | "getoutput" | "getstatusoutput" | "execSync" | "passthru" | "shell_exec" | "execute"
-        ) || matches!((interpreter, name), ("node" | "nodejs" | "php" | "perl" | "ruby", "exec"))
-            || code.contains("shell=True") || code.contains("shell: true");
+            "system"
+                | "popen"
+                | "getoutput"
+                | "getstatusoutput"
+                | "execSync"
+                | "passthru"
+                | "shell_exec"
+                | "execute"
+        ) || matches!(
+            (interpreter, name),
+            ("node" | "nodejs" | "php" | "perl" | "ruby", "exec")
+        ) || code.contains("shell=True")
+            || code.contains("shell: true");
         let first = words.first().cloned().unwrap_or_default();
         if name == "open" {
             let text = first.trim().trim_matches('|').trim().to_owned();
@@ -212,7 +259,11 @@ fn calls(interpreter: &str, code: &str) -> Vec<Call> {
         }
         if words.len() == 1 && !is_list && shells {
             // perl and ruby need no shell for plain words.
-            let shell = if matches!(interpreter, "perl" | "ruby") { "" } else { shell };
+            let shell = if matches!(interpreter, "perl" | "ruby") {
+                ""
+            } else {
+                shell
+            };
             found.push(Call::Text(shell, first));
         } else {
             // `execlp("rm", "rm", "-rf")` names the program twice.
@@ -237,7 +288,10 @@ fn awk_calls(code: &str) -> Vec<Call> {
     for literal in literals(code) {
         let before = code.get(..literal.start).unwrap_or_default().trim_end();
         let behind = code.get(literal.end..).unwrap_or_default().trim_start();
-        let read = behind.starts_with('|') && behind.trim_start_matches(['|', '&', ' ']).starts_with("getline");
+        let read = behind.starts_with('|')
+            && behind
+                .trim_start_matches(['|', '&', ' '])
+                .starts_with("getline");
         let written = before.ends_with('|') && !before.ends_with("||");
         if read || written {
             found.push(Call::Text("/bin/sh", literal.text));
@@ -258,14 +312,30 @@ fn escapes(name: &str, text: &str) -> Vec<Call> {
     let mut found = Vec::new();
     for line in text.lines() {
         let line = line.trim();
-        let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || "%,$.".contains(c) && !line.starts_with(".s"));
+        let line = line.trim_start_matches(|c: char| {
+            c.is_ascii_digit() || "%,$.".contains(c) && !line.starts_with(".s")
+        });
         let command = match name {
             "vi" | "vim" | "nvim" | "view" | "ex" | "ed" | "rvim" | "vimdiff" => {
-                let line = line.trim_start_matches(':').trim_start_matches("silent").trim_start_matches('!').trim();
+                let line = line
+                    .trim_start_matches(':')
+                    .trim_start_matches("silent")
+                    .trim_start_matches('!')
+                    .trim();
                 let original = text.trim_start_matches(':').trim();
-                if original.contains('!') && (original.starts_with('!') || original.starts_with("r !") || original.starts_with("w !") || original.starts_with("silent !") || original.starts_with("%!") || original.starts_with("read !")) {
+                if original.contains('!')
+                    && (original.starts_with('!')
+                        || original.starts_with("r !")
+                        || original.starts_with("w !")
+                        || original.starts_with("silent !")
+                        || original.starts_with("%!")
+                        || original.starts_with("read !"))
+                {
                     original.split_once('!').map(|(_, command)| command)
-                } else if let Some(inside) = line.strip_prefix("call system(").or_else(|| line.strip_prefix("echo system(")) {
+                } else if let Some(inside) = line
+                    .strip_prefix("call system(")
+                    .or_else(|| line.strip_prefix("echo system("))
+                {
                     return literals(inside)
                         .into_iter()
                         .take(1)
@@ -279,7 +349,9 @@ fn escapes(name: &str, text: &str) -> Vec<Call> {
                 .strip_prefix('!')
                 .or_else(|| line.strip_prefix("shell "))
                 .or_else(|| line.strip_prefix("make ")),
-            "sqlite" | "sqlite3" => line.strip_prefix(".shell ").or_else(|| line.strip_prefix(".system ")),
+            "sqlite" | "sqlite3" => line
+                .strip_prefix(".shell ")
+                .or_else(|| line.strip_prefix(".system ")),
             "psql" | "mysql" | "mariadb" => line
                 .strip_prefix("\\!")
                 .or_else(|| line.strip_prefix("system ")),
@@ -330,7 +402,8 @@ impl Runner<'_> {
                     started.extend(awk_calls(text));
                 }
             }
-            "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "R" | "Rscript" | "julia" | "bun" | "deno" => {
+            "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "R"
+            | "Rscript" | "julia" | "bun" | "deno" => {
                 let mut takes = false;
                 for text in &known {
                     if takes {
@@ -362,19 +435,28 @@ impl Runner<'_> {
             }
             "vi" | "vim" | "nvim" | "view" | "ex" | "ed" | "rvim" | "vimdiff" => {
                 for text in &known {
-                    let text = text.strip_prefix('+').or_else(|| text.strip_prefix("-c")).or_else(|| text.strip_prefix("--cmd=")).unwrap_or(text);
+                    let text = text
+                        .strip_prefix('+')
+                        .or_else(|| text.strip_prefix("-c"))
+                        .or_else(|| text.strip_prefix("--cmd="))
+                        .unwrap_or(text);
                     started.extend(escapes("vim", text));
                 }
             }
             "make" | "gmake" => {
                 if let Some(text) = &stdin {
                     let recipes = text.lines().filter_map(|line| line.strip_prefix('\t'));
-                    started.extend(recipes.map(|line| Call::Text("", line.trim_start_matches(['@', '-', '+']).to_owned())));
+                    started.extend(recipes.map(|line| {
+                        Call::Text("", line.trim_start_matches(['@', '-', '+']).to_owned())
+                    }));
                 }
                 for text in &known {
                     if let Some(text) = text.strip_prefix("--eval=") {
                         let recipe = text.rsplit([';', '\t']).next().unwrap_or_default();
-                        started.push(Call::Text("", recipe.trim_start_matches(['@', '-']).to_owned()));
+                        started.push(Call::Text(
+                            "",
+                            recipe.trim_start_matches(['@', '-']).to_owned(),
+                        ));
                     }
                 }
             }
@@ -385,9 +467,16 @@ impl Runner<'_> {
                         Some((option, value)) => (option, Some(value)),
                         None => (*text, known.get(index + 1).copied()),
                     };
-                    let runs = ["--checkpoint-action", "--to-command", "--use-compress-program", "--rsh-command", "--new-volume-script", "--info-script"]
-                        .iter()
-                        .any(|name| is_abbreviation(option, name))
+                    let runs = [
+                        "--checkpoint-action",
+                        "--to-command",
+                        "--use-compress-program",
+                        "--rsh-command",
+                        "--new-volume-script",
+                        "--info-script",
+                    ]
+                    .iter()
+                    .any(|name| is_abbreviation(option, name))
                         || matches!(option, "-I" | "-F");
                     if let Some(value) = value.filter(|_| runs) {
                         let value = value.strip_prefix("exec=").unwrap_or(value);
@@ -399,7 +488,9 @@ impl Runner<'_> {
                 for (index, text) in known.iter().enumerate() {
                     let value = match *text {
                         "-TT" | "--unzip-command" => known.get(index + 1).copied(),
-                        text => text.strip_prefix("-TT").or_else(|| text.strip_prefix("--unzip-command=")),
+                        text => text
+                            .strip_prefix("-TT")
+                            .or_else(|| text.strip_prefix("--unzip-command=")),
                     };
                     if let Some(value) = value {
                         started.push(Call::Text("sh", value.to_owned()));
@@ -432,7 +523,10 @@ impl Runner<'_> {
                     for option in ["proxycommand", "localcommand", "knownhostscommand"] {
                         if let Some(at) = lower.find(option) {
                             let value = text.get(at + option.len()..).unwrap_or_default();
-                            started.push(Call::Text("sh", value.trim_start_matches(['=', ' ']).to_owned()));
+                            started.push(Call::Text(
+                                "sh",
+                                value.trim_start_matches(['=', ' ']).to_owned(),
+                            ));
                         }
                     }
                 }
@@ -447,7 +541,9 @@ impl Runner<'_> {
             "sed" => {
                 for text in &known {
                     for command in text.split([';', '\n']) {
-                        let command = command.trim().trim_start_matches(|c: char| c.is_ascii_digit() || c == '$');
+                        let command = command
+                            .trim()
+                            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '$');
                         if let Some(command) = command.strip_prefix("e ") {
                             started.push(Call::Text("sh", command.to_owned()));
                         }
@@ -464,7 +560,10 @@ impl Runner<'_> {
                 for text in &known {
                     for part in text.split(',') {
                         if let Some((kind, command)) = part.split_once(':')
-                            && matches!(kind.to_ascii_uppercase().as_str(), "EXEC" | "SYSTEM" | "SHELL")
+                            && matches!(
+                                kind.to_ascii_uppercase().as_str(),
+                                "EXEC" | "SYSTEM" | "SHELL"
+                            )
                         {
                             started.push(Call::Text("sh", command.to_owned()));
                         }
@@ -531,13 +630,15 @@ impl Runner<'_> {
                 .split(['\n', ';'])
                 .filter_map(|line| {
                     let line = line.trim();
-                    line.strip_prefix("exec ").or_else(|| line.strip_prefix("spawn "))
+                    line.strip_prefix("exec ")
+                        .or_else(|| line.strip_prefix("spawn "))
                 })
                 .map(|command| Call::Text("", command.to_owned()))
                 .collect(),
-            "ed" | "ex" | "gdb" | "sqlite" | "psql" | "mysql" | "mariadb" | "bc" | "dc" => {
-                text.lines().flat_map(|line| escapes(interpreter, line)).collect()
-            }
+            "ed" | "ex" | "gdb" | "sqlite" | "psql" | "mysql" | "mariadb" | "bc" | "dc" => text
+                .lines()
+                .flat_map(|line| escapes(interpreter, line))
+                .collect(),
             "make" => Vec::new(),
             other => calls(other, text),
         }
@@ -555,11 +656,18 @@ impl Runner<'_> {
             Call::Argv(words) => {
                 let mut words = words.into_iter();
                 let Some(program) = words.next() else { return };
-                let argv = std::iter::once(program).chain(words).map(Value::Known).collect();
+                let argv = std::iter::once(program)
+                    .chain(words)
+                    .map(Value::Known)
+                    .collect();
                 let _out = self.below(|runner| runner.argv(argv, &mut Default::default()));
             }
             // No shell is needed for plain words.
-            Call::Text("", text) if !text.contains(['|', '&', ';', '<', '>', '$', '`', '"', '\'', '*', '?', '(', '\\']) => {
+            Call::Text("", text)
+                if !text.contains([
+                    '|', '&', ';', '<', '>', '$', '`', '"', '\'', '*', '?', '(', '\\',
+                ]) =>
+            {
                 let _out = self.below(|runner| runner.text(&text));
             }
             Call::Text("", text) => {
@@ -587,17 +695,35 @@ fn git_calls(known: &[&str]) -> Vec<Call> {
                     found.push(Call::Text("/bin/sh", command.to_owned()));
                 }
             } else if [
-                "core.pager", "core.editor", "core.sshcommand", "core.fsmonitor", "diff.external", "sequence.editor", "core.askpass",
-                "credential.helper", "gpg.program", "pager.",
+                "core.pager",
+                "core.editor",
+                "core.sshcommand",
+                "core.fsmonitor",
+                "diff.external",
+                "sequence.editor",
+                "core.askpass",
+                "credential.helper",
+                "gpg.program",
+                "pager.",
             ]
             .iter()
             .any(|name| key.starts_with(name))
             {
-                found.push(Call::Text("/bin/sh", value.trim_start_matches('!').to_owned()));
+                found.push(Call::Text(
+                    "/bin/sh",
+                    value.trim_start_matches('!').to_owned(),
+                ));
             }
         }
-        if matches!(*text, "-x" | "--exec" | "--extcmd" | "--tree-filter" | "--index-filter" | "--msg-filter" | "--env-filter")
-            && let Some(value) = known.get(index + 1)
+        if matches!(
+            *text,
+            "-x" | "--exec"
+                | "--extcmd"
+                | "--tree-filter"
+                | "--index-filter"
+                | "--msg-filter"
+                | "--env-filter"
+        ) && let Some(value) = known.get(index + 1)
         {
             found.push(Call::Text("/bin/sh", (*value).to_owned()));
         }
@@ -607,10 +733,23 @@ fn git_calls(known: &[&str]) -> Vec<Call> {
             }
         }
         if *text == "run" && known.contains(&"bisect") {
-            found.push(Call::Argv(known.get(index + 1..).unwrap_or_default().iter().map(|it| (*it).to_owned()).collect()));
+            found.push(Call::Argv(
+                known
+                    .get(index + 1..)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|it| (*it).to_owned())
+                    .collect(),
+            ));
         }
         if *text == "foreach" && known.contains(&"submodule") {
-            let rest: Vec<&str> = known.get(index + 1..).unwrap_or_default().iter().copied().filter(|it| *it != "--recursive" && *it != "-q").collect();
+            let rest: Vec<&str> = known
+                .get(index + 1..)
+                .unwrap_or_default()
+                .iter()
+                .copied()
+                .filter(|it| *it != "--recursive" && *it != "-q")
+                .collect();
             found.push(Call::Text("/bin/sh", rest.join(" ")));
         }
     }
@@ -619,20 +758,56 @@ fn git_calls(known: &[&str]) -> Vec<Call> {
 
 /// What is run in another container: judged as if it ran here.
 fn container_calls(name: &str, known: &[&str]) -> Vec<Call> {
-    let verb = known.iter().position(|text| matches!(*text, "exec" | "run"));
+    let verb = known
+        .iter()
+        .position(|text| matches!(*text, "exec" | "run"));
     let Some(verb) = verb else { return Vec::new() };
     let rest = known.get(verb + 1..).unwrap_or_default();
     if let Some(at) = rest.iter().position(|text| *text == "--") {
         let inner = rest.get(at + 1..).unwrap_or_default();
-        return vec![Call::Argv(inner.iter().map(|text| (*text).to_owned()).collect())];
+        return vec![Call::Argv(
+            inner.iter().map(|text| (*text).to_owned()).collect(),
+        )];
     }
     if name == "kubectl" {
         return Vec::new();
     }
     const VALUES: &[&str] = &[
-        "-e", "--env", "-u", "--user", "-w", "--workdir", "-v", "--volume", "--name", "-p", "--publish", "--network", "--net",
-        "--entrypoint", "-h", "--hostname", "-l", "--label", "--mount", "-m", "--memory", "--cpus", "--env-file", "--pid", "--ipc",
-        "--restart", "--cap-add", "--cap-drop", "--device", "--add-host", "--dns", "--platform", "--pull", "--security-opt", "--log-driver",
+        "-e",
+        "--env",
+        "-u",
+        "--user",
+        "-w",
+        "--workdir",
+        "-v",
+        "--volume",
+        "--name",
+        "-p",
+        "--publish",
+        "--network",
+        "--net",
+        "--entrypoint",
+        "-h",
+        "--hostname",
+        "-l",
+        "--label",
+        "--mount",
+        "-m",
+        "--memory",
+        "--cpus",
+        "--env-file",
+        "--pid",
+        "--ipc",
+        "--restart",
+        "--cap-add",
+        "--cap-drop",
+        "--device",
+        "--add-host",
+        "--dns",
+        "--platform",
+        "--pull",
+        "--security-opt",
+        "--log-driver",
     ];
     let mut words = rest.iter().copied();
     let mut found = Vec::new();
@@ -656,7 +831,12 @@ fn container_calls(name: &str, known: &[&str]) -> Vec<Call> {
 /// What an awk program that only prints constants prints.
 pub(super) fn awk_prints(words: &[&str]) -> Option<String> {
     let [code] = words else { return None };
-    let inside = code.trim().strip_prefix("BEGIN")?.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let inside = code
+        .trim()
+        .strip_prefix("BEGIN")?
+        .trim()
+        .strip_prefix('{')?
+        .strip_suffix('}')?;
     let inside = inside.trim().trim_end_matches(';');
     if let Some(rest) = inside.strip_prefix("printf") {
         let rest = rest.trim().trim_start_matches('(').trim_end_matches(')');
@@ -676,8 +856,17 @@ pub(super) fn awk_prints(words: &[&str]) -> Option<String> {
     let rest = inside.strip_prefix("print")?;
     let found = literals(rest);
     let between: String = rest.chars().filter(|c| !c.is_whitespace()).collect();
-    let length: usize = found.iter().map(|literal| literal.end - literal.start).sum();
-    (between.len() <= length).then(|| found.into_iter().map(|literal| literal.text).collect::<String>() + "\n")
+    let length: usize = found
+        .iter()
+        .map(|literal| literal.end - literal.start)
+        .sum();
+    (between.len() <= length).then(|| {
+        found
+            .into_iter()
+            .map(|literal| literal.text)
+            .collect::<String>()
+            + "\n"
+    })
 }
 
 /// What a line of Python or Perl that only prints constants prints.
@@ -688,11 +877,19 @@ pub(super) fn prints(name: &str, words: &[&str]) -> Option<String> {
             (true, code)
         }
         ("perl", ["-e" | "-E", code]) => {
-            let code = code.trim().trim_end_matches(';').strip_prefix("print")?.trim();
+            let code = code
+                .trim()
+                .trim_end_matches(';')
+                .strip_prefix("print")?
+                .trim();
             (false, code)
         }
         ("perl", ["-le", code]) => {
-            let code = code.trim().trim_end_matches(';').strip_prefix("print")?.trim();
+            let code = code
+                .trim()
+                .trim_end_matches(';')
+                .strip_prefix("print")?
+                .trim();
             (true, code)
         }
         _ => return None,
@@ -707,19 +904,39 @@ pub(super) fn prints(name: &str, words: &[&str]) -> Option<String> {
 /// A text made of quoted texts, `chr(…)`, `pack("H…", …)` and `reverse`.
 fn constant(code: &str) -> Option<String> {
     let code = code.trim();
-    if let Some(rest) = code.strip_prefix("pack(").and_then(|rest| rest.strip_suffix(')')) {
+    if let Some(rest) = code
+        .strip_prefix("pack(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         let found = literals(rest);
-        let [kind, digits] = found.as_slice() else { return None };
-        return kind.text.starts_with('H').then(|| unhex(&digits.text)).flatten();
+        let [kind, digits] = found.as_slice() else {
+            return None;
+        };
+        return kind
+            .text
+            .starts_with('H')
+            .then(|| unhex(&digits.text))
+            .flatten();
     }
-    if let Some(rest) = code.strip_prefix("bytes.fromhex(").and_then(|rest| rest.strip_suffix(").decode()")) {
+    if let Some(rest) = code
+        .strip_prefix("bytes.fromhex(")
+        .and_then(|rest| rest.strip_suffix(").decode()"))
+    {
         return unhex(&literals(rest).first()?.text);
     }
     if let Some(rest) = code.strip_suffix("[::-1]") {
         return Some(constant(rest)?.chars().rev().collect());
     }
-    if let Some(rest) = code.strip_prefix("scalar reverse").or_else(|| code.strip_prefix("scalar(reverse")) {
-        return Some(constant(rest.trim_end_matches(')').trim_start_matches('('))?.chars().rev().collect());
+    if let Some(rest) = code
+        .strip_prefix("scalar reverse")
+        .or_else(|| code.strip_prefix("scalar(reverse"))
+    {
+        return Some(
+            constant(rest.trim_end_matches(')').trim_start_matches('('))?
+                .chars()
+                .rev()
+                .collect(),
+        );
     }
     let mut text = String::new();
     let mut rest = code;
@@ -728,7 +945,10 @@ fn constant(code: &str) -> Option<String> {
         if rest.is_empty() {
             return Some(text);
         }
-        if let Some(behind) = rest.strip_prefix("chr(").or_else(|| rest.strip_prefix("chr ")) {
+        if let Some(behind) = rest
+            .strip_prefix("chr(")
+            .or_else(|| rest.strip_prefix("chr "))
+        {
             let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
             text.push(char::from_u32(digits.parse().ok()?)?);
             rest = behind.get(digits.len()..)?.trim_start_matches(')');
@@ -742,7 +962,10 @@ fn constant(code: &str) -> Option<String> {
 }
 
 fn unhex(digits: &str) -> Option<String> {
-    let digits: Vec<u32> = digits.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    let digits: Vec<u32> = digits
+        .chars()
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()?;
     let bytes: Option<Vec<u8>> = digits
         .chunks(2)
         .map(|pair| match pair {
@@ -906,4 +1129,3 @@ fn is_dangerous_sed(script: &str) -> bool {
         body.matches(delimiter).count() >= 3 && flags.contains(['e', 'w'])
     })
 }
-

@@ -42,7 +42,10 @@ impl Runner<'_> {
         for word in assigned {
             self.assign(word.raw);
         }
-        let outer = streams.stdin.take().map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
         let out = match aliased {
             Some(text) => {
                 self.stand_alone(&mut streams);
@@ -75,7 +78,9 @@ impl Runner<'_> {
                                 Some(_) => {
                                     let value = self.whole(word.raw, Mode::Word);
                                     argv.push(match value {
-                                        Value::Pattern(text) => Value::Known(super::expand::unescape(&text)),
+                                        Value::Pattern(text) => {
+                                            Value::Known(super::expand::unescape(&text))
+                                        }
                                         other => other,
                                     });
                                 }
@@ -98,7 +103,19 @@ impl Runner<'_> {
             self.stdin = outer;
         }
         if let Some(mark) = mark {
-            let special = words.first().is_some_and(|word| matches!(word.raw, b"export" | b"readonly" | b"declare" | b"eval" | b"." | b"source" | b"exec" | b"set"));
+            let special = words.first().is_some_and(|word| {
+                matches!(
+                    word.raw,
+                    b"export"
+                        | b"readonly"
+                        | b"declare"
+                        | b"eval"
+                        | b"."
+                        | b"source"
+                        | b"exec"
+                        | b"set"
+                )
+            });
             if special {
                 self.state.keep(mark);
             } else {
@@ -167,8 +184,9 @@ impl Runner<'_> {
             None => (left, false),
         };
         let open = left.iter().position(|byte| *byte == b'[');
-        let name = String::from_utf8_lossy(left.get(..open.unwrap_or(left.len())).unwrap_or_default())
-            .into_owned();
+        let name =
+            String::from_utf8_lossy(left.get(..open.unwrap_or(left.len())).unwrap_or_default())
+                .into_owned();
         let index = open.and_then(|open| left.get(open + 1..left.len().saturating_sub(1)));
         if let Some(list) = value.strip_prefix(b"(") {
             let list = list.strip_suffix(b")").unwrap_or(list).to_vec();
@@ -225,7 +243,9 @@ impl Runner<'_> {
                 _ => variable = Variable::Unknown,
             },
             Variable::Array(array) => {
-                let at = self.arithmetic(index).and_then(|at| usize::try_from(at).ok());
+                let at = self
+                    .arithmetic(index)
+                    .and_then(|at| usize::try_from(at).ok());
                 match (at, text) {
                     (Some(at), Some(text)) => {
                         array.insert(at, text);
@@ -258,7 +278,10 @@ impl Runner<'_> {
         let (mut array, mut map) = match old {
             Some(Variable::Array(array)) if appends => (array, Default::default()),
             Some(Variable::Map(map)) if appends => (Default::default(), map),
-            _ => (std::collections::BTreeMap::new(), std::collections::BTreeMap::new()),
+            _ => (
+                std::collections::BTreeMap::new(),
+                std::collections::BTreeMap::new(),
+            ),
         };
         let mut next = array.keys().next_back().map_or(0, |last| last + 1);
         let mut known = true;
@@ -276,7 +299,11 @@ impl Runner<'_> {
                         _ => known = false,
                     }
                 } else {
-                    match (self.arithmetic(index).and_then(|at| usize::try_from(at).ok()), text) {
+                    match (
+                        self.arithmetic(index)
+                            .and_then(|at| usize::try_from(at).ok()),
+                        text,
+                    ) {
                         (Some(at), Some(text)) => {
                             array.insert(at, text);
                             next = at + 1;
@@ -318,7 +345,8 @@ impl Runner<'_> {
     pub(super) fn changes_what_runs(&mut self, name: &str, value: Option<&str>) {
         match name {
             "LD_PRELOAD" | "LD_LIBRARY_PATH" | "LD_AUDIT" | "GCONV_PATH" | "PYTHONPATH"
-            | "PYTHONSTARTUP" | "PERL5LIB" | "PERL5OPT" | "NODE_OPTIONS" | "RUBYOPT" | "RUBYLIB"
+            | "PYTHONSTARTUP" | "PERL5LIB" | "PERL5OPT" | "NODE_OPTIONS" | "RUBYOPT"
+            | "RUBYLIB"
                 if value != Some("") =>
             {
                 self.unknown("a variable that makes programs load other code");
@@ -342,11 +370,28 @@ impl Runner<'_> {
                     None => self.unknown("a variable that is run as a command"),
                 }
             }
-            "PROMPT_COMMAND" | "LESSOPEN" | "LESSCLOSE" | "PAGER" | "MANPAGER" | "GIT_PAGER" | "EDITOR" | "VISUAL"
-            | "GIT_EDITOR" | "GIT_SSH_COMMAND" | "GIT_EXTERNAL_DIFF" | "FCEDIT" | "BROWSER" | "GIT_SEQUENCE_EDITOR"
-            | "TAR_OPTIONS" | "SUDO_ASKPASS" | "SSH_ASKPASS" => match value {
+            "PROMPT_COMMAND"
+            | "LESSOPEN"
+            | "LESSCLOSE"
+            | "PAGER"
+            | "MANPAGER"
+            | "GIT_PAGER"
+            | "EDITOR"
+            | "VISUAL"
+            | "GIT_EDITOR"
+            | "GIT_SSH_COMMAND"
+            | "GIT_EXTERNAL_DIFF"
+            | "FCEDIT"
+            | "BROWSER"
+            | "GIT_SEQUENCE_EDITOR"
+            | "TAR_OPTIONS"
+            | "SUDO_ASKPASS"
+            | "SSH_ASKPASS" => match value {
                 Some(value) => {
-                    let value = value.trim_start_matches('|').trim_start_matches('-').to_owned();
+                    let value = value
+                        .trim_start_matches('|')
+                        .trim_start_matches('-')
+                        .to_owned();
                     let certainty = self.certainty.max(Certainty::Latent);
                     let before = std::mem::replace(&mut self.certainty, certainty);
                     let _out = self.below(|runner| runner.text(&value));
@@ -368,7 +413,11 @@ impl Runner<'_> {
             return Out::nothing();
         };
         let program = match first {
-            Value::Known(program) if self.dialect() == Dialect::Zsh && program.len() > 1 && program.starts_with('=') => {
+            Value::Known(program)
+                if self.dialect() == Dialect::Zsh
+                    && program.len() > 1
+                    && program.starts_with('=') =>
+            {
                 let name = program.trim_start_matches('=');
                 known::path_of(name).unwrap_or_else(|| format!("/usr/bin/{name}"))
             }
@@ -381,7 +430,12 @@ impl Runner<'_> {
                     return Out::Unknown(OUTPUT);
                 }
             },
-            Value::Unknown { reason, suffix, prefix, .. } => {
+            Value::Unknown {
+                reason,
+                suffix,
+                prefix,
+                ..
+            } => {
                 let reason = *reason;
                 let name = suffix.rsplit_once('/').map(|(_, name)| name.to_owned());
                 let prefix = prefix.clone();
@@ -404,7 +458,8 @@ impl Runner<'_> {
                 }
             }
         };
-        if self.state.trap("DEBUG").is_some() && !self.calls.iter().any(|call| call == "\u{0}DEBUG") {
+        if self.state.trap("DEBUG").is_some() && !self.calls.iter().any(|call| call == "\u{0}DEBUG")
+        {
             let text = self.state.trap("DEBUG").unwrap_or_default().to_owned();
             self.calls.push("\u{0}DEBUG".to_owned());
             let _out = self.text(&text);
@@ -450,7 +505,12 @@ impl Runner<'_> {
     }
 
     /// A program of its own.
-    pub(super) fn program(&mut self, program: &str, argv: Vec<Value>, streams: &mut Streams) -> Out {
+    pub(super) fn program(
+        &mut self,
+        program: &str,
+        argv: Vec<Value>,
+        streams: &mut Streams,
+    ) -> Out {
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);
@@ -474,7 +534,11 @@ impl Runner<'_> {
             certainty: self.certainty,
             is_program: !inside && known::may_exist(program) && !is_loaded,
         });
-        self.status = if known::may_exist(program) { None } else { Some(127) };
+        self.status = if known::may_exist(program) {
+            None
+        } else {
+            Some(127)
+        };
         if matches!(name.as_str(), "true" | "false") {
             self.status = Some(i32::from(name == "false"));
         }
@@ -486,14 +550,23 @@ impl Runner<'_> {
         }
         if !program.contains('/')
             && known::path_of(program).is_none()
-            && let Some(body) = self.state.function("command_not_found_handle").map(str::to_owned)
+            && let Some(body) = self
+                .state
+                .function("command_not_found_handle")
+                .map(str::to_owned)
         {
             return self.maybe(|runner| runner.call("command_not_found_handle", &body, &argv));
         }
         self.runs_in_turn(&name, program, &argv, &arguments)
     }
 
-    fn runs_in_turn(&mut self, name: &str, program: &str, argv: &[Value], arguments: &[Value]) -> Out {
+    fn runs_in_turn(
+        &mut self,
+        name: &str,
+        program: &str,
+        argv: &[Value],
+        arguments: &[Value],
+    ) -> Out {
         if utility::shell(name).is_some() {
             return self.shell(name, program, arguments);
         }
@@ -515,7 +588,11 @@ impl Runner<'_> {
                 return self.inner(inner);
             }
             Inner::Applet(inner) => return self.applet(inner),
-            Inner::Text { shell, text, arguments } => {
+            Inner::Text {
+                shell,
+                text,
+                arguments,
+            } => {
                 return self.shell_text(shell, &text, &arguments);
             }
             Inner::Unknown(reason) => {
@@ -577,7 +654,9 @@ impl Runner<'_> {
         self.state.set_dialect(Dialect::Busybox);
         self.nesting += 1;
         let out = match inner.first().and_then(Value::known).map(str::to_owned) {
-            Some(program) if self.nesting < 12 => self.program(&program, inner, &mut Streams::default()),
+            Some(program) if self.nesting < 12 => {
+                self.program(&program, inner, &mut Streams::default())
+            }
             _ => {
                 self.unknown(VARIABLE);
                 Out::Unknown(OUTPUT)
@@ -606,11 +685,13 @@ impl Runner<'_> {
         };
         let options = utility::shell_options(arguments);
         self.below(|runner| {
-            runner.state.set_dialect(if runner.dialect() == Dialect::Busybox && dialect == Dialect::Sh {
-                Dialect::Busybox
-            } else {
-                dialect
-            });
+            runner.state.set_dialect(
+                if runner.dialect() == Dialect::Busybox && dialect == Dialect::Sh {
+                    Dialect::Busybox
+                } else {
+                    dialect
+                },
+            );
             runner.flow = Flow::Next;
             match options {
                 utility::ShellRuns::Text(Value::Known(text), rest) => {
@@ -660,7 +741,9 @@ impl Runner<'_> {
 
     fn unknown_code(&mut self, value: &Value) {
         match value {
-            Value::Unknown { reason: DOWNLOADED, .. } => {
+            Value::Unknown {
+                reason: DOWNLOADED, ..
+            } => {
                 self.shape(Shape::DownloadIntoShell);
                 self.unknown(DOWNLOADED);
             }
@@ -690,7 +773,9 @@ impl Runner<'_> {
     /// Commands in a file.
     pub(super) fn source(&mut self, path: &Value) -> Out {
         match path.known() {
-            Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => return self.input_as_commands(),
+            Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => {
+                return self.input_as_commands();
+            }
             Some("/dev/null") => return Out::nothing(),
             _ => {}
         }
@@ -718,7 +803,11 @@ impl Runner<'_> {
         if program.contains('/') {
             if let Some(File::Program(name)) = self.state.file(&self.absolute(program)) {
                 // busybox does what it is called like.
-                return if name == "busybox" { base_name(program).to_owned() } else { name.clone() };
+                return if name == "busybox" {
+                    base_name(program).to_owned()
+                } else {
+                    name.clone()
+                };
             }
         } else if let Some(File::Program(name)) = self.state.file(&format!("hash:{program}")) {
             return name.clone();
@@ -783,7 +872,9 @@ impl Runner<'_> {
 
     /// Programs under other names: copies and links.
     fn links(&mut self, name: &str, arguments: &[Value]) {
-        if self.certainty >= Certainty::Latent || !matches!(name, "ln" | "cp" | "install" | "mv" | "link") {
+        if self.certainty >= Certainty::Latent
+            || !matches!(name, "ln" | "cp" | "install" | "mv" | "link")
+        {
             return;
         }
         let operands: Vec<&str> = utility::operands(name, arguments)
@@ -814,7 +905,10 @@ impl Runner<'_> {
 
     /// What `find` runs for each file.
     fn find(&mut self, arguments: &[Value]) {
-        let start = arguments.first().and_then(Value::known).filter(|it| !it.starts_with('-'));
+        let start = arguments
+            .first()
+            .and_then(Value::known)
+            .filter(|it| !it.starts_with('-'));
         let prefix = start.map(str::to_owned).unwrap_or_default();
         let literal_name = arguments
             .windows(2)
@@ -855,7 +949,10 @@ impl Runner<'_> {
                 })
                 .collect();
             let stdin = std::mem::replace(&mut self.stdin, Input::Unknown(OUTPUT));
-            if let Some(name) = literal_name.as_ref().filter(|_| !prefix.is_empty() && !only_itself) {
+            if let Some(name) = literal_name
+                .as_ref()
+                .filter(|_| !prefix.is_empty() && !only_itself)
+            {
                 // It may be found anywhere below; most likely it stands right there.
                 let inner: Vec<Value> = inner;
                 let likely = inner
@@ -942,7 +1039,10 @@ impl Runner<'_> {
 
 /// Builtins whose arguments are assignments.
 const fn is_declaration(raw: &[u8]) -> bool {
-    matches!(raw, b"export" | b"declare" | b"typeset" | b"local" | b"readonly" | b"integer" | b"float")
+    matches!(
+        raw,
+        b"export" | b"declare" | b"typeset" | b"local" | b"readonly" | b"integer" | b"float"
+    )
 }
 
 /// Whether a word is nothing but an expansion that may be empty.

@@ -96,7 +96,9 @@ impl Fields {
             if let Some(separator) = behind_blanks.chars().next().filter(|c| other(*c)) {
                 self.current.present = true;
                 self.finish();
-                rest = behind_blanks.get(separator.len_utf8()..).unwrap_or_default();
+                rest = behind_blanks
+                    .get(separator.len_utf8()..)
+                    .unwrap_or_default();
                 if rest.is_empty() {
                     return;
                 }
@@ -130,7 +132,8 @@ impl Field {
         }
         // The command `[` is no wildcard, nor is a bracket that nothing closes.
         let glob = self.glob
-            && (self.text.contains(['*', '?', '(']) || self.text.contains('[') && self.text.contains(']'));
+            && (self.text.contains(['*', '?', '('])
+                || self.text.contains('[') && self.text.contains(']'));
         if glob {
             Value::Pattern(self.pattern)
         } else {
@@ -316,7 +319,11 @@ impl Runner<'_> {
                 }
                 b'<' | b'>' | b'=' if unquoted && raw.get(at + 1) == Some(&b'(') => {
                     let starts = byte != b'=' || at == 0 && self.dialect() == Dialect::Zsh;
-                    let end = if starts { process_extent(raw, at, self.dialect()) } else { None };
+                    let end = if starts {
+                        process_extent(raw, at, self.dialect())
+                    } else {
+                        None
+                    };
                     match end {
                         Some(end) => {
                             let inside = raw.get(at + 2..end - 1).unwrap_or_default();
@@ -360,7 +367,13 @@ impl Runner<'_> {
     }
 
     /// `$name` and `$1`, or a dollar that means nothing: where it ends.
-    fn plain_parameter(&mut self, raw: &[u8], at: usize, quoted: bool, fields: &mut Fields) -> usize {
+    fn plain_parameter(
+        &mut self,
+        raw: &[u8],
+        at: usize,
+        quoted: bool,
+        fields: &mut Fields,
+    ) -> usize {
         let rest = raw.get(at + 1..).unwrap_or_default();
         let first = rest.first().copied().unwrap_or_default();
         let length = if first.is_ascii_alphabetic() || first == b'_' {
@@ -389,9 +402,7 @@ impl Runner<'_> {
                 let text = unescape_backquoted(inside, quoted);
                 self.substituted(&text, quoted, fields);
             }
-            [b'$', b'(', b'(', inside @ .., b')', b')']
-                if is_arithmetic(piece, self.dialect()) =>
-            {
+            [b'$', b'(', b'(', inside @ .., b')', b')'] if is_arithmetic(piece, self.dialect()) => {
                 self.calculated(inside, fields);
             }
             [b'$', b'(', inside @ .., b')'] => self.substituted(inside, quoted, fields),
@@ -577,7 +588,9 @@ pub(super) fn ansi_quoted(inside: &[u8]) -> String {
             let mut value = 0_u32;
             let mut count = 0;
             while count < most
-                && let Some(digit) = rest.first().and_then(|byte| char::from(*byte).to_digit(base))
+                && let Some(digit) = rest
+                    .first()
+                    .and_then(|byte| char::from(*byte).to_digit(base))
             {
                 value = value.wrapping_mul(base).wrapping_add(digit);
                 rest = rest.get(1..).unwrap_or_default();
@@ -605,7 +618,9 @@ pub(super) fn ansi_quoted(inside: &[u8]) -> String {
                 None => text.extend_from_slice(b"\\x"),
             },
             b'u' | b'U' => {
-                if let Some(c) = digits(16, if *kind == b'u' { 4 } else { 8 }).and_then(char::from_u32) {
+                if let Some(c) =
+                    digits(16, if *kind == b'u' { 4 } else { 8 }).and_then(char::from_u32)
+                {
                     text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 }
             }

@@ -46,7 +46,11 @@ const fn classes() -> [u16; 256] {
     let mut table = [0; 256];
     let mut index = 0;
     while index < 256 {
-        #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "below 256")]
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::cast_possible_truncation,
+            reason = "below 256"
+        )]
         {
             table[index] = match index as u8 {
                 b' ' | b'\t' => class::BLANK,
@@ -313,7 +317,6 @@ impl<'a> Parser<'a> {
         }
         Ok(Word {
             raw: self.slice(start, self.at),
-            start,
             classes,
         })
     }
@@ -652,15 +655,14 @@ impl<'a> Parser<'a> {
             if !matches!(self.peek_at(digits), Some(b'<' | b'>')) {
                 return Ok(None);
             }
-            descriptor = Some(
-                self.slice(start, start + digits)
-                    .iter()
-                    .fold(0_u32, |number, digit| {
-                        number
-                            .saturating_mul(10)
-                            .saturating_add(u32::from(digit - b'0'))
-                    }),
-            );
+            descriptor = Some(self.slice(start, start + digits).iter().fold(
+                0_u32,
+                |number, digit| {
+                    number
+                        .saturating_mul(10)
+                        .saturating_add(u32::from(digit - b'0'))
+                },
+            ));
             self.at += digits;
         } else if first == b'{' {
             let length = self.rest().iter().position(|byte| *byte == b'}');

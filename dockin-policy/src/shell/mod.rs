@@ -20,8 +20,8 @@ mod value;
 mod wrapper;
 
 use parse::{goes_on, parse, parse_with};
-use run::{Input, Runner};
 pub(crate) use run::{Analysis, Certainty, Resolved, Shape};
+use run::{Input, Runner};
 pub use session::SessionState;
 pub use utility::StdinProgram;
 pub(crate) use utility::stdin_program;
@@ -71,7 +71,10 @@ pub(crate) enum ParseError {
 
 /// What `text` would do in a session, as far as it can be read; the session's state is what it is
 /// behind it.
-pub(crate) fn analyze_line(text: &[u8], state: &mut SessionState) -> (Analysis, Option<ParseError>) {
+pub(crate) fn analyze_line(
+    text: &[u8],
+    state: &mut SessionState,
+) -> (Analysis, Option<ParseError>) {
     let script = parse_with(text, state.dialect(), state.has_comments());
     let mut runner = Runner::new(state);
     let _out = runner.script(&script, text);

@@ -49,7 +49,10 @@ fn head(inside: &[u8]) -> Option<Head<'_>> {
             .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
             .count()
     } else if first.is_ascii_digit() {
-        inside.iter().take_while(|byte| byte.is_ascii_digit()).count()
+        inside
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
     } else if b"@*#?-$!".contains(&first) {
         1
     } else {
@@ -181,7 +184,10 @@ impl Runner<'_> {
     fn indirect(&mut self, head: &Head<'_>, quoted: bool) -> Held {
         // `${!prefix*}` and `${!array[@]}` list names.
         if matches!(head.rest, b"*" | b"@") {
-            let names = self.state.names().filter(|name| name.starts_with(&head.name));
+            let names = self
+                .state
+                .names()
+                .filter(|name| name.starts_with(&head.name));
             return Held::List(names.map(str::to_owned).collect(), head.rest == b"*");
         }
         if matches!(head.index, Some(b"@" | b"*")) {
@@ -198,7 +204,8 @@ impl Runner<'_> {
         }
         match self.lookup(&head.name, head.index) {
             Held::Text(name) => {
-                let Some(target) = self::head(name.as_bytes()).filter(|target| target.rest.is_empty())
+                let Some(target) =
+                    self::head(name.as_bytes()).filter(|target| target.rest.is_empty())
                 else {
                     return Held::Unknown;
                 };
@@ -232,13 +239,17 @@ impl Runner<'_> {
                 'f' => split_by(held, "\n"),
                 'z' => split_by(held, " "),
                 's' => {
-                    let Some(mark) = flags.next() else { return Held::Unknown };
+                    let Some(mark) = flags.next() else {
+                        return Held::Unknown;
+                    };
                     let close = if mark == '(' { ')' } else { mark };
                     let separator: String = flags.by_ref().take_while(|c| *c != close).collect();
                     split_by(held, &separator)
                 }
                 'j' => {
-                    let Some(mark) = flags.next() else { return Held::Unknown };
+                    let Some(mark) = flags.next() else {
+                        return Held::Unknown;
+                    };
                     let close = if mark == '(' { ')' } else { mark };
                     let separator: String = flags.by_ref().take_while(|c| *c != close).collect();
                     match held {
@@ -308,8 +319,12 @@ impl Runner<'_> {
                 Some(_) if !zsh => Held::Unset,
                 _ => Held::Unknown,
             },
-            (Variable::Array(array), None) if zsh => Held::List(array.into_values().collect(), false),
-            (Variable::Array(array), None) => array.get(&0).cloned().map_or(Held::Unset, Held::Text),
+            (Variable::Array(array), None) if zsh => {
+                Held::List(array.into_values().collect(), false)
+            }
+            (Variable::Array(array), None) => {
+                array.get(&0).cloned().map_or(Held::Unset, Held::Text)
+            }
             (Variable::Array(array), Some(mark @ (b"@" | b"*"))) => {
                 Held::List(array.into_values().collect(), mark == b"*")
             }
@@ -357,12 +372,49 @@ impl Runner<'_> {
             "IFS" => Held::Text(" \t\n".to_owned()),
             "SHELL" => Held::Text("/bin/bash".to_owned()),
             "HOME" => Held::Text("~".to_owned()),
-            "PATH" | "PWD" | "OLDPWD" | "USER" | "LOGNAME" | "UID" | "EUID" | "HOSTNAME" | "RANDOM"
-            | "SECONDS" | "LINENO" | "TERM" | "LANG" | "BASH" | "BASH_VERSION" | "PPID" | "SHLVL"
-            | "HOSTTYPE" | "OSTYPE" | "MACHTYPE" | "EDITOR" | "PAGER" | "VISUAL" | "TMPDIR" | "COLUMNS"
-            | "LINES" | "HISTFILE" | "HISTSIZE" | "PS1" | "PS2" | "PS4" | "BASHPID" | "EPOCHSECONDS"
-            | "EPOCHREALTIME" | "GROUPS" | "BASHOPTS" | "SHELLOPTS" | "LS_COLORS" | "MAIL" | "OPTIND"
-            | "COMP_WORDBREAKS" | "DIRSTACK" | "KUBERNETES_SERVICE_HOST" => Held::Unknown,
+            "PATH"
+            | "PWD"
+            | "OLDPWD"
+            | "USER"
+            | "LOGNAME"
+            | "UID"
+            | "EUID"
+            | "HOSTNAME"
+            | "RANDOM"
+            | "SECONDS"
+            | "LINENO"
+            | "TERM"
+            | "LANG"
+            | "BASH"
+            | "BASH_VERSION"
+            | "PPID"
+            | "SHLVL"
+            | "HOSTTYPE"
+            | "OSTYPE"
+            | "MACHTYPE"
+            | "EDITOR"
+            | "PAGER"
+            | "VISUAL"
+            | "TMPDIR"
+            | "COLUMNS"
+            | "LINES"
+            | "HISTFILE"
+            | "HISTSIZE"
+            | "PS1"
+            | "PS2"
+            | "PS4"
+            | "BASHPID"
+            | "EPOCHSECONDS"
+            | "EPOCHREALTIME"
+            | "GROUPS"
+            | "BASHOPTS"
+            | "SHELLOPTS"
+            | "LS_COLORS"
+            | "MAIL"
+            | "OPTIND"
+            | "COMP_WORDBREAKS"
+            | "DIRSTACK"
+            | "KUBERNETES_SERVICE_HOST" => Held::Unknown,
             _ => Held::Unset,
         }
     }
@@ -408,7 +460,8 @@ impl Runner<'_> {
             [] => held,
             [b':', b'-' | b'=', word @ ..] | [b'-' | b'=', word @ ..] => {
                 let colon = rest.first() == Some(&b':');
-                let assigns = rest.contains(&b'=') && rest.iter().position(|byte| *byte == b'=') == Some(usize::from(colon));
+                let assigns = rest.contains(&b'=')
+                    && rest.iter().position(|byte| *byte == b'=') == Some(usize::from(colon));
                 let takes = if colon { empty(&held) } else { unset(&held) };
                 match takes {
                     Some(false) => held,
@@ -427,7 +480,11 @@ impl Runner<'_> {
                 }
             }
             [b':', b'+', word @ ..] | [b'+', word @ ..] => {
-                let absent = if rest.first() == Some(&b':') { empty(&held) } else { unset(&held) };
+                let absent = if rest.first() == Some(&b':') {
+                    empty(&held)
+                } else {
+                    unset(&held)
+                };
                 match absent {
                     Some(true) => Held::Unset,
                     Some(false) => self.text_of(word, mode).map_or(Held::Unknown, Held::Text),
@@ -480,7 +537,11 @@ impl Runner<'_> {
 
     fn trim(&mut self, held: Held, word: &[u8], side: Side, longest: bool) -> Held {
         let Some(pattern) = self.pattern(word, Mode::Operand) else {
-            return if held == Held::Unset { held } else { Held::Unknown };
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
         };
         held.map(|text| {
             let mut cuts: Vec<usize> = text
@@ -534,7 +595,11 @@ impl Runner<'_> {
         let pattern = self.pattern(word.get(..end).unwrap_or_default(), Mode::Operand);
         let with = self.text_of(word.get(end + 1..).unwrap_or_default(), Mode::Operand);
         let (Some(pattern), Some(with)) = (pattern, with) else {
-            return if held == Held::Unset { held } else { Held::Unknown };
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
         };
         held.map(|text| replaced(text, &pattern, &with, kind))
     }
@@ -547,20 +612,32 @@ impl Runner<'_> {
         };
         let offset = self.arithmetic(offset);
         let length = length.map(|length| self.arithmetic(length));
-        let (Some(offset), Some(length)) = (offset, length.map_or(Some(None), |length| length.map(Some)))
+        let (Some(offset), Some(length)) =
+            (offset, length.map_or(Some(None), |length| length.map(Some)))
         else {
-            return if held == Held::Unset { held } else { Held::Unknown };
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
         };
         let window = |count: usize, base: i64| -> Option<(usize, usize)> {
             let count = i64::try_from(count).ok()?;
-            let start = if offset < 0 { count + offset } else { offset - base };
+            let start = if offset < 0 {
+                count + offset
+            } else {
+                offset - base
+            };
             let start = start.clamp(0, count);
             let end = match length {
                 None => count,
                 Some(length) if length < 0 => (count + length).max(start),
                 Some(length) => start.saturating_add(length).min(count),
             };
-            Some((usize::try_from(start).ok()?, usize::try_from(end - start).ok()?))
+            Some((
+                usize::try_from(start).ok()?,
+                usize::try_from(end - start).ok()?,
+            ))
         };
         match held {
             Held::Text(text) => match window(text.chars().count(), 0) {
@@ -569,7 +646,8 @@ impl Runner<'_> {
             },
             // `${@:1}` counts from 1.
             Held::List(texts, joined) => {
-                let positional = matches!(self.state.positional(), Positional::Known(words) if *words == texts);
+                let positional =
+                    matches!(self.state.positional(), Positional::Known(words) if *words == texts);
                 match window(texts.len(), i64::from(positional && offset > 0)) {
                     Some((start, count)) => {
                         Held::List(texts.into_iter().skip(start).take(count).collect(), joined)

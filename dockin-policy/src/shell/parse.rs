@@ -2,7 +2,9 @@
 
 use super::{
     Dialect, ParseError,
-    ast::{Arm, Case, Command, For, ForHead, If, Item, Join, Kind, List, Redirect, Script, While, Word},
+    ast::{
+        Arm, Case, Command, For, ForHead, If, Item, Join, Kind, List, Redirect, Script, While, Word,
+    },
     lexer::{Parser, assignment_end, class, is_name},
 };
 
@@ -90,7 +92,12 @@ impl<'a> Parser<'a> {
     }
 
     /// Commands up to what is in `stop`, which is left, or to the end.
-    fn list_into(&mut self, list: &mut List<'a>, stop: Stop, empty: bool) -> Result<(), ParseError> {
+    fn list_into(
+        &mut self,
+        list: &mut List<'a>,
+        stop: Stop,
+        empty: bool,
+    ) -> Result<(), ParseError> {
         self.deeper(|parser| parser.items(list, stop))?;
         if list.items.is_empty() && !empty && self.dialect != Dialect::Zsh {
             return Err(self.missing());
@@ -150,7 +157,10 @@ impl<'a> Parser<'a> {
                 Some(byte) => {
                     // A compound command may end right before a closing word.
                     let bare = list.items.last().is_some_and(|item| {
-                        !matches!(item.rest.last().unwrap_or(&item.first).kind, Kind::Simple { .. })
+                        !matches!(
+                            item.rest.last().unwrap_or(&item.first).kind,
+                            Kind::Simple { .. }
+                        )
                     });
                     if !(bare && self.at_stop(byte, stop)?) {
                         return Err(self.malformed());
@@ -194,7 +204,9 @@ impl<'a> Parser<'a> {
         let length = rest
             .iter()
             .take(10)
-            .take_while(|byte| byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b'!' | b'['))
+            .take_while(|byte| {
+                byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b'!' | b'[')
+            })
             .count();
         let ends = rest.get(length).is_none_or(|byte| {
             super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0
@@ -459,7 +471,11 @@ impl<'a> Parser<'a> {
     fn conditional(&mut self) -> Result<Kind<'a>, ParseError> {
         let mut clauses = Vec::new();
         let zsh = self.dialect == Dialect::Zsh;
-        let head = if zsh { Stop::THEN.or(Stop::OPEN) } else { Stop::THEN };
+        let head = if zsh {
+            Stop::THEN.or(Stop::OPEN)
+        } else {
+            Stop::THEN
+        };
         loop {
             let condition = self.list(head, false)?;
             self.skip_newlines()?;
@@ -504,7 +520,8 @@ impl<'a> Parser<'a> {
     /// The body of a loop: `do … done`, `{ … }`, or in zsh a command.
     fn body(&mut self, stop: Stop) -> Result<List<'a>, ParseError> {
         self.skip_blanks();
-        let _separator = self.peek() == Some(b';') && self.peek_at(1) != Some(b';') && self.take(b";");
+        let _separator =
+            self.peek() == Some(b';') && self.peek_at(1) != Some(b';') && self.take(b";");
         self.skip_newlines()?;
         if self.take_reserved(b"do") {
             let body = self.list(Stop::DONE, false)?;
@@ -612,7 +629,11 @@ impl<'a> Parser<'a> {
             if !self.take(b")") {
                 return Err(self.missing());
             }
-            let stop = if close == b"}" { Stop::ESAC.or(Stop::BRACE) } else { Stop::ESAC };
+            let stop = if close == b"}" {
+                Stop::ESAC.or(Stop::BRACE)
+            } else {
+                Stop::ESAC
+            };
             let body = self.list(stop, true)?;
             let ended = self.take(b";;&") || self.take(b";|");
             let falls = ended || self.take(b";&");
@@ -634,9 +655,9 @@ impl<'a> Parser<'a> {
         loop {
             self.skip_newlines()?;
             if self.rest().starts_with(b"]]")
-                && self
-                    .peek_at(2)
-                    .is_none_or(|byte| super::lexer::class_of(byte) & (class::END | class::BLANK) != 0)
+                && self.peek_at(2).is_none_or(|byte| {
+                    super::lexer::class_of(byte) & (class::END | class::BLANK) != 0
+                })
             {
                 self.at += 2;
                 if words.is_empty() {
@@ -664,7 +685,6 @@ impl<'a> Parser<'a> {
             }
             words.push(Word {
                 raw: self.slice(start, self.at),
-                start,
                 classes: 0,
             });
         }
@@ -709,7 +729,6 @@ impl<'a> Parser<'a> {
         self.at = self.at.min(self.text.len());
         Ok(Word {
             raw: self.slice(start, self.at),
-            start,
             classes,
         })
     }
@@ -815,13 +834,15 @@ impl<'a> Parser<'a> {
         {
             self.spend(length)?;
             self.at += length;
-            let more = !matches!(self.peek(), None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b')'));
+            let more = !matches!(
+                self.peek(),
+                None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b')')
+            );
             if more {
                 self.word()?;
             }
             return Ok(Word {
                 raw: self.slice(start, self.at),
-                start,
                 classes: class::EQUALS | class::GLOB | class::DOLLAR | class::QUOTE,
             });
         }

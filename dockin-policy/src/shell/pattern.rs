@@ -110,7 +110,7 @@ fn set(pattern: &[char], wanted: char) -> Option<(bool, &[char])> {
             _ => {}
         }
         first = false;
-        if let [ '-', high, behind @ ..] = rest
+        if let ['-', high, behind @ ..] = rest
             && *high != ']'
         {
             found |= (low..=*high).contains(&wanted);
@@ -225,7 +225,13 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, text), Some(true), "{pattern} {text}");
         }
-        for (pattern, text) in [("r?", "r"), ("[!r]m", "rm"), ("a*b", "ac"), ("@(rm|mv)", "cp"), ("", "x")] {
+        for (pattern, text) in [
+            ("r?", "r"),
+            ("[!r]m", "rm"),
+            ("a*b", "ac"),
+            ("@(rm|mv)", "cp"),
+            ("", "x"),
+        ] {
             assert_eq!(matches(pattern, text), Some(false), "{pattern} {text}");
         }
     }

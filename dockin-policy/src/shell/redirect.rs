@@ -31,7 +31,11 @@ enum Sink {
 }
 
 impl Runner<'_> {
-    pub(super) fn redirects(&mut self, redirects: &[Redirect<'_>], texts: &[Heredoc<'_>]) -> Streams {
+    pub(super) fn redirects(
+        &mut self,
+        redirects: &[Redirect<'_>],
+        texts: &[Heredoc<'_>],
+    ) -> Streams {
         let mut streams = Streams::default();
         for redirect in redirects {
             self.redirected(redirect, texts, &mut streams);
@@ -39,7 +43,12 @@ impl Runner<'_> {
         streams
     }
 
-    fn redirected(&mut self, redirect: &Redirect<'_>, texts: &[Heredoc<'_>], streams: &mut Streams) {
+    fn redirected(
+        &mut self,
+        redirect: &Redirect<'_>,
+        texts: &[Heredoc<'_>],
+        streams: &mut Streams,
+    ) {
         if let RedirectKind::Heredoc(number) = redirect.kind {
             let text = texts.get(number).copied().unwrap_or_default();
             if matches!(redirect.descriptor, None | Some(0)) {
@@ -51,7 +60,8 @@ impl Runner<'_> {
         }
         if redirect.kind == RedirectKind::HereString {
             let text = self.text_of(redirect.target.raw, Mode::Word);
-            streams.stdin = Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
+            streams.stdin =
+                Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
             return;
         }
         let target = self.whole(redirect.target.raw, Mode::Word);
@@ -74,7 +84,9 @@ impl Runner<'_> {
                         _ => input,
                     });
                 }
-                if known.as_deref().is_some_and(|path| path.starts_with("/dev/tcp/") || path.starts_with("/dev/udp/")) {
+                if known.as_deref().is_some_and(|path| {
+                    path.starts_with("/dev/tcp/") || path.starts_with("/dev/udp/")
+                }) {
                     // Reading from there opens a connection.
                     streams.writes.push(target.clone());
                 }
@@ -82,16 +94,25 @@ impl Runner<'_> {
             }
             RedirectKind::DuplicateIn | RedirectKind::DuplicateOut => {
                 let descriptor = known.as_deref().is_some_and(|text| {
-                    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+                    !text.is_empty()
+                        && text
+                            .bytes()
+                            .all(|byte| byte.is_ascii_digit() || byte == b'-')
                 });
                 let out = redirect.kind == RedirectKind::DuplicateOut;
                 if !descriptor && out {
                     // `>&file` writes both.
                     self.sink(known, false, streams);
                     streams.writes.push(target);
-                } else if out && matches!(redirect.descriptor, None | Some(1)) && known.as_deref() != Some("1") {
+                } else if out
+                    && matches!(redirect.descriptor, None | Some(1))
+                    && known.as_deref() != Some("1")
+                {
                     streams.stdout = Sink::Nowhere;
-                } else if !out && matches!(redirect.descriptor, None | Some(0)) && known.as_deref() != Some("0") {
+                } else if !out
+                    && matches!(redirect.descriptor, None | Some(0))
+                    && known.as_deref() != Some("0")
+                {
                     streams.stdin = Some(Input::Unknown(OUTPUT));
                 }
             }
@@ -99,7 +120,9 @@ impl Runner<'_> {
             | RedirectKind::Append
             | RedirectKind::ReadWrite
             | RedirectKind::WriteBoth => {
-                if matches!(redirect.descriptor, None | Some(1)) && redirect.kind != RedirectKind::ReadWrite {
+                if matches!(redirect.descriptor, None | Some(1))
+                    && redirect.kind != RedirectKind::ReadWrite
+                {
                     self.sink(known, redirect.kind == RedirectKind::Append, streams);
                 }
                 streams.writes.push(target);

@@ -257,7 +257,11 @@ impl<'s> Runner<'s> {
             let runs = usize::try_from(item.line).unwrap_or(usize::MAX) < line
                 && item.first.end < before.len()
                 && script.salvage.is_empty();
-            let certainty = if runs { self.certainty } else { Certainty::Dead };
+            let certainty = if runs {
+                self.certainty
+            } else {
+                Certainty::Dead
+            };
             let one = List {
                 items: vec![Item {
                     join: Join::Then,
@@ -474,7 +478,10 @@ impl<'s> Runner<'s> {
             return Out::nothing();
         }
         self.stand_alone(&mut streams);
-        let outer = streams.stdin.take().map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
         let out = match &command.kind {
             Kind::Group(list) => self.list(list, texts),
             Kind::Subshell(list) => self.below(|runner| runner.list(list, texts)),
@@ -656,7 +663,11 @@ impl<'s> Runner<'s> {
     fn each(&mut self, repeated: &For<'_>, texts: &[Heredoc<'_>]) -> Out {
         let mut out = Out::nothing();
         match &repeated.head {
-            ForHead::Words { name, words, select } => {
+            ForHead::Words {
+                name,
+                words,
+                select,
+            } => {
                 let name = String::from_utf8_lossy(name).into_owned();
                 let values = match words {
                     Some(words) => self.words(words),
@@ -738,7 +749,8 @@ impl<'s> Runner<'s> {
                             }
                         }
                         _ => {
-                            let said = self.perhaps_again(|runner| runner.list(&repeated.body, texts));
+                            let said =
+                                self.perhaps_again(|runner| runner.list(&repeated.body, texts));
                             out.then(said);
                             return out;
                         }
@@ -811,7 +823,9 @@ impl<'s> Runner<'s> {
         if self.nesting > 0 && self.dialect() == Dialect::Bash {
             return None;
         }
-        self.aliases.get_key_value(name).map(|(name, text)| (name.as_str(), text))
+        self.aliases
+            .get_key_value(name)
+            .map(|(name, text)| (name.as_str(), text))
     }
 }
 

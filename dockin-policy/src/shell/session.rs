@@ -242,10 +242,15 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_file(&mut self, path: &str, file: Option<File>) -> bool {
-        let (kept, old) = self.replace(path, file, |state| &mut state.files, |file| match file {
-            File::Text(text) | File::Program(text) => text.len(),
-            File::Unknown => 0,
-        });
+        let (kept, old) = self.replace(
+            path,
+            file,
+            |state| &mut state.files,
+            |file| match file {
+                File::Text(text) | File::Program(text) => text.len(),
+                File::Unknown => 0,
+            },
+        );
         self.note(|| Entry::File(path.to_owned(), old));
         kept
     }
@@ -291,7 +296,9 @@ impl SessionState {
     /// Takes back what was changed since `mark`.
     pub(super) fn restore(&mut self, mark: usize) {
         while self.journal.len() > mark {
-            let Some(entry) = self.journal.pop() else { break };
+            let Some(entry) = self.journal.pop() else {
+                break;
+            };
             self.undo(entry);
         }
         self.unmark(mark);
@@ -354,7 +361,11 @@ impl SessionState {
             Entry::Variable(name, old) => {
                 let current = self.variables.remove(&name);
                 let size = old.as_ref().map(Variable::size);
-                self.account(&name, size.unwrap_or_default(), current.as_ref().map(Variable::size));
+                self.account(
+                    &name,
+                    size.unwrap_or_default(),
+                    current.as_ref().map(Variable::size),
+                );
                 match old {
                     Some(value) => {
                         self.variables.insert(name, value);

@@ -106,8 +106,7 @@ pub(crate) fn stdin_program(argv: &[Value]) -> Option<StdinProgram> {
             _ => None,
         };
     }
-    code::reads_code_from_stdin(name, arguments)
-        .then(|| StdinProgram::Interpreter(name.to_owned()))
+    code::reads_code_from_stdin(name, arguments).then(|| StdinProgram::Interpreter(name.to_owned()))
 }
 
 /// The arguments that are no options.
@@ -170,7 +169,9 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         found
     };
     match name {
-        "tee" | "truncate" | "rm" | "rmdir" | "unlink" | "shred" | "sponge" | "mv" => all().collect(),
+        "tee" | "truncate" | "rm" | "rmdir" | "unlink" | "shred" | "sponge" | "mv" => {
+            all().collect()
+        }
         "cp" | "install" | "ln" | "rsync" | "scp" | "link" => {
             // `-t DIR` names the place first.
             let named = behind(&["-t", "--target-directory"]);
@@ -183,13 +184,21 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         "dd" => arguments
             .iter()
             .filter_map(|it| match it {
-                Value::Known(text) => text.strip_prefix("of=").map(|path| Value::Known(path.to_owned())),
-                Value::Unknown { prefix, reason, suffix } => prefix.strip_prefix("of=").map(|path| Value::Unknown {
+                Value::Known(text) => text
+                    .strip_prefix("of=")
+                    .map(|path| Value::Known(path.to_owned())),
+                Value::Unknown {
+                    prefix,
+                    reason,
+                    suffix,
+                } => prefix.strip_prefix("of=").map(|path| Value::Unknown {
                     reason,
                     prefix: path.to_owned(),
                     suffix: suffix.clone(),
                 }),
-                Value::Pattern(text) => text.strip_prefix("of=").map(|path| Value::Pattern(path.to_owned())),
+                Value::Pattern(text) => text
+                    .strip_prefix("of=")
+                    .map(|path| Value::Pattern(path.to_owned())),
             })
             .collect(),
         "sed" | "perl" => {
@@ -197,9 +206,15 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
                 argument.known().is_some_and(|text| {
                     text.starts_with("-i")
                         || text.starts_with("--in-place")
-                        || text.starts_with('-') && !text.starts_with("--") && text.contains('i') && name == "perl"
-                        || name == "sed" && text.starts_with('-') && !text.starts_with("--")
-                            && text.bytes().skip(1).all(|byte| byte.is_ascii_alphabetic()) && text.contains('i')
+                        || text.starts_with('-')
+                            && !text.starts_with("--")
+                            && text.contains('i')
+                            && name == "perl"
+                        || name == "sed"
+                            && text.starts_with('-')
+                            && !text.starts_with("--")
+                            && text.bytes().skip(1).all(|byte| byte.is_ascii_alphabetic())
+                            && text.contains('i')
                 })
             });
             let scripted = arguments
@@ -211,14 +226,24 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
                 Vec::new()
             }
         }
-        "curl" => behind(&["-o", "--output", "-D", "--dump-header", "-c", "--cookie-jar"]),
+        "curl" => behind(&[
+            "-o",
+            "--output",
+            "-D",
+            "--dump-header",
+            "-c",
+            "--cookie-jar",
+        ]),
         "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
         "tar" => {
-            let creates = arguments.first().and_then(Value::known).is_some_and(|text| {
-                text.trim_start_matches('-').contains('c') && !text.starts_with("--")
-            });
+            let creates = arguments
+                .first()
+                .and_then(Value::known)
+                .is_some_and(|text| {
+                    text.trim_start_matches('-').contains('c') && !text.starts_with("--")
+                });
             let mut found = behind(&["-C", "--directory"]);
             if creates {
                 found.extend(arguments.get(1).cloned());
@@ -237,9 +262,10 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
 pub(super) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
     let all = || operands(name, arguments).into_iter().cloned();
     match name {
-        "cat" | "less" | "more" | "head" | "tail" | "tac" | "nl" | "od" | "xxd" | "hexdump" | "strings" | "base64"
-        | "base32" | "sort" | "uniq" | "cut" | "wc" | "md5sum" | "sha1sum" | "sha256sum" | "vi" | "vim" | "view"
-        | "nano" | "zcat" | "gzip" | "rev" | "file" | "source" => all().collect(),
+        "cat" | "less" | "more" | "head" | "tail" | "tac" | "nl" | "od" | "xxd" | "hexdump"
+        | "strings" | "base64" | "base32" | "sort" | "uniq" | "cut" | "wc" | "md5sum"
+        | "sha1sum" | "sha256sum" | "vi" | "vim" | "view" | "nano" | "zcat" | "gzip" | "rev"
+        | "file" | "source" => all().collect(),
         "grep" | "egrep" | "fgrep" | "sed" | "awk" => all().skip(1).collect(),
         "cp" | "scp" | "rsync" | "install" | "mv" | "ln" => {
             let mut found: Vec<Value> = all().collect();
@@ -267,8 +293,23 @@ pub(super) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
 pub(super) fn downloads(name: &str) -> bool {
     matches!(
         name,
-        "curl" | "wget" | "fetch" | "aria2c" | "lynx" | "w3m" | "links" | "http" | "https" | "xh" | "nc" | "ncat"
-            | "netcat" | "ftp" | "tftp" | "GET" | "lwp-download"
+        "curl"
+            | "wget"
+            | "fetch"
+            | "aria2c"
+            | "lynx"
+            | "w3m"
+            | "links"
+            | "http"
+            | "https"
+            | "xh"
+            | "nc"
+            | "ncat"
+            | "netcat"
+            | "ftp"
+            | "tftp"
+            | "GET"
+            | "lwp-download"
     )
 }
 
@@ -276,10 +317,44 @@ pub(super) fn downloads(name: &str) -> bool {
 pub(super) fn is_filter(name: &str) -> bool {
     matches!(
         name,
-        "cat" | "tac" | "rev" | "tr" | "cut" | "sed" | "head" | "tail" | "base64" | "base32" | "xxd" | "gzip"
-            | "gunzip" | "zcat" | "sort" | "uniq" | "tee" | "grep" | "awk" | "openssl" | "nl" | "fold" | "paste"
-            | "bzip2" | "xz" | "bunzip2" | "unxz" | "zstd" | "gpg" | "perl" | "python3" | "jq" | "pv" | "iconv" | "dd"
-            | "uudecode" | "od" | "hexdump"
+        "cat"
+            | "tac"
+            | "rev"
+            | "tr"
+            | "cut"
+            | "sed"
+            | "head"
+            | "tail"
+            | "base64"
+            | "base32"
+            | "xxd"
+            | "gzip"
+            | "gunzip"
+            | "zcat"
+            | "sort"
+            | "uniq"
+            | "tee"
+            | "grep"
+            | "awk"
+            | "openssl"
+            | "nl"
+            | "fold"
+            | "paste"
+            | "bzip2"
+            | "xz"
+            | "bunzip2"
+            | "unxz"
+            | "zstd"
+            | "gpg"
+            | "perl"
+            | "python3"
+            | "jq"
+            | "pv"
+            | "iconv"
+            | "dd"
+            | "uudecode"
+            | "od"
+            | "hexdump"
     )
 }
 
@@ -310,8 +385,12 @@ pub(super) fn emulate(name: &str, words: &[&str], stdin: Option<&str>) -> Option
         }
         "seq" => return sequence(words),
         "expr" => return expression(words),
-        "true" | "false" | "sleep" | "mkdir" | "touch" | "chmod" | "rm" => return Some(String::new()),
-        "awk" | "gawk" | "mawk" if stdin.is_none() || words.first().is_some_and(|it| it.starts_with("BEGIN")) => {
+        "true" | "false" | "sleep" | "mkdir" | "touch" | "chmod" | "rm" => {
+            return Some(String::new());
+        }
+        "awk" | "gawk" | "mawk"
+            if stdin.is_none() || words.first().is_some_and(|it| it.starts_with("BEGIN")) =>
+        {
             return code::awk_prints(words);
         }
         "python" | "python3" | "perl" if stdin.is_none() || !words.is_empty() => {
@@ -335,14 +414,23 @@ pub(super) fn emulate(name: &str, words: &[&str], stdin: Option<&str>) -> Option
         }
         ("base64", ["-d" | "--decode" | "-di" | "-D"]) | ("openssl", ["base64" | "enc", ..]) => {
             let decodes = name == "base64" || words.contains(&"-d");
-            let encodes_as_base64 = name == "base64" || words.contains(&"base64") || words.contains(&"-base64");
-            (decodes && encodes_as_base64).then(|| decode(text, 64)).flatten()
+            let encodes_as_base64 =
+                name == "base64" || words.contains(&"base64") || words.contains(&"-base64");
+            (decodes && encodes_as_base64)
+                .then(|| decode(text, 64))
+                .flatten()
         }
         ("base32", ["-d" | "--decode"]) => decode(text, 32),
-        ("base64", [] | ["-w0" | "-w", ..]) => Some(format!("{}\n", encode_base64(text.as_bytes()))),
+        ("base64", [] | ["-w0" | "-w", ..]) => {
+            Some(format!("{}\n", encode_base64(text.as_bytes())))
+        }
         ("xxd", options) => {
-            let plain = options.iter().any(|it| matches!(*it, "-p" | "-ps" | "-plain" | "-rp" | "-pr"));
-            let reverses = options.iter().any(|it| matches!(*it, "-r" | "-rp" | "-pr" | "-revert"));
+            let plain = options
+                .iter()
+                .any(|it| matches!(*it, "-p" | "-ps" | "-plain" | "-rp" | "-pr"));
+            let reverses = options
+                .iter()
+                .any(|it| matches!(*it, "-r" | "-rp" | "-pr" | "-revert"));
             if plain && reverses { unhex(text) } else { None }
         }
         ("gzip", ["-d" | "-dc" | "-cd", ..]) | ("gunzip" | "zcat", _) => None,
@@ -400,7 +488,9 @@ fn unescaped(text: &str) -> String {
             let mut value = first.map_or(0, |digit| u32::from(digit - b'0'));
             let mut count = 0;
             while count < most
-                && let Some(digit) = rest.first().and_then(|byte| char::from(*byte).to_digit(base))
+                && let Some(digit) = rest
+                    .first()
+                    .and_then(|byte| char::from(*byte).to_digit(base))
             {
                 value = value.wrapping_mul(base).wrapping_add(digit);
                 rest = rest.get(1..).unwrap_or_default();
@@ -470,7 +560,11 @@ pub(super) fn printf(words: &[&str]) -> Option<String> {
             let piece = match kind {
                 "s" => argument.to_owned(),
                 "b" => unescaped(argument),
-                "c" => argument.chars().next().map(String::from).unwrap_or_default(),
+                "c" => argument
+                    .chars()
+                    .next()
+                    .map(String::from)
+                    .unwrap_or_default(),
                 "q" => argument.to_owned(),
                 "d" | "i" | "u" => number(argument)?.to_string(),
                 "o" => format!("{:o}", number(argument)?),
@@ -498,7 +592,11 @@ fn padded(piece: &str, flags: &str, kind: &str) -> Option<String> {
         None => (flags, None),
     };
     let zero = width.starts_with('0') && kind != "s";
-    let width = if width.is_empty() { 0 } else { width.parse::<usize>().ok()?.min(1024) };
+    let width = if width.is_empty() {
+        0
+    } else {
+        width.parse::<usize>().ok()?.min(1024)
+    };
     let piece: String = match precision {
         Some(precision) if kind == "s" => piece.chars().take(precision).collect(),
         Some(_) => return None,
@@ -673,13 +771,31 @@ fn cut(words: &[&str], text: &str) -> Option<String> {
     let mut by_character = false;
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
-        if let Some(glued) = word.strip_prefix("-d").or_else(|| word.strip_prefix("--delimiter=")) {
-            let text = if glued.is_empty() { rest.next()? } else { glued };
+        if let Some(glued) = word
+            .strip_prefix("-d")
+            .or_else(|| word.strip_prefix("--delimiter="))
+        {
+            let text = if glued.is_empty() {
+                rest.next()?
+            } else {
+                glued
+            };
             delimiter = text.chars().next()?;
-        } else if let Some(glued) = word.strip_prefix("-f").or_else(|| word.strip_prefix("--fields=")) {
-            list = Some(if glued.is_empty() { *rest.next()? } else { glued });
+        } else if let Some(glued) = word
+            .strip_prefix("-f")
+            .or_else(|| word.strip_prefix("--fields="))
+        {
+            list = Some(if glued.is_empty() {
+                *rest.next()?
+            } else {
+                glued
+            });
         } else if let Some(glued) = word.strip_prefix("-c").or_else(|| word.strip_prefix("-b")) {
-            list = Some(if glued.is_empty() { *rest.next()? } else { glued });
+            list = Some(if glued.is_empty() {
+                *rest.next()?
+            } else {
+                glued
+            });
             by_character = true;
         } else {
             return None;
@@ -692,12 +808,24 @@ fn cut(words: &[&str], text: &str) -> Option<String> {
                 Some((from, to)) => (from, to),
                 None => (range, range),
             };
-            let from = if from.is_empty() { 1 } else { from.parse().ok()? };
-            let to = if to.is_empty() { usize::MAX } else { to.parse().ok()? };
+            let from = if from.is_empty() {
+                1
+            } else {
+                from.parse().ok()?
+            };
+            let to = if to.is_empty() {
+                usize::MAX
+            } else {
+                to.parse().ok()?
+            };
             Some((from, to))
         })
         .collect::<Option<_>>()?;
-    let wanted = |at: usize| ranges.iter().any(|(from, to)| (*from..=*to).contains(&(at + 1)));
+    let wanted = |at: usize| {
+        ranges
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&(at + 1)))
+    };
     Some(each_line(text, |line| {
         if by_character {
             return line
@@ -729,7 +857,11 @@ fn count_of(words: &[&str]) -> Option<(usize, bool)> {
             let lines = glued
                 .strip_prefix("-n")
                 .or_else(|| glued.strip_prefix("--lines="))
-                .or_else(|| glued.strip_prefix('-').filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit())));
+                .or_else(|| {
+                    glued
+                        .strip_prefix('-')
+                        .filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+                });
             match lines {
                 Some(count) => Some((count.parse().ok()?, false)),
                 None => Some((glued.strip_prefix("-c")?.parse().ok()?, true)),
@@ -753,7 +885,11 @@ fn last_lines(words: &[&str], text: &str) -> Option<String> {
         && let Some(from) = from.strip_prefix('+')
     {
         let from: usize = from.parse().ok()?;
-        return Some(text.split_inclusive('\n').skip(from.saturating_sub(1)).collect());
+        return Some(
+            text.split_inclusive('\n')
+                .skip(from.saturating_sub(1))
+                .collect(),
+        );
     }
     let (count, characters) = count_of(words)?;
     Some(if characters {
@@ -782,7 +918,10 @@ fn sed(words: &[&str], text: &str) -> Option<String> {
         let [from, to, flags] = parts.as_slice() else {
             return None;
         };
-        if from.contains(['.', '*', '[', '^', '$', '\\', '+', '?']) || to.contains(['&', '\\']) || from.is_empty() {
+        if from.contains(['.', '*', '[', '^', '$', '\\', '+', '?'])
+            || to.contains(['&', '\\'])
+            || from.is_empty()
+        {
             return sed_anchored(from, to, flags, &result);
         }
         result = match *flags {
@@ -814,7 +953,9 @@ fn sed_anchored(from: &str, to: &str, flags: &str, text: &str) -> Option<String>
             None => line.to_owned(),
         }));
     }
-    if let Some(set) = from.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+    if let Some(set) = from
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
         && !set.starts_with('^')
     {
         let set = character_set(set)?;
@@ -834,7 +975,10 @@ fn sed_anchored(from: &str, to: &str, flags: &str, text: &str) -> Option<String>
 }
 
 fn sequence(words: &[&str]) -> Option<String> {
-    let numbers: Vec<i64> = words.iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    let numbers: Vec<i64> = words
+        .iter()
+        .map(|word| word.parse().ok())
+        .collect::<Option<_>>()?;
     let (from, step, to) = match numbers.as_slice() {
         [to] => (1, 1, *to),
         [from, to] => (*from, 1, *to),
@@ -857,7 +1001,11 @@ fn expression(words: &[&str]) -> Option<String> {
     match words {
         ["substr", text, from, length] => {
             let (from, length): (usize, usize) = (from.parse().ok()?, length.parse().ok()?);
-            let piece: String = text.chars().skip(from.checked_sub(1)?).take(length).collect();
+            let piece: String = text
+                .chars()
+                .skip(from.checked_sub(1)?)
+                .take(length)
+                .collect();
             Some(piece + "\n")
         }
         ["length", text] => Some(format!("{}\n", text.chars().count())),
@@ -910,7 +1058,10 @@ mod tests {
     fn texts_are_printed_as_the_programs_print_them() {
         assert_eq!(echo(&["-e", "a\\x41\\n"], false), "aA\n\n");
         assert_eq!(echo(&["-n", "a", "b"], false), "a b");
-        assert_eq!(printf(&["%s %s\\n", "a", "b", "c", "d"]).as_deref(), Some("a b\nc d\n"));
+        assert_eq!(
+            printf(&["%s %s\\n", "a", "b", "c", "d"]).as_deref(),
+            Some("a b\nc d\n")
+        );
         assert_eq!(printf(&["\\%o", "114"]).as_deref(), Some("\\162"));
         assert_eq!(printf(&["\\162\\155"]).as_deref(), Some("rm"));
         assert_eq!(decode("cm0K", 64).as_deref(), Some("rm\n"));
@@ -930,7 +1081,11 @@ mod tests {
             ("head", &["-n1"], "rm\nls\n", "rm\n"),
             ("tail", &["-1"], "ls\nrm\n", "rm\n"),
         ] {
-            assert_eq!(emulate(name, words, Some(input)).as_deref(), Some(output), "{name}");
+            assert_eq!(
+                emulate(name, words, Some(input)).as_deref(),
+                Some(output),
+                "{name}"
+            );
         }
     }
 }

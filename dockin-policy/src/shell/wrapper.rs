@@ -39,7 +39,21 @@ const fn wrapper(
 }
 
 const WRAPPERS: &[Wrapper] = &[
-    wrapper(&["nohup", "setsid", "eatmydata", "fakeroot", "catchsegv", "unbuffer", "proxychains", "proxychains4", "torsocks"], &["-l", "-f"], Given::Behind(0)),
+    wrapper(
+        &[
+            "nohup",
+            "setsid",
+            "eatmydata",
+            "fakeroot",
+            "catchsegv",
+            "unbuffer",
+            "proxychains",
+            "proxychains4",
+            "torsocks",
+        ],
+        &["-l", "-f"],
+        Given::Behind(0),
+    ),
     Wrapper {
         names: &["env"],
         values: &["-u", "--unset", "-C", "--chdir", "-P"],
@@ -49,43 +63,160 @@ const WRAPPERS: &[Wrapper] = &[
     Wrapper {
         names: &["sudo", "doas"],
         values: &[
-            "-u", "--user", "-g", "--group", "-h", "--host", "-p", "--prompt", "-C", "--close-from", "-r",
-            "--role", "-t", "--type", "-T", "--command-timeout", "-D", "--chdir", "-R", "--chroot", "-U",
-            "--other-user", "-a",
+            "-u",
+            "--user",
+            "-g",
+            "--group",
+            "-h",
+            "--host",
+            "-p",
+            "--prompt",
+            "-C",
+            "--close-from",
+            "-r",
+            "--role",
+            "-t",
+            "--type",
+            "-T",
+            "--command-timeout",
+            "-D",
+            "--chdir",
+            "-R",
+            "--chroot",
+            "-U",
+            "--other-user",
+            "-a",
         ],
         given: Given::Behind(0),
         assignments: true,
     },
     wrapper(&["nice"], &["-n", "--adjustment"], Given::Behind(0)),
-    wrapper(&["ionice"], &["-c", "--class", "-n", "--classdata", "-p", "-P", "-u"], Given::Behind(0)),
-    wrapper(&["stdbuf"], &["-i", "-o", "-e", "--input", "--output", "--error"], Given::Behind(0)),
-    wrapper(&["timeout"], &["-s", "--signal", "-k", "--kill-after"], Given::Behind(1)),
-    wrapper(&["time"], &["-f", "--format", "-o", "--output"], Given::Behind(0)),
-    wrapper(&["chrt"], &["-T", "-P", "-D", "--sched-runtime", "--sched-period", "--sched-deadline"], Given::Behind(1)),
+    wrapper(
+        &["ionice"],
+        &["-c", "--class", "-n", "--classdata", "-p", "-P", "-u"],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["stdbuf"],
+        &["-i", "-o", "-e", "--input", "--output", "--error"],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["timeout"],
+        &["-s", "--signal", "-k", "--kill-after"],
+        Given::Behind(1),
+    ),
+    wrapper(
+        &["time"],
+        &["-f", "--format", "-o", "--output"],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["chrt"],
+        &[
+            "-T",
+            "-P",
+            "-D",
+            "--sched-runtime",
+            "--sched-period",
+            "--sched-deadline",
+        ],
+        Given::Behind(1),
+    ),
     wrapper(&["taskset"], &[], Given::Behind(1)),
-    wrapper(&["numactl"], &["-C", "-m", "-N", "-i", "-p", "--physcpubind", "--membind", "--cpunodebind", "--interleave"], Given::Behind(0)),
+    wrapper(
+        &["numactl"],
+        &[
+            "-C",
+            "-m",
+            "-N",
+            "-i",
+            "-p",
+            "--physcpubind",
+            "--membind",
+            "--cpunodebind",
+            "--interleave",
+        ],
+        Given::Behind(0),
+    ),
     wrapper(&["chroot"], &["--userspec", "--groups"], Given::Behind(1)),
     wrapper(&["setarch"], &[], Given::Behind(1)),
-    wrapper(&["linux32", "linux64", "i386", "i686", "x86_64", "uname26"], &[], Given::Behind(0)),
-    wrapper(&["prlimit"], &["-p", "--pid", "-o", "--output"], Given::Behind(0)),
-    wrapper(&["choom"], &["-n", "--adjust", "-p", "--pid"], Given::Behind(0)),
+    wrapper(
+        &["linux32", "linux64", "i386", "i686", "x86_64", "uname26"],
+        &[],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["prlimit"],
+        &["-p", "--pid", "-o", "--output"],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["choom"],
+        &["-n", "--adjust", "-p", "--pid"],
+        Given::Behind(0),
+    ),
     wrapper(&["runcon"], &["-u", "-r", "-t", "-l"], Given::Behind(1)),
     wrapper(&["cgexec"], &["-g"], Given::Behind(0)),
-    wrapper(&["unshare"], &["-S", "-G", "-R", "-w", "--root", "--wd", "--setuid", "--setgid"], Given::Behind(0)),
-    wrapper(&["nsenter"], &["-t", "--target", "-S", "-G", "--setuid", "--setgid"], Given::Behind(0)),
+    wrapper(
+        &["unshare"],
+        &[
+            "-S", "-G", "-R", "-w", "--root", "--wd", "--setuid", "--setgid",
+        ],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["nsenter"],
+        &["-t", "--target", "-S", "-G", "--setuid", "--setgid"],
+        Given::Behind(0),
+    ),
     wrapper(
         &["strace", "ltrace"],
-        &["-e", "-o", "-p", "-s", "-u", "-E", "-P", "-a", "-O", "-S", "-I", "-b", "-X", "-U"],
+        &[
+            "-e", "-o", "-p", "-s", "-u", "-E", "-P", "-a", "-O", "-S", "-I", "-b", "-X", "-U",
+        ],
         Given::Behind(0),
     ),
     wrapper(&["gdbserver"], &[], Given::Behind(1)),
     wrapper(&["valgrind"], &[], Given::Behind(0)),
-    wrapper(&["setpriv"], &["--reuid", "--regid", "--groups", "--inh-caps", "--ambient-caps", "--bounding-set", "--securebits", "--ruid", "--euid", "--rgid", "--egid"], Given::Behind(0)),
+    wrapper(
+        &["setpriv"],
+        &[
+            "--reuid",
+            "--regid",
+            "--groups",
+            "--inh-caps",
+            "--ambient-caps",
+            "--bounding-set",
+            "--securebits",
+            "--ruid",
+            "--euid",
+            "--rgid",
+            "--egid",
+        ],
+        Given::Behind(0),
+    ),
     wrapper(&["capsh"], &[], Given::TextOption),
-    wrapper(&["su", "runuser"], &["-s", "--shell", "-g", "--group", "-G", "--supp-group", "-w"], Given::TextOption),
-    wrapper(&["script"], &["-I", "-O", "-B", "-T", "-m", "-E", "-o"], Given::TextOption),
-    wrapper(&["flock"], &["-w", "--timeout", "--wait", "-E", "--conflict-exit-code"], Given::Behind(1)),
-    wrapper(&["watch"], &["-n", "--interval", "-q", "--equexit", "-s", "--shotsdir"], Given::Joined(0)),
+    wrapper(
+        &["su", "runuser"],
+        &["-s", "--shell", "-g", "--group", "-G", "--supp-group", "-w"],
+        Given::TextOption,
+    ),
+    wrapper(
+        &["script"],
+        &["-I", "-O", "-B", "-T", "-m", "-E", "-o"],
+        Given::TextOption,
+    ),
+    wrapper(
+        &["flock"],
+        &["-w", "--timeout", "--wait", "-E", "--conflict-exit-code"],
+        Given::Behind(1),
+    ),
+    wrapper(
+        &["watch"],
+        &["-n", "--interval", "-q", "--equexit", "-s", "--shotsdir"],
+        Given::Joined(0),
+    ),
     wrapper(
         &["ssh"],
         &[
@@ -94,9 +225,53 @@ const WRAPPERS: &[Wrapper] = &[
         ],
         Given::Joined(1),
     ),
-    wrapper(&["parallel"], &["-j", "--jobs", "-a", "-I"], Given::Joined(0)),
-    wrapper(&["systemd-run", "systemd-inhibit", "systemd-nspawn"], &["-u", "--unit", "-p", "--property", "--uid", "--gid", "-M", "--slice", "-D", "-H", "--on-active", "--on-calendar"], Given::Behind(0)),
-    wrapper(&["dbus-run-session", "ssh-agent", "daemonize", "xvfb-run", "firejail", "bwrap", "proot", "faketime", "dumb-init", "tini", "gosu", "su-exec", "setuidgid", "softlimit", "chpst", "s6-setuidgid", "ts", "entr"], &["-c", "-a", "-u", "-g"], Given::Behind(0)),
+    wrapper(
+        &["parallel"],
+        &["-j", "--jobs", "-a", "-I"],
+        Given::Joined(0),
+    ),
+    wrapper(
+        &["systemd-run", "systemd-inhibit", "systemd-nspawn"],
+        &[
+            "-u",
+            "--unit",
+            "-p",
+            "--property",
+            "--uid",
+            "--gid",
+            "-M",
+            "--slice",
+            "-D",
+            "-H",
+            "--on-active",
+            "--on-calendar",
+        ],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &[
+            "dbus-run-session",
+            "ssh-agent",
+            "daemonize",
+            "xvfb-run",
+            "firejail",
+            "bwrap",
+            "proot",
+            "faketime",
+            "dumb-init",
+            "tini",
+            "gosu",
+            "su-exec",
+            "setuidgid",
+            "softlimit",
+            "chpst",
+            "s6-setuidgid",
+            "ts",
+            "entr",
+        ],
+        &["-c", "-a", "-u", "-g"],
+        Given::Behind(0),
+    ),
 ];
 
 /// What a wrapper runs.
@@ -125,7 +300,11 @@ pub(super) enum Inner {
 /// What `argv`, a program called `name`, runs as a wrapper.
 pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
     let arguments = argv.get(1..).unwrap_or_default();
-    if name.starts_with("ld-linux") || name.starts_with("ld-musl") || name == "ld.so" || name.starts_with("ld-2.") {
+    if name.starts_with("ld-linux")
+        || name.starts_with("ld-musl")
+        || name == "ld.so"
+        || name.starts_with("ld-2.")
+    {
         return loader(arguments);
     }
     match name {
@@ -143,10 +322,21 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
             return behind(arguments, &[], 1, false);
         }
         "env" if arguments.iter().any(is_split_string) => return split_string(arguments),
-        "sudo" | "doas" if arguments.iter().any(|it| matches!(it.known(), Some("-e" | "--edit" | "-l" | "-v" | "-k" | "-K"))) => {
+        "sudo" | "doas"
+            if arguments.iter().any(|it| {
+                matches!(
+                    it.known(),
+                    Some("-e" | "--edit" | "-l" | "-v" | "-k" | "-K")
+                )
+            }) =>
+        {
             return Inner::None;
         }
-        "runuser" if arguments.iter().any(|it| matches!(it.known(), Some("-u" | "--user"))) => {
+        "runuser"
+            if arguments
+                .iter()
+                .any(|it| matches!(it.known(), Some("-u" | "--user"))) =>
+        {
             return behind(arguments, &["-u", "--user", "-g", "-G", "-s"], 0, false);
         }
         _ => {}
@@ -163,12 +353,17 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
             match (name, found) {
                 // `flock FILE -c TEXT`
                 ("flock", Inner::Argv(inner))
-                    if matches!(inner.first().and_then(Value::known), Some("-c" | "--command")) =>
+                    if matches!(
+                        inner.first().and_then(Value::known),
+                        Some("-c" | "--command")
+                    ) =>
                 {
                     text_of("/bin/sh", inner.get(1))
                 }
                 ("sudo", Inner::Argv(inner))
-                    if arguments.iter().any(|it| matches!(it.known(), Some("-s" | "--shell" | "-i" | "--login"))) =>
+                    if arguments.iter().any(|it| {
+                        matches!(it.known(), Some("-s" | "--shell" | "-i" | "--login"))
+                    }) =>
                 {
                     let words: Option<Vec<&str>> = inner.iter().map(Value::known).collect();
                     match words {
@@ -192,22 +387,37 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
                     }
                     Some("--") if name == "capsh" => {
                         let mut inner = vec![Value::Known(shell.to_owned())];
-                        inner.extend(arguments.get(index + 1..).unwrap_or_default().iter().cloned());
+                        inner.extend(
+                            arguments
+                                .get(index + 1..)
+                                .unwrap_or_default()
+                                .iter()
+                                .cloned(),
+                        );
                         return Inner::Argv(inner);
                     }
-                    Some(text) if text.starts_with("--command=") || text.starts_with("--session-command=") => {
-                        let text = text.split_once('=').map(|(_, text)| text).unwrap_or_default();
+                    Some(text)
+                        if text.starts_with("--command=")
+                            || text.starts_with("--session-command=") =>
+                    {
+                        let text = text
+                            .split_once('=')
+                            .map(|(_, text)| text)
+                            .unwrap_or_default();
                         return Inner::Text {
                             shell,
                             text: text.to_owned(),
                             arguments: Vec::new(),
                         };
                     }
-                    Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+                    Some(text)
+                        if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 =>
+                    {
                         // A cluster such as `-qc TEXT`, or `-cTEXT`.
                         if let Some(at) = text.find('c').filter(|at| {
-                            text.get(1..*at)
-                                .is_some_and(|before| before.chars().all(|c| "qaefltmp-".contains(c)))
+                            text.get(1..*at).is_some_and(|before| {
+                                before.chars().all(|c| "qaefltmp-".contains(c))
+                            })
                         }) {
                             let glued = text.get(at + 1..).unwrap_or_default();
                             if glued.is_empty() {
@@ -228,18 +438,21 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
         }
         Given::Joined(operands) => match behind(arguments, wrapper.values, operands, false) {
             Inner::Argv(words) => {
-                if name == "watch" && arguments.iter().any(|it| matches!(it.known(), Some("-x" | "--exec"))) {
+                if name == "watch"
+                    && arguments
+                        .iter()
+                        .any(|it| matches!(it.known(), Some("-x" | "--exec")))
+                {
                     return Inner::Argv(words);
                 }
                 let words: Option<Vec<&str>> = words.iter().map(Value::known).collect();
-                words.map_or(
-                    Inner::Unknown("an argument that is not known"),
-                    |words| Inner::Text {
+                words.map_or(Inner::Unknown("an argument that is not known"), |words| {
+                    Inner::Text {
                         shell: "sh",
                         text: words.join(" "),
                         arguments: Vec::new(),
-                    },
-                )
+                    }
+                })
             }
             found => found,
         },
@@ -260,7 +473,15 @@ fn text_of(shell: &'static str, argument: Option<&Value>) -> Inner {
 
 /// The dynamic loader runs a program without a call that names it.
 fn loader(arguments: &[Value]) -> Inner {
-    let options = &["--library-path", "--preload", "--audit", "--argv0", "--inhibit-rpath", "--glibc-hwcaps-prepend", "--glibc-hwcaps-mask"];
+    let options = &[
+        "--library-path",
+        "--preload",
+        "--audit",
+        "--argv0",
+        "--inhibit-rpath",
+        "--glibc-hwcaps-prepend",
+        "--glibc-hwcaps-mask",
+    ];
     match behind(arguments, options, 0, false) {
         Inner::Argv(inner) => Inner::Loaded(inner),
         found => found,
@@ -268,9 +489,12 @@ fn loader(arguments: &[Value]) -> Inner {
 }
 
 fn daemon(arguments: &[Value]) -> Inner {
-    let stops = arguments
-        .iter()
-        .any(|it| matches!(it.known(), Some("-K" | "--stop" | "-T" | "--status" | "-V" | "-H")));
+    let stops = arguments.iter().any(|it| {
+        matches!(
+            it.known(),
+            Some("-K" | "--stop" | "-T" | "--status" | "-V" | "-H")
+        )
+    });
     let mut program = None;
     for (index, argument) in arguments.iter().enumerate() {
         match argument.known() {
@@ -310,7 +534,11 @@ fn is_split_string(argument: &Value) -> bool {
                 && text.starts_with('-')
                 && !text.starts_with("--")
                 && text.contains('S')
-                && text.bytes().skip(1).take_while(|byte| *byte != b'S').all(|byte| matches!(byte, b'i' | b'v' | b'0'))
+                && text
+                    .bytes()
+                    .skip(1)
+                    .take_while(|byte| *byte != b'S')
+                    .all(|byte| matches!(byte, b'i' | b'v' | b'0'))
     })
 }
 
@@ -330,7 +558,10 @@ fn split_string(arguments: &[Value]) -> Inner {
     let (text, rest) = match glued {
         Some(text) => (Some(text), arguments.get(at + 1..)),
         None => (
-            arguments.get(at + 1).and_then(Value::known).map(str::to_owned),
+            arguments
+                .get(at + 1)
+                .and_then(Value::known)
+                .map(str::to_owned),
             arguments.get(at + 2..),
         ),
     };
@@ -402,7 +633,13 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
         if let Some(long) = option.strip_prefix("--") {
             let (name, glued) = long.split_once('=').unwrap_or((long, ""));
             match name {
-                "replace" => replace = Some(if glued.is_empty() { "{}".to_owned() } else { glued.to_owned() }),
+                "replace" => {
+                    replace = Some(if glued.is_empty() {
+                        "{}".to_owned()
+                    } else {
+                        glued.to_owned()
+                    })
+                }
                 "delimiter" => delimiter = value(glued),
                 "null" => delimiter = Some("\0".to_owned()),
                 "max-args" | "max-lines" => batch = value(glued).and_then(|text| text.parse().ok()),
@@ -426,7 +663,11 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                     break;
                 }
                 'i' => {
-                    replace = Some(if glued.is_empty() { "{}".to_owned() } else { glued.to_owned() });
+                    replace = Some(if glued.is_empty() {
+                        "{}".to_owned()
+                    } else {
+                        glued.to_owned()
+                    });
                     break;
                 }
                 'd' => {
@@ -467,7 +708,8 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                     .map(|value| match value.known() {
                         Some(text) if text == mark => unknown(),
                         Some(text) if text.contains(mark.as_str()) => {
-                            let (prefix, suffix) = text.split_once(mark.as_str()).unwrap_or_default();
+                            let (prefix, suffix) =
+                                text.split_once(mark.as_str()).unwrap_or_default();
                             Value::Unknown {
                                 reason: "what comes from standard input",
                                 prefix: prefix.to_owned(),
@@ -486,7 +728,10 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
         }
     };
     if let Some(mark) = replace {
-        let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty());
+        let lines = text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.is_empty());
         let runs: Vec<Vec<Value>> = lines
             .take(MAX_BATCHES)
             .map(|line| {
@@ -535,12 +780,7 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
 }
 
 /// The arguments behind options, assignments and so many operands.
-fn behind(
-    arguments: &[Value],
-    values: &[&str],
-    mut operands: usize,
-    assignments: bool,
-) -> Inner {
+fn behind(arguments: &[Value], values: &[&str], mut operands: usize, assignments: bool) -> Inner {
     let mut rest = arguments;
     let mut options = true;
     loop {
@@ -557,7 +797,8 @@ fn behind(
             }
             Some("-") if options && assignments => {}
             Some(text) if assignments && is_assignment(text) => {}
-            None if assignments && matches!(first, Value::Unknown { prefix, .. } if prefix.contains('=')) => {}
+            None if assignments
+                && matches!(first, Value::Unknown { prefix, .. } if prefix.contains('=')) => {}
             _ if operands > 0 => {
                 operands -= 1;
                 options = operands > 0;

@@ -13,8 +13,8 @@ use crate::{
         judgement::Opinion,
         query::Answer,
         reading::{
-            Reading, escape_to_shell, is_continuation_prompt, searched,
-            shell_escapes, without_search,
+            Reading, escape_to_shell, is_continuation_prompt, searched, shell_escapes,
+            without_search,
         },
         refusal,
     },
@@ -153,8 +153,11 @@ impl Terminal {
         // Whoever answers may lie: what keys and screen say counts as well when a rule names it.
         if confidence < Confidence::Sure {
             for other in [&reading.screen, &reading.keys] {
-                let second = self.judgement.judge(format!("{}{other}", self.pieces).as_bytes());
-                if second.is_by_rule() && second.is_more_severe_than(&opinion) && !other.is_empty() {
+                let second = self
+                    .judgement
+                    .judge(format!("{}{other}", self.pieces).as_bytes());
+                if second.is_by_rule() && second.is_more_severe_than(&opinion) && !other.is_empty()
+                {
                     opinion = second;
                 }
             }

@@ -187,7 +187,8 @@ pub(super) fn judge(args: &PolicyJudgeArgs, out: &mut impl Write) -> Result<Exit
         Box::new(BufReader::new(file))
     };
     for (number, line) in input.lines().enumerate() {
-        let line = line.map_err(|error| Failure::local(format!("cannot read `{shown}`: {error}")))?;
+        let line =
+            line.map_err(|error| Failure::local(format!("cannot read `{shown}`: {error}")))?;
         if line.trim().is_empty() {
             continue;
         }
@@ -216,8 +217,9 @@ fn judge_one(rules: &RuleSet, line: Line) -> Result<Judged, Failure> {
             .replace('\r', "\n"),
     };
     if line.shell == "argv" {
-        let argv: Vec<String> = serde_json::from_str(&text)
-            .map_err(|error| Failure::local(format!("case `{}`: no list of arguments: {error}", line.id)))?;
+        let argv: Vec<String> = serde_json::from_str(&text).map_err(|error| {
+            Failure::local(format!("case `{}`: no list of arguments: {error}", line.id))
+        })?;
         return Ok(Judged::new(line.id, judge_argv(rules, &subject, &argv)));
     }
     let bytes = if line.input_encoding.as_deref() == Some("latin1-bytes") {

@@ -80,16 +80,13 @@ pub(super) fn judge(rules: &Arc<RuleSet>, transcript: Transcript) -> Result<Judg
         .map(|line| line.verdict.programs.clone())
         .collect::<Option<Vec<_>>>()
         .map(|programs| programs.concat());
-    let worst = replay
-        .lines
-        .into_iter()
-        .reduce(|worst, line| {
-            if line.verdict.decision > worst.verdict.decision {
-                line
-            } else {
-                worst
-            }
-        });
+    let worst = replay.lines.into_iter().reduce(|worst, line| {
+        if line.verdict.decision > worst.verdict.decision {
+            line
+        } else {
+            worst
+        }
+    });
     Ok(match worst {
         Some(line) => Judged {
             id: transcript.id,
