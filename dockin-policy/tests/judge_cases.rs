@@ -75,7 +75,7 @@ const LEAKS: usize = 0;
 const FALSE_DENIALS: usize = 0;
 /// Harmless lines that are denied or asked about.
 const BENIGN_DENIED: usize = 0;
-const BENIGN_ASKED: usize = 0;
+const BENIGN_ASKED: usize = 11;
 
 fn line_cases() -> Vec<Case> {
     let cases: Vec<Case> = serde_json::from_str(&read("policy_public.json")).unwrap();
@@ -131,8 +131,8 @@ fn lines_that_must_not_run_do_not_run() {
         "{} of {knowable} that are knowable are not denied: {only_asked:#?}",
         only_asked.len()
     );
-    assert!(count <= LEAKS, "{count} leaks, {LEAKS} before");
-    assert!(false_denials.len() <= FALSE_DENIALS);
+    assert_eq!(count, LEAKS);
+    assert_eq!(false_denials.len(), FALSE_DENIALS);
     assert!(only_asked.len() * 100 <= knowable);
 }
 
@@ -215,10 +215,20 @@ fn lines_of_our_own_are_judged_as_they_must_be() {
             "zsh" => Dialect::Zsh,
             _ => Dialect::Bash,
         });
-        let verdict = judge_line(&rules, &Subject::default(), text("input").as_bytes(), &mut session);
+        let verdict = judge_line(
+            &rules,
+            &Subject::default(),
+            text("input").as_bytes(),
+            &mut session,
+        );
         count += 1;
         if verdict.decision.as_str() != text("verdict") {
-            wrong.push(format!("{} {:?}: {verdict} {:?}", text("id"), text("input"), verdict.programs));
+            wrong.push(format!(
+                "{} {:?}: {verdict} {:?}",
+                text("id"),
+                text("input"),
+                verdict.programs
+            ));
         }
     }
     println!("{} of {count} are wrong: {wrong:#?}", wrong.len());

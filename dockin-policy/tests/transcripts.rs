@@ -167,7 +167,7 @@ fn dangerous_sessions_are_refused_and_harmless_ones_are_not() {
     println!("leaks {}:\n  {}", leaks.len(), leaks.join("\n  "));
     println!("false alarms {}:\n  {}", alarms.len(), alarms.join("\n  "));
     assert!(
-        leaks.len() <= MOST_LEAKS,
+        leaks.len() == MOST_LEAKS,
         "{} leaks, at most {MOST_LEAKS}",
         leaks.len()
     );

@@ -87,7 +87,7 @@ impl History {
                 }
                 '!' if !single
                     && behind.chars().next().is_some_and(|next| {
-                        !next.is_whitespace() && !"=(".contains(next) && !(double && next == '"')
+                        !(next.is_whitespace() || "=(".contains(next) || double && next == '"')
                     }) =>
                 {
                     let Some((text, left, only_prints)) = self.reference(behind, &result) else {

@@ -172,9 +172,19 @@ impl Runner<'_> {
             }
             "trap" => self.set_trap(arguments),
             "alias" => {
+                let everywhere = zsh
+                    && arguments
+                        .iter()
+                        .filter_map(Value::known)
+                        .any(|it| it.starts_with('-') && it.contains(['g', 's']));
                 for argument in arguments {
                     match argument.known().map(|text| text.split_once('=')) {
                         // It is judged when it is used.
+                        Some(Some((_, text))) if everywhere => {
+                            // It may stand for any word, or run any file: judged here.
+                            let text = text.trim_start_matches(['|', '&', ';', ' ']).to_owned();
+                            let _out = self.dead(|runner| runner.text(&text));
+                        }
                         Some(Some((name, text))) => {
                             if !self.state.set_alias(name, Some(text.to_owned())) {
                                 self.unknown("more aliases than are kept");
@@ -363,8 +373,8 @@ impl Runner<'_> {
             "compgen" | "complete" if bash => {
                 let mut words = arguments.iter();
                 while let Some(word) = words.next() {
-                    match word.known() {
-                        Some("-C" | "-W" | "-F") => match words.next() {
+                    if matches!(word.known(), Some("-C" | "-W" | "-F")) {
+                        match words.next() {
                             Some(Value::Known(text)) if word.known() == Some("-C") => {
                                 let last =
                                     arguments.last().and_then(Value::known).unwrap_or_default();
@@ -377,8 +387,7 @@ impl Runner<'_> {
                             }
                             Some(Value::Known(_)) => {}
                             _ => self.unknown("a completion that runs a command"),
-                        },
-                        _ => {}
+                        }
                     }
                 }
                 Out::Unknown(OUTPUT)

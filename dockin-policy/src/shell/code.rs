@@ -4,7 +4,7 @@
 use super::{
     run::{Input, Runner},
     utility,
-    value::Value,
+    value::{Out, Value},
 };
 
 const INTERPRETERS: &[&str] = &[
@@ -444,7 +444,24 @@ impl Runner<'_> {
                 }
             }
             "make" | "gmake" => {
-                if let Some(text) = &stdin {
+                let named = known
+                    .windows(2)
+                    .find(|pair| matches!(pair, ["-f" | "--file" | "--makefile", _]))
+                    .and_then(|pair| pair.get(1).copied());
+                let written = ["GNUmakefile", "makefile", "Makefile"]
+                    .into_iter()
+                    .chain(named)
+                    .find_map(
+                        |path| match self.file_text(&Value::Known(path.to_owned())) {
+                            Out::Known(text) if path != "/dev/null" => Some(text),
+                            _ => None,
+                        },
+                    );
+                if let Some(text) = stdin
+                    .as_ref()
+                    .filter(|_| named == Some("-"))
+                    .or(written.as_ref())
+                {
                     let recipes = text.lines().filter_map(|line| line.strip_prefix('\t'));
                     started.extend(recipes.map(|line| {
                         Call::Text("", line.trim_start_matches(['@', '-', '+']).to_owned())

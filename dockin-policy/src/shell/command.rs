@@ -392,10 +392,8 @@ impl Runner<'_> {
                         .trim_start_matches('|')
                         .trim_start_matches('-')
                         .to_owned();
-                    let certainty = self.certainty.max(Certainty::Latent);
-                    let before = std::mem::replace(&mut self.certainty, certainty);
-                    let _out = self.below(|runner| runner.text(&value));
-                    self.certainty = before;
+                    // Who runs it, and when, is another matter: it is judged here.
+                    let _out = self.dead(|runner| runner.text(&value));
                 }
                 None => self.unknown("a variable that is run as a command"),
             },

@@ -502,12 +502,14 @@ pub(super) fn is_applet(name: &str) -> bool {
 pub(super) fn may_exist(program: &str) -> bool {
     let name = base_name(program);
     let plausible = |c: char| c.is_ascii_alphanumeric() || "._+-@?~:[".contains(c);
-    !name.is_empty()
-        && name.chars().all(plausible)
-        && (name.len() > 1 || matches!(name, "w" | "[") || program.contains('/'))
-        && !(name.starts_with('-') && !program.contains('/'))
-        && !matches!(program, "." | "..")
-        && program.chars().all(|c| c == '/' || plausible(c))
+    let is_path = program.contains('/');
+    if name.is_empty() || matches!(program, "." | "..") {
+        return false;
+    }
+    if !is_path && (name.starts_with('-') || name.len() == 1 && !matches!(name, "w" | "[")) {
+        return false;
+    }
+    program.chars().all(|c| c == '/' || plausible(c))
 }
 
 /// Where the program stands in most images.

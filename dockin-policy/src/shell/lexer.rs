@@ -719,9 +719,10 @@ impl<'a> Parser<'a> {
                 let _force = self.take(b"|") || self.take(b"!");
             }
             RedirectKind::Append
-        } else if self.take(b">|") || self.dialect == Dialect::Zsh && self.take(b">!") {
-            RedirectKind::Write
-        } else if self.take(b">") {
+        } else if self.take(b">|")
+            || self.dialect == Dialect::Zsh && self.take(b">!")
+            || self.take(b">")
+        {
             RedirectKind::Write
         } else if self.take(b"<") {
             RedirectKind::Read

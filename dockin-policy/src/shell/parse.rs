@@ -162,6 +162,10 @@ impl<'a> Parser<'a> {
                             Kind::Simple { .. }
                         )
                     });
+                    // zsh: a condition that ends by itself, and the command behind it.
+                    if bare && self.dialect == Dialect::Zsh && stop.has(Stop::OPEN) {
+                        return Ok(());
+                    }
                     if !(bare && self.at_stop(byte, stop)?) {
                         return Err(self.malformed());
                     }
@@ -500,6 +504,14 @@ impl<'a> Parser<'a> {
                     None
                 };
                 return Ok(Kind::If(Box::new(If { clauses, otherwise })));
+            }
+            if zsh && self.reserved() != b"then" && self.peek().is_some() {
+                let item = self.pipeline(Join::Then, Stop::END)?;
+                clauses.push((condition, List { items: vec![item] }));
+                return Ok(Kind::If(Box::new(If {
+                    clauses,
+                    otherwise: None,
+                })));
             }
             self.expect(b"then")?;
             let body = self.list(Stop::FI.or(Stop::ELSE), false)?;

@@ -6,7 +6,7 @@ use super::{
     lexer::without_tabs,
     run::{Certainty, Input, Resolved, Runner},
     session::{Directory, File},
-    value::{OUTPUT, Out, Value},
+    value::{OUTPUT, Out, VARIABLE, Value},
 };
 
 /// What redirections do to a command.
@@ -64,10 +64,16 @@ impl Runner<'_> {
                 Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
             return;
         }
+        let was_absent = std::mem::take(&mut self.absent);
         let target = self.whole(redirect.target.raw, Mode::Word);
+        let is_absent = std::mem::replace(&mut self.absent, was_absent);
+        // The environment may have what is not set here.
         let target = match target {
-            // In a redirection wildcards become a name in bash alone, and rarely.
-            Value::Pattern(text) => Value::Pattern(text),
+            Value::Known(text) if is_absent => Value::Unknown {
+                reason: VARIABLE,
+                prefix: String::new(),
+                suffix: text,
+            },
             other => other,
         };
         let known = target.known().map(str::to_owned);

@@ -176,7 +176,7 @@ pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
             // `-t DIR` names the place first.
             let named = behind(&["-t", "--target-directory"]);
             if named.is_empty() {
-                all().last().into_iter().collect()
+                all().next_back().into_iter().collect()
             } else {
                 named
             }
