@@ -164,7 +164,7 @@ fn submits(rules: &Arc<RuleSet>, lines: &[&str]) -> Vec<f64> {
         Subject::default(),
         &argv,
         true,
-        Some((200, 24)),
+        Some((80, 24)),
     );
     let mut now = Instant::now();
     let mut times = Vec::new();
@@ -199,7 +199,7 @@ fn submits(rules: &Arc<RuleSet>, lines: &[&str]) -> Vec<f64> {
                 Subject::default(),
                 &argv,
                 true,
-                Some((200, 24)),
+                Some((80, 24)),
             );
             interceptor.handle_output(now, false, b"$ ");
         }

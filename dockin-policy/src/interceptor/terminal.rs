@@ -180,6 +180,9 @@ impl Terminal {
     /// Asks for the held line, when a line editor is there to answer; true while the answer is
     /// waited for.
     fn is_asking(&mut self, is_over: bool, actions: &mut Actions) -> bool {
+        if self.query.is_none() {
+            return false;
+        }
         // Line editors ask for paste marks at their prompt and at no other time.
         // During a search of the history the key would end the search and mean something else.
         let is_editing = self.screen.has_bracketed_paste()

@@ -11,6 +11,8 @@ use super::{
 
 /// How deep anything may nest; people's lines stay below 8, scripts below 20.
 pub(crate) const MAX_DEPTH: u16 = 64;
+/// Pipelines of one text: the longest scripts have a tenth of it.
+const MAX_PIPELINES: usize = 100_000;
 /// Here-documents that one line may announce.
 const MAX_HEREDOCS: usize = 64;
 /// Steps that any text may take, and those for each byte on top: one pass takes below 4.
@@ -97,6 +99,8 @@ pub(super) struct Parser<'a> {
     pending: Vec<Pending<'a>>,
     depth: u16,
     budget: usize,
+    /// Pipelines that were read.
+    pipelines: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -113,6 +117,7 @@ impl<'a> Parser<'a> {
             comments: true,
             pending: Vec::new(),
             depth: 0,
+            pipelines: 0,
             budget: STEPS + STEPS_PER_BYTE * text.len(),
         }
     }
@@ -152,6 +157,15 @@ impl<'a> Parser<'a> {
         } else {
             self.malformed()
         }
+    }
+
+    /// Counts a pipeline.
+    pub(super) fn count(&mut self) -> Result<(), ParseError> {
+        self.pipelines += 1;
+        if self.pipelines > MAX_PIPELINES {
+            return Err(ParseError::TooDeep { offset: self.at });
+        }
+        Ok(())
     }
 
     pub(super) fn spend(&mut self, steps: usize) -> Result<(), ParseError> {

@@ -241,7 +241,7 @@ impl<'a> Parser<'a> {
     }
 
     fn pipeline(&mut self, join: Join, stop: Stop) -> Result<Item<'a>, ParseError> {
-        self.spend(1)?;
+        self.count()?;
         let line = self.line;
         let mut negated = false;
         let mut coprocess = false;
