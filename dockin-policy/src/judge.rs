@@ -6,7 +6,7 @@ use crate::{
     Decision, Reason, RuleSet, Verdict,
     rule::Match,
     shell::{
-        Analysis, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
+        Analysis, Certainty, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
         analyze_line, stdin_program,
     },
 };
@@ -28,6 +28,19 @@ pub struct Subject {
     pub container: String,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
+    /// When, for rules that count at certain hours; they all count while it is not known.
+    pub time: Option<WeekTime>,
+    /// Sizes of files in bytes, as far as the container was asked.
+    pub file_sizes: BTreeMap<String, u64>,
+}
+
+/// A minute of the week where the rules count.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WeekTime {
+    /// Days since Monday, `0..=6`.
+    pub day: u8,
+    /// Minutes since midnight, `0..1440`.
+    pub minute: u16,
 }
 
 /// Bytes of a line that are looked at.
@@ -58,14 +71,30 @@ pub fn judge_line(
     if line.len() > MAX_LINE {
         return unknown(rules, shown, "a line longer than is looked at", None);
     }
-    match analyze_line(line, session) {
-        Ok(analysis) => judge_analysis(rules, subject, &analysis, &shown),
-        Err(ParseError::TooDeep { offset }) => {
+    let (analysis, error) = analyze_line(line, session);
+    let mut verdict = judge_analysis(rules, subject, &analysis, &shown);
+    let failed = match error {
+        None => return verdict,
+        Some(ParseError::TooDeep { offset }) => {
             let what = "a line that nests deeper than is looked at";
             unknown(rules, shown, what, Some(offset..line.len()))
         }
-        Err(ParseError::Malformed { offset }) => unparsed(rules, shown, offset),
-        Err(ParseError::Incomplete) => unparsed(rules, shown, line.len()),
+        Some(ParseError::Malformed { offset }) => unparsed(rules, shown, offset),
+        Some(ParseError::Incomplete) => unparsed(rules, shown, line.len()),
+    };
+    if !matches!(error, Some(ParseError::Malformed { .. })) {
+        verdict.programs = None;
+    }
+    // What could be read of it counts all the same.
+    if failed.decision >= verdict.decision && verdict.decision < Decision::Deny
+        || verdict.rule.is_none()
+    {
+        Verdict {
+            programs: verdict.programs,
+            ..failed
+        }
+    } else {
+        verdict
     }
 }
 
@@ -93,7 +122,8 @@ pub fn reads_commands_from_stdin(argv: &[String]) -> Option<StdinProgram> {
     let analysis = analyze_argv(argv);
     analysis
         .commands
-        .last()
+        .iter()
+        .rfind(|command| command.certainty == Certainty::Live)
         .and_then(|command| stdin_program(&command.argv))
 }
 
@@ -103,6 +133,7 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
         decision: Decision::Allow,
         reason: Reason::Default,
         rule: None,
+        token: None,
         programs: None,
         span: None,
         subject: shown.to_owned(),
@@ -115,6 +146,28 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
             worst = verdict;
         }
     }
+    for (shape, span) in &analysis.shapes {
+        for rule in rules
+            .shaped(*shape)
+            .filter(|rule| rule.scope.covers(subject))
+        {
+            let decision = rule.effect.decision();
+            if decision > worst.decision {
+                worst = Verdict {
+                    decision,
+                    reason: Reason::Rule {
+                        message: rule.message.clone(),
+                    },
+                    rule: Some(rule.id.clone()),
+                    token: None,
+                    programs: None,
+                    span: Some(span.clone()),
+                    subject: shown.to_owned(),
+                    contact: rules.contact().to_owned(),
+                };
+            }
+        }
+    }
     if let Some(first) = analysis.unknowns.first()
         && rules.on_unknown > worst.decision
     {
@@ -125,19 +178,15 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
             Some(first.span.clone()),
         );
     }
-    if analysis.unknowns.is_empty() {
+    if analysis.unknowns.iter().all(|unknown| unknown.is_soft) {
         let programs = analysis
             .commands
             .iter()
-            .filter(|command| !command.argv.is_empty());
-        let texts = |command: &Resolved| {
-            command
-                .argv
-                .iter()
-                .map(|value| value.shown().to_owned())
-                .collect()
-        };
+            .filter(|command| command.is_program && command.certainty <= Certainty::Maybe);
+        let texts = |command: &Resolved| command.argv.iter().map(Value::shown).collect();
         worst.programs = Some(programs.map(texts).collect());
+    } else {
+        worst.programs = None;
     }
     worst
 }
@@ -145,7 +194,7 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
 /// Judges one program: every rule for the subject that matches is heard, the most severe wins,
 /// and without any the default decides.
 fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
-    let words: Vec<&str> = command.argv.iter().map(Value::shown).collect();
+    let words: Vec<String> = command.argv.iter().map(Value::shown).collect();
     let shown = if words.is_empty() {
         command
             .writes
@@ -160,6 +209,7 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
         decision: rules.default,
         reason: Reason::Default,
         rule: None,
+        token: None,
         programs: None,
         span: Some(command.span.clone()),
         subject: shorten(&shown),
@@ -171,8 +221,12 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
     }
     let mut maybe = None;
     let mut spoken = false;
-    for rule in rules.rules.iter().filter(|rule| rule.scope.covers(subject)) {
-        match rule.matches(command) {
+    for rule in rules
+        .candidates(command)
+        .into_iter()
+        .filter(|rule| rule.scope.covers(subject))
+    {
+        match rule.matches(command, subject) {
             Match::No => {}
             Match::Maybe => maybe = maybe.or(Some(rule)),
             Match::Yes => {
@@ -180,6 +234,7 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
                 if !spoken || decision > verdict.decision {
                     verdict.decision = decision;
                     verdict.rule = Some(rule.id.clone());
+                    verdict.token = rule.token(command);
                     verdict.reason = Reason::Rule {
                         message: rule.message.clone(),
                     };
@@ -199,6 +254,16 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
             };
         }
     }
+    match command.certainty {
+        // Who defines a function has not run it; who calls it is judged then.
+        Certainty::Latent if verdict.decision == Decision::Deny => {
+            verdict.decision = rules.on_unknown.max(Decision::Ask);
+        }
+        Certainty::Latent | Certainty::Dead if verdict.rule.is_none() => {
+            verdict.decision = Decision::Allow;
+        }
+        _ => {}
+    }
     verdict
 }
 
@@ -212,6 +277,7 @@ fn unknown(
         decision: rules.on_unknown,
         reason: Reason::Unknown { what },
         rule: None,
+        token: None,
         programs: None,
         span,
         subject,
@@ -224,6 +290,7 @@ fn unparsed(rules: &RuleSet, subject: String, offset: usize) -> Verdict {
         decision: rules.on_unknown,
         reason: Reason::Unparsed { offset },
         rule: None,
+        token: None,
         programs: None,
         span: None,
         subject,

@@ -23,9 +23,11 @@ mod shell;
 pub mod terminal;
 mod verdict;
 
-pub use interceptor::{Action, Confidence, Interceptor, JudgedLine, LineSource, Mode};
-pub use judge::{Subject, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin};
+pub use interceptor::{Action, BufferQuery, Confidence, Interceptor, JudgedLine, LineSource, Mode};
+pub use judge::{
+    Subject, WeekTime, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin,
+};
 pub use rule::Effect;
 pub use rule_set::{RuleSet, RuleSetError};
-pub use shell::{Completeness, Dialect, SessionState, StdinProgram, is_complete};
+pub use shell::{Completeness, Dialect, SessionState, StdinProgram, is_complete, read_script};
 pub use verdict::{Decision, Reason, Verdict};

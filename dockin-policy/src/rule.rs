@@ -4,7 +4,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
     Decision, Subject,
-    shell::{Resolved, Value, base_name},
+    judge::WeekTime,
+    shell::{Resolved, Shape, Value},
 };
 
 /// What one rule says, checked.
@@ -16,6 +17,10 @@ pub(crate) struct Rule {
     pub(crate) scope: Scope,
     pub(crate) commands: Vec<Pattern>,
     pub(crate) writes: Vec<Pattern>,
+    pub(crate) reads: Vec<Pattern>,
+    pub(crate) shapes: Vec<Shape>,
+    /// A file that is named is larger than so many bytes.
+    pub(crate) size_over: Option<u64>,
     pub(crate) arguments: Arguments,
 }
 
@@ -54,6 +59,28 @@ pub(crate) struct Scope {
     pub(crate) pods: Vec<Pattern>,
     pub(crate) containers: Vec<Pattern>,
     pub(crate) labels: BTreeMap<String, Pattern>,
+    /// The rule counts in these hours; always when there are none.
+    pub(crate) hours: Vec<Hours>,
+}
+
+/// Some hours of some days.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Hours {
+    /// A bit for each day since Monday.
+    pub(crate) days: u8,
+    /// Minutes since midnight; the end lies on the next day when it is not behind the start.
+    pub(crate) from: u16,
+    pub(crate) to: u16,
+}
+
+impl Hours {
+    pub(crate) fn contains(self, time: WeekTime) -> bool {
+        let on = |day: u8| self.days & (1 << (day % 7)) != 0;
+        if self.from < self.to {
+            return on(time.day) && (self.from..self.to).contains(&time.minute);
+        }
+        on(time.day) && time.minute >= self.from || on(time.day + 6) && time.minute < self.to
+    }
 }
 
 impl Scope {
@@ -77,6 +104,10 @@ impl Scope {
             && any(&self.namespaces, &subject.namespace)
             && any(&self.pods, &subject.pod)
             && any(&self.containers, &subject.container)
+            && (self.hours.is_empty()
+                || subject
+                    .time
+                    .is_none_or(|time| self.hours.iter().any(|hours| hours.contains(time))))
             && self.labels.iter().all(|(name, pattern)| {
                 subject
                     .labels
@@ -107,6 +138,27 @@ impl Pattern {
 
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.matcher.is_match(text)
+    }
+
+    /// Whether a path, or a folder that takes its files along, is meant.
+    pub(crate) fn covers(&self, path: &str) -> bool {
+        self.matches(path)
+            || self
+                .text
+                .strip_suffix("/**")
+                .is_some_and(|folder| folder == path)
+    }
+
+    /// The text, when it stands for itself.
+    pub(crate) fn literal(&self) -> Option<&str> {
+        (!self.text.contains(['*', '?', '[', '{', '\\'])).then_some(self.text.as_str())
+    }
+
+    /// The folder, when it is all below one.
+    pub(crate) fn folder(&self) -> Option<&str> {
+        self.text
+            .strip_suffix("/**")
+            .filter(|folder| !folder.contains(['*', '?', '[', '{', '\\']))
     }
 
     /// Whether some text that begins with `prefix` may match.
@@ -156,59 +208,132 @@ impl Match {
 
 impl Rule {
     /// Whether the rule speaks of `command`.
-    pub(crate) fn matches(&self, command: &Resolved) -> Match {
-        if !self.writes.is_empty() {
-            let written = command
-                .writes
+    pub(crate) fn matches(&self, command: &Resolved, subject: &Subject) -> Match {
+        let files = |patterns: &[Pattern], paths: &[Value]| {
+            paths
                 .iter()
-                .map(|path| self.writes_match(path))
-                .max();
-            let found = written.unwrap_or(Match::No);
+                .map(|path| file_match(patterns, path))
+                .max()
+                .unwrap_or(Match::No)
+        };
+        if !self.writes.is_empty() || !self.reads.is_empty() {
+            let found =
+                files(&self.writes, &command.writes).max(files(&self.reads, &command.reads));
             if self.commands.is_empty() || found != Match::No {
                 return found;
             }
         }
-        let Some(program) = command.argv.first().and_then(Value::known) else {
+        if command.argv.is_empty() || !self.names(command) {
             return Match::No;
-        };
-        let named = self.commands.iter().any(|pattern| {
+        }
+        let arguments = command.argv.get(1..).unwrap_or_default();
+        let held = self.arguments.match_all(arguments);
+        match self.size_over {
+            Some(limit) => held.min(self.arguments.oversized(arguments, limit, subject)),
+            None => held,
+        }
+    }
+
+    fn names(&self, command: &Resolved) -> bool {
+        let program = command
+            .argv
+            .first()
+            .and_then(Value::known)
+            .unwrap_or_default();
+        self.commands.iter().any(|pattern| {
             if pattern.text.contains('/') {
                 pattern.matches(&normalize(program))
             } else {
-                pattern.matches(base_name(program))
+                pattern.matches(&command.name)
             }
-        });
-        if !named {
-            return Match::No;
-        }
-        self.arguments
-            .match_all(command.argv.get(1..).unwrap_or_default())
+        })
     }
 
-    fn writes_match(&self, path: &Value) -> Match {
-        match path {
-            Value::Known(path) => {
-                let path = normalize(path);
-                let hit = self.writes.iter().any(|pattern| {
-                    pattern.matches(&path)
-                        // A folder above a protected path takes it along.
-                        || pattern.text.strip_suffix("/**").is_some_and(|folder| folder == path)
-                });
-                Match::from_bool(hit)
-            }
-            Value::Pattern(path) => {
-                let prefix = path.split(['*', '?', '[']).next().unwrap_or_default();
-                let may = path.starts_with('/')
-                    && self
-                        .writes
+    /// The word or path that the rule speaks of, for its explanation.
+    pub(crate) fn token(&self, command: &Resolved) -> Option<String> {
+        let path = |patterns: &[Pattern], paths: &[Value]| {
+            paths
+                .iter()
+                .find(|path| file_match(patterns, path) != Match::No)
+                .map(Value::shown)
+        };
+        let flag = || {
+            let arguments = command.argv.get(1..).unwrap_or_default();
+            arguments
+                .iter()
+                .filter_map(Value::known)
+                .find(|text| {
+                    self.arguments
+                        .any_flag
                         .iter()
-                        .any(|pattern| pattern.may_begin_with(&normalize(prefix)));
-                if may { Match::Maybe } else { Match::No }
+                        .any(|flag| is_flag(text, flag))
+                        || self
+                            .arguments
+                            .any_operand
+                            .iter()
+                            .any(|pattern| pattern.matches(text))
+                })
+                .map(str::to_owned)
+        };
+        path(&self.writes, &command.writes)
+            .or_else(|| path(&self.reads, &command.reads))
+            .or_else(flag)
+            .or_else(|| command.argv.first().map(Value::shown))
+    }
+}
+
+/// Whether a file is one of those that `patterns` name.
+fn file_match(patterns: &[Pattern], path: &Value) -> Match {
+    match path {
+        Value::Known(path) => {
+            let path = normalize(path);
+            Match::from_bool(patterns.iter().any(|pattern| pattern.covers(&path)))
+        }
+        Value::Pattern(path) => {
+            let prefix = path.split(['*', '?', '[', '\\']).next().unwrap_or_default();
+            let prefix = normalize_prefix(prefix);
+            let may = path.starts_with(['/', '~'])
+                && patterns
+                    .iter()
+                    .any(|pattern| pattern.may_begin_with(&prefix));
+            if may { Match::Maybe } else { Match::No }
+        }
+        Value::Unknown { prefix, .. } => {
+            let prefix = normalize_prefix(prefix);
+            if patterns.is_empty() || is_elsewhere(&prefix) {
+                return Match::No;
             }
-            // A file whose name is data is nothing that a rule names.
-            Value::Unknown(_) => Match::No,
+            let folder = |pattern: &Pattern| {
+                pattern.text.strip_suffix("**").is_some_and(|folder| {
+                    !folder.contains(['*', '?', '[', '{']) && prefix.starts_with(folder)
+                })
+            };
+            if patterns.iter().any(folder) {
+                Match::Yes
+            } else if patterns
+                .iter()
+                .any(|pattern| pattern.may_begin_with(&prefix))
+            {
+                Match::Maybe
+            } else {
+                Match::No
+            }
         }
     }
+}
+
+/// Below a folder for files that nobody needs.
+fn is_elsewhere(prefix: &str) -> bool {
+    prefix.starts_with("/tmp/") || prefix.starts_with("/dev/fd/")
+}
+
+fn normalize_prefix(prefix: &str) -> String {
+    let ends = prefix.ends_with('/') && prefix.len() > 1;
+    let mut text = normalize(prefix);
+    if ends && !text.ends_with('/') {
+        text.push('/');
+    }
+    text
 }
 
 impl Arguments {
@@ -246,7 +371,12 @@ impl Arguments {
         }
         let anything = unknown(arguments.iter());
         if !self.any_flag.is_empty() {
-            weakest = weakest.min(or(self.any_flag(arguments), anything));
+            let maybe = if arguments.iter().any(may_be_option) {
+                Match::Maybe
+            } else {
+                Match::No
+            };
+            weakest = weakest.min(or(self.any_flag(arguments), maybe));
         }
         if !self.any_operand.is_empty() {
             weakest = weakest.min(or(any_operand(), anything));
@@ -287,6 +417,21 @@ impl Arguments {
             }
         }
         operands
+    }
+
+    /// Whether a file that is named is larger than `limit` bytes.
+    fn oversized(&self, arguments: &[Value], limit: u64, subject: &Subject) -> Match {
+        self.operands(arguments)
+            .into_iter()
+            .map(|operand| match operand.known() {
+                Some(path) => match subject.file_sizes.get(path) {
+                    Some(size) => Match::from_bool(*size > limit),
+                    None => Match::Maybe,
+                },
+                None => Match::Maybe,
+            })
+            .max()
+            .unwrap_or(Match::No)
     }
 
     fn any_flag(&self, arguments: &[Value]) -> bool {
@@ -331,6 +476,15 @@ impl Arguments {
                 .or_else(|| text.strip_prefix("-s"));
             named || glued.is_some_and(&wanted) || text.strip_prefix('-').is_some_and(&wanted)
         })
+    }
+}
+
+/// Whether what is not known may be an option.
+fn may_be_option(value: &Value) -> bool {
+    match value {
+        Value::Known(_) => false,
+        Value::Pattern(text) => text.starts_with(['-', '*', '?', '[']),
+        Value::Unknown { prefix, .. } => prefix.is_empty() || prefix.starts_with('-'),
     }
 }
 

@@ -1,11 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
     Decision,
-    rule::{Arguments, Effect, Pattern, Rule, Scope},
+    rule::{Arguments, Effect, Hours, Pattern, Rule, Scope, normalize},
+    shell::{Resolved, Shape, Value},
 };
 
 /// Rules that were read and checked as a whole.
@@ -16,6 +17,63 @@ pub struct RuleSet {
     pub(crate) default: Decision,
     pub(crate) on_unknown: Decision,
     pub(crate) rules: Vec<Rule>,
+    index: Index,
+}
+
+/// Which rules may speak of a command, so that not all have to be asked.
+#[derive(Debug, Default)]
+struct Index {
+    /// By the program's name.
+    names: HashMap<String, Vec<usize>>,
+    /// By a path or the folder above it.
+    files: HashMap<String, Vec<usize>>,
+    /// Rules about files, for those whose names are not known.
+    any_file: Vec<usize>,
+    /// Rules whose names have wildcards.
+    named_by_pattern: Vec<usize>,
+    /// Rules whose files have wildcards elsewhere than at the end.
+    filed_by_pattern: Vec<usize>,
+    shaped: Vec<usize>,
+}
+
+impl Index {
+    fn new(rules: &[Rule]) -> Self {
+        let mut index = Self::default();
+        for (number, rule) in rules.iter().enumerate() {
+            let names: Option<Vec<&str>> = rule
+                .commands
+                .iter()
+                .map(|pattern| pattern.literal().filter(|text| !text.contains('/')))
+                .collect();
+            match names {
+                Some(names) => {
+                    for name in names {
+                        index.names.entry(name.to_owned()).or_default().push(number);
+                    }
+                }
+                None => index.named_by_pattern.push(number),
+            }
+            let files = || rule.writes.iter().chain(&rule.reads);
+            if files().next().is_some() {
+                index.any_file.push(number);
+            }
+            let paths: Option<Vec<&str>> = files()
+                .map(|pattern| pattern.folder().or_else(|| pattern.literal()))
+                .collect();
+            match paths {
+                Some(paths) => {
+                    for path in paths {
+                        index.files.entry(path.to_owned()).or_default().push(number);
+                    }
+                }
+                None => index.filed_by_pattern.push(number),
+            }
+            if !rule.shapes.is_empty() {
+                index.shaped.push(number);
+            }
+        }
+        index
+    }
 }
 
 /// Why a text is no rule set. The rules that were in force stay.
@@ -68,14 +126,121 @@ impl RuleSet {
             let id = rule.id.clone();
             rules.push(check(rule).map_err(|error| wrong(format!("rule `{id}`: {error}")))?);
         }
+        let index = Index::new(&rules);
         Ok(Self {
             name: text.name,
+            index,
             contact: text.contact,
             default: match text.default {
                 DefaultText::Allow => Decision::Allow,
                 DefaultText::Deny => Decision::Deny,
             },
             on_unknown: text.on_unknown.decision(),
+            rules,
+        })
+    }
+
+    /// The rules that may speak of `command`, in their order.
+    pub(crate) fn candidates(&self, command: &Resolved) -> Vec<&Rule> {
+        let mut numbers = self.index.named_by_pattern.clone();
+        numbers.extend(self.index.names.get(&command.name).into_iter().flatten());
+        let mut any_file = false;
+        for path in command.writes.iter().chain(&command.reads) {
+            let Value::Known(path) = path else {
+                any_file = true;
+                continue;
+            };
+            let path = normalize(path);
+            let mut rest = path.as_str();
+            loop {
+                numbers.extend(self.index.files.get(rest).into_iter().flatten());
+                match rest.rsplit_once('/') {
+                    Some((folder, _)) => rest = folder,
+                    None => break,
+                }
+            }
+            numbers.extend(&self.index.filed_by_pattern);
+        }
+        if any_file {
+            numbers.extend(&self.index.any_file);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.rules.get(number))
+            .collect()
+    }
+
+    /// The rules about what several commands do together.
+    pub(crate) fn shaped(&self, shape: Shape) -> impl Iterator<Item = &Rule> {
+        self.index
+            .shaped
+            .iter()
+            .filter_map(|number| self.rules.get(*number))
+            .filter(move |rule| rule.shapes.contains(&shape))
+    }
+
+    /// The rules that the predecessor's Redis lists stand for: the union of `raw_cmd` and
+    /// `common_cmd`, and `cmd-filter-type`, which is a white list unless it says `blacklist`.
+    ///
+    /// Names are compared without regard to case there; here they count as they stand and in
+    /// small letters. A black list forbids them, which the predecessor's did not.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleSetError`] when a name is no pattern.
+    pub fn from_redis_lists(
+        raw_cmd: &[String],
+        common_cmd: &[String],
+        cmd_filter_type: &str,
+    ) -> Result<Self, RuleSetError> {
+        let is_black = cmd_filter_type.trim().eq_ignore_ascii_case("blacklist");
+        let names: BTreeSet<String> = raw_cmd
+            .iter()
+            .chain(common_cmd)
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty())
+            .flat_map(|name| [name.to_owned(), name.to_lowercase()])
+            .collect();
+        let mut rules = Vec::new();
+        if !names.is_empty() {
+            let commands: Result<Vec<Pattern>, String> = names
+                .iter()
+                .map(|name| Pattern::new(&globset::escape(name)))
+                .collect();
+            rules.push(Rule {
+                id: if is_black {
+                    "redis-blacklist"
+                } else {
+                    "redis-whitelist"
+                }
+                .to_owned(),
+                effect: if is_black {
+                    Effect::Forbid
+                } else {
+                    Effect::Allow
+                },
+                message: String::new(),
+                scope: Scope::default(),
+                commands: commands.map_err(|message| RuleSetError { line: 1, message })?,
+                writes: Vec::new(),
+                reads: Vec::new(),
+                shapes: Vec::new(),
+                size_over: None,
+                arguments: Arguments::default(),
+            });
+        }
+        Ok(Self {
+            name: "redis".to_owned(),
+            contact: String::new(),
+            default: if is_black {
+                Decision::Allow
+            } else {
+                Decision::Deny
+            },
+            on_unknown: Decision::Deny,
+            index: Index::new(&rules),
             rules,
         })
     }
@@ -130,9 +295,21 @@ fn check(rule: RuleText) -> Result<Rule, String> {
     {
         return Err("`id` must be of letters, digits, `-`, `_` and `.`".to_owned());
     }
-    if rule.commands.is_empty() && rule.writes.is_empty() {
-        return Err("it matches nothing: give `commands` or `writes`".to_owned());
+    if rule.commands.is_empty()
+        && rule.writes.is_empty()
+        && rule.reads.is_empty()
+        && rule.shapes.is_empty()
+    {
+        return Err(
+            "it matches nothing: give `commands`, `writes`, `reads` or `shapes`".to_owned(),
+        );
     }
+    let hours = rule
+        .hours
+        .iter()
+        .map(|text| hours(text))
+        .collect::<Result<_, _>>()?;
+    let size_over = rule.size_over.as_deref().map(bytes_of).transpose()?;
     let patterns = |texts: &[String]| -> Result<Vec<Pattern>, String> {
         texts.iter().map(|text| Pattern::new(text)).collect()
     };
@@ -158,9 +335,13 @@ fn check(rule: RuleText) -> Result<Rule, String> {
             pods: patterns(&rule.pods)?,
             containers: patterns(&rule.containers)?,
             labels: labels?,
+            hours,
         },
         commands: patterns(&rule.commands)?,
         writes: patterns(&rule.writes)?,
+        reads: patterns(&rule.reads)?,
+        shapes: rule.shapes.iter().map(|shape| shape.shape()).collect(),
+        size_over,
         arguments: Arguments {
             any_flag: arguments.any_flag,
             any_operand: patterns(&arguments.any_operand)?,
@@ -180,6 +361,84 @@ fn check(rule: RuleText) -> Result<Rule, String> {
         },
         id: rule.id,
     })
+}
+
+/// `10MiB`, `512KiB`, `1GiB` or a number of bytes.
+fn bytes_of(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size: write bytes, or a number with KiB, MiB or GiB");
+    let text_only = text.trim();
+    let (number, factor) = [("KiB", 1_u64 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+        .into_iter()
+        .find_map(|(unit, factor)| Some((text_only.strip_suffix(unit)?, factor)))
+        .unwrap_or((text_only, 1));
+    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// `mon-fri 22:00-06:00`, `sat,sun`, `09:00-17:00`.
+fn hours(text: &str) -> Result<Hours, String> {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let wrong =
+        || format!("`{text}` is no time window: write `mon-fri 22:00-06:00`, days or hours alone");
+    let day = |name: &str| DAYS.iter().position(|day| *day == name).ok_or_else(wrong);
+    let minute = |clock: &str| {
+        let (hour, minute) = clock.split_once(':').ok_or_else(wrong)?;
+        let (hour, minute): (u16, u16) = (
+            hour.parse().map_err(|_| wrong())?,
+            minute.parse().map_err(|_| wrong())?,
+        );
+        if hour > 24 || minute > 59 || hour == 24 && minute > 0 {
+            return Err(wrong());
+        }
+        Ok(hour * 60 + minute)
+    };
+    let mut found = Hours {
+        days: 0,
+        from: 0,
+        to: 24 * 60,
+    };
+    for part in text.split_whitespace() {
+        if part.contains(':') {
+            let (from, to) = part.split_once('-').ok_or_else(wrong)?;
+            (found.from, found.to) = (minute(from)?, minute(to)?);
+            continue;
+        }
+        for piece in part.split(',') {
+            let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
+            let (first, last) = (day(first)?, day(last)?);
+            let mut at = first;
+            loop {
+                found.days |= 1 << at;
+                if at == last {
+                    break;
+                }
+                at = (at + 1) % 7;
+            }
+        }
+    }
+    if text.trim().is_empty() {
+        return Err(wrong());
+    }
+    if found.days == 0 {
+        found.days = 0x7F;
+    }
+    Ok(found)
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ShapeText {
+    DownloadIntoShell,
+    ForkBomb,
+}
+
+impl ShapeText {
+    const fn shape(self) -> Shape {
+        match self {
+            Self::DownloadIntoShell => Shape::DownloadIntoShell,
+            Self::ForkBomb => Shape::ForkBomb,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -247,6 +506,14 @@ struct RuleText {
     #[serde(default)]
     writes: Vec<String>,
     #[serde(default)]
+    reads: Vec<String>,
+    #[serde(default)]
+    shapes: Vec<ShapeText>,
+    #[serde(default)]
+    size_over: Option<String>,
+    #[serde(default)]
+    hours: Vec<String>,
+    #[serde(default)]
     arguments: ArgumentsText,
     #[serde(default)]
     users: Vec<String>,
@@ -285,7 +552,127 @@ struct ArgumentsText {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a failed unwrap is a failed test"
+    )]
+
     use super::RuleSet;
+    use crate::{Decision, SessionState, Subject, WeekTime, judge_line};
+
+    fn decision(rules: &RuleSet, subject: &Subject, line: &str) -> Decision {
+        judge_line(
+            rules,
+            subject,
+            line.as_bytes(),
+            &mut SessionState::default(),
+        )
+        .decision
+    }
+
+    #[test]
+    fn the_lists_of_redis_become_rules() {
+        let lists = (["vi".to_owned(), "Top".to_owned()], ["ls".to_owned()]);
+        let white = RuleSet::from_redis_lists(&lists.0, &lists.1, "whitelist").unwrap();
+        let black = RuleSet::from_redis_lists(&lists.0, &lists.1, "blacklist").unwrap();
+        for (line, by_white, by_black) in [
+            ("ls /", Decision::Allow, Decision::Deny),
+            ("top", Decision::Allow, Decision::Deny),
+            ("rm x", Decision::Deny, Decision::Allow),
+            ("ls; rm x", Decision::Deny, Decision::Deny),
+        ] {
+            assert_eq!(
+                decision(&white, &Subject::default(), line),
+                by_white,
+                "{line}"
+            );
+            assert_eq!(
+                decision(&black, &Subject::default(), line),
+                by_black,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_count_in_their_hours() {
+        let rules = RuleSet::parse(
+            "rules: [{id: night, effect: forbid, commands: [deploy], hours: ['mon-fri 22:00-06:00']}]",
+        )
+        .unwrap();
+        let at = |day, hour: u16| Subject {
+            time: Some(WeekTime {
+                day,
+                minute: hour * 60,
+            }),
+            ..Subject::default()
+        };
+        for (day, hour, expected) in [
+            (0, 23, Decision::Deny),
+            (5, 3, Decision::Deny),
+            (0, 12, Decision::Allow),
+            (5, 23, Decision::Allow),
+            (0, 3, Decision::Allow),
+        ] {
+            assert_eq!(
+                decision(&rules, &at(day, hour), "deploy now"),
+                expected,
+                "{day} {hour}"
+            );
+        }
+        // When it is not known the rule counts.
+        assert_eq!(
+            decision(&rules, &Subject::default(), "deploy now"),
+            Decision::Deny
+        );
+    }
+
+    #[test]
+    fn sizes_and_files_that_are_read_are_judged() {
+        let rules = RuleSet::parse(
+            "on_unknown: ask\nrules:\n  - {id: big, effect: forbid, commands: [vi, vim], size_over: 10MiB}\n  \
+             - {id: keys, effect: forbid, reads: ['/etc/shadow']}\n",
+        )
+        .unwrap();
+        let subject = Subject {
+            file_sizes: [("small".to_owned(), 10), ("large".to_owned(), 11 << 20)].into(),
+            ..Subject::default()
+        };
+        for (line, expected) in [
+            ("vi small", Decision::Allow),
+            ("vi large", Decision::Deny),
+            ("vi unheard", Decision::Ask),
+            ("cat /etc/shadow", Decision::Deny),
+            ("cat < /etc/../etc/shadow", Decision::Deny),
+            ("cp /etc/shadow x", Decision::Deny),
+            ("cat /etc/hosts", Decision::Allow),
+        ] {
+            assert_eq!(decision(&rules, &subject, line), expected, "{line}");
+        }
+    }
+
+    /// What is asked of the index is what asking every rule gives.
+    #[test]
+    fn the_index_leaves_no_rule_out() {
+        let rules = RuleSet::parse(include_str!("../tests/rules/reference.yaml")).unwrap();
+        for line in include_str!("../tests/cases/benign_public.txt").lines() {
+            let mut session = SessionState::default();
+            let (analysis, _) = crate::shell::analyze_line(line.as_bytes(), &mut session);
+            for command in &analysis.commands {
+                let found: Vec<&str> = rules
+                    .candidates(command)
+                    .iter()
+                    .map(|rule| rule.id.as_str())
+                    .collect();
+                for rule in &rules.rules {
+                    if rule.matches(command, &Subject::default()) != crate::rule::Match::No {
+                        assert!(found.contains(&rule.id.as_str()), "{line}: {}", rule.id);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {

@@ -63,6 +63,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// The rule that decided, if one did.
     pub rule: Option<String>,
+    /// The word or path that the rule speaks of.
+    pub token: Option<String>,
     /// The argument lists that would run, as far as they are known; `None` when they are not.
     pub programs: Option<Vec<Vec<String>>>,
     /// Bytes of the line that the verdict is about.
@@ -77,6 +79,7 @@ impl Verdict {
     /// Masks the secrets in what the verdict shows, for records.
     pub(crate) fn redact(&mut self) {
         self.subject = redact_text(&self.subject);
+        self.token = self.token.as_deref().map(redact_text);
         for argv in self.programs.iter_mut().flatten() {
             *argv = redact_argv(argv);
         }

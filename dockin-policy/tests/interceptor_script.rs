@@ -135,7 +135,7 @@ fn new_rules_apply_to_the_next_command() {
 #[test]
 fn secrets_are_masked_in_the_record_but_not_in_the_bytes() {
     let mut driver = shell();
-    driver.stdin(b"TOKEN=s3cret ./run -p x --password hunter2\n");
+    driver.stdin(b"TOKEN=s3cret run -p x --password hunter2\n");
     let record = format!("{:?}", driver.judged());
     assert!(
         !record.contains("hunter2") && !record.contains("s3cret"),

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use dockin_policy::{Decision, RuleSet, SessionState, Subject, judge_line};
+use dockin_policy::{Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -21,6 +21,43 @@ struct Case {
     verdict: String,
     #[serde(default)]
     shell: Option<String>,
+    #[serde(default)]
+    knowable: Option<String>,
+    #[serde(default)]
+    runs: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    input_encoding: Option<String>,
+}
+
+impl Case {
+    fn bytes(&self) -> Vec<u8> {
+        let text = self.input.as_str().unwrap();
+        if self.input_encoding.as_deref() == Some("latin1-bytes") {
+            text.chars()
+                .map(|c| u8::try_from(u32::from(c)).unwrap())
+                .collect()
+        } else {
+            text.as_bytes().to_vec()
+        }
+    }
+
+    fn session(&self) -> SessionState {
+        SessionState::new(match self.shell.as_deref() {
+            Some("sh") => Dialect::Sh,
+            Some("busybox") => Dialect::Busybox,
+            Some("zsh") => Dialect::Zsh,
+            _ => Dialect::Bash,
+        })
+    }
+
+    fn judge(&self, rules: &RuleSet) -> Verdict {
+        judge_line(
+            rules,
+            &Subject::default(),
+            &self.bytes(),
+            &mut self.session(),
+        )
+    }
 }
 
 fn reference() -> RuleSet {
@@ -34,18 +71,16 @@ fn read(name: &str) -> String {
 
 /// Must-not-run lines that end in allow, and look-alikes that are denied: reached, and never to
 /// grow. The policy issue takes both towards 0.
-const LEAKS: usize = 7;
-const FALSE_DENIALS: usize = 4;
+const LEAKS: usize = 0;
+const FALSE_DENIALS: usize = 0;
 /// Harmless lines that are denied or asked about.
 const BENIGN_DENIED: usize = 0;
-const BENIGN_ASKED: usize = 17;
+const BENIGN_ASKED: usize = 11;
 
-#[test]
-fn lines_that_must_not_run_do_not_run() {
-    let rules = reference();
+fn line_cases() -> Vec<Case> {
     let cases: Vec<Case> = serde_json::from_str(&read("policy_public.json")).unwrap();
-    let lines: Vec<&Case> = cases
-        .iter()
+    let lines: Vec<Case> = cases
+        .into_iter()
         .filter(|case| case.level == "line" && case.input.is_string())
         .collect();
     assert!(
@@ -53,23 +88,36 @@ fn lines_that_must_not_run_do_not_run() {
         "{} cases are not all of them",
         lines.len()
     );
-    let mut leaks: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    lines
+}
+
+#[test]
+fn lines_that_must_not_run_do_not_run() {
+    let rules = reference();
+    let mut leaks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut false_denials = Vec::new();
-    let mut must_not = 0;
-    for case in &lines {
-        let line = case.input.as_str().unwrap();
-        let mut session = SessionState::default();
-        let verdict = judge_line(&rules, &Subject::default(), line.as_bytes(), &mut session);
+    let mut only_asked = Vec::new();
+    let (mut must_not, mut knowable) = (0, 0);
+    for case in line_cases() {
+        let verdict = case.judge(&rules);
+        let shown = format!("{} {:?} {:?} {verdict}", case.id, case.shell, case.input);
         match case.verdict.as_str() {
             "deny" | "ask" => {
                 must_not += 1;
                 if verdict.decision < Decision::Ask {
-                    leaks.entry(&case.category).or_default().push(&case.id);
+                    leaks
+                        .entry(case.category.clone())
+                        .or_default()
+                        .push(shown.clone());
+                }
+                if case.verdict == "deny" && case.knowable.as_deref() == Some("static") {
+                    knowable += 1;
+                    if verdict.decision < Decision::Deny {
+                        only_asked.push(shown);
+                    }
                 }
             }
-            _ if verdict.decision == Decision::Deny => {
-                false_denials.push(format!("{} {:?} {verdict}", case.id, case.shell));
-            }
+            _ if verdict.decision == Decision::Deny => false_denials.push(shown),
             _ => {}
         }
     }
@@ -79,8 +127,53 @@ fn lines_that_must_not_run_do_not_run() {
         "{} look-alikes are denied: {false_denials:#?}",
         false_denials.len()
     );
-    assert!(count <= LEAKS, "{count} leaks, {LEAKS} before");
-    assert!(false_denials.len() <= FALSE_DENIALS);
+    println!(
+        "{} of {knowable} that are knowable are not denied: {only_asked:#?}",
+        only_asked.len()
+    );
+    assert_eq!(count, LEAKS);
+    assert_eq!(false_denials.len(), FALSE_DENIALS);
+    assert!(only_asked.len() * 100 <= knowable);
+}
+
+#[test]
+fn the_programs_that_a_line_runs_are_those_that_it_ran() {
+    let rules = reference();
+    let (mut all, mut exact, mut superset) = (0, 0, 0);
+    let mut wrong = Vec::new();
+    for case in line_cases() {
+        let (Some(runs), Some("static")) = (&case.runs, case.knowable.as_deref()) else {
+            continue;
+        };
+        all += 1;
+        let verdict = case.judge(&rules);
+        let mut found = verdict.programs.clone().unwrap_or_default();
+        let mut wanted = runs.clone();
+        found.sort();
+        wanted.sort();
+        let covers = verdict.programs.is_some()
+            && wanted.iter().all(|argv| {
+                found.iter().filter(|it| *it == argv).count()
+                    >= wanted.iter().filter(|it| *it == argv).count()
+            });
+        superset += usize::from(covers);
+        if verdict.programs.is_some() && found == wanted {
+            exact += 1;
+        } else {
+            let sign = if covers { "more" } else { "LESS" };
+            wrong.push(format!(
+                "{} {sign} {:?}\n  want {wanted:?}\n  have {:?}",
+                case.id, case.input, verdict.programs
+            ));
+        }
+    }
+    println!(
+        "{exact} of {all} are the same, {superset} have all: {}",
+        wrong.join("\n")
+    );
+    assert!(exact * 100 >= all * 93, "{exact} of {all}");
+    // What is left depends on what is fetched, on file systems, or on chance: 6 of the cases.
+    assert!(superset * 1000 >= all * 985, "{superset} of {all}");
 }
 
 #[test]
@@ -105,6 +198,41 @@ fn harmless_lines_run() {
     );
     assert_eq!(denied.len(), BENIGN_DENIED);
     assert!(asked.len() <= BENIGN_ASKED, "{}", asked.len());
+}
+
+/// Lines of our own, one of each trick: at least as severe as they must be, and harmless ones run.
+#[test]
+fn lines_of_our_own_are_judged_as_they_must_be() {
+    let rules = reference();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for line in read("own_lines.jsonl").lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| value[key].as_str().unwrap().to_owned();
+        let mut session = SessionState::new(match text("shell").as_str() {
+            "sh" => Dialect::Sh,
+            "busybox" => Dialect::Busybox,
+            "zsh" => Dialect::Zsh,
+            _ => Dialect::Bash,
+        });
+        let verdict = judge_line(
+            &rules,
+            &Subject::default(),
+            text("input").as_bytes(),
+            &mut session,
+        );
+        count += 1;
+        if verdict.decision.as_str() != text("verdict") {
+            wrong.push(format!(
+                "{} {:?}: {verdict} {:?}",
+                text("id"),
+                text("input"),
+                verdict.programs
+            ));
+        }
+    }
+    println!("{} of {count} are wrong: {wrong:#?}", wrong.len());
+    assert!(wrong.is_empty());
 }
 
 mod laws {

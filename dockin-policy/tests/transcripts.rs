@@ -18,11 +18,13 @@ const TRANSCRIPTS: &str = include_str!("cases/policy_transcripts_public.jsonl");
 const EXPECTED: &str = include_str!("cases/policy_transcripts_expected.jsonl");
 
 /// Sessions in which something dangerous ran and no line was refused; lower it when it falls.
-const MOST_LEAKS: usize = 4;
+const MOST_LEAKS: usize = 0;
 /// Harmless sessions in which a line was refused; lower it when it falls.
-const MOST_FALSE_ALARMS: usize = 3;
-/// Sessions of bash and zsh whose judged lines are the shell's own history; raise it when it rises.
-const LEAST_EXACT: usize = 107;
+const MOST_FALSE_ALARMS: usize = 1;
+/// Lines in the histories of bash and zsh that are judged as they stand there, in percent.
+const LEAST_EXACT: i32 = 88;
+/// Sessions in which `cat` or `read` takes a line.
+const READ_BY_OTHERS: [&str; 2] = ["T-type-ahead-006", "T-type-ahead-007"];
 
 struct Case {
     id: String,
@@ -74,10 +76,18 @@ fn cases() -> Vec<Case> {
                 verdict: expected["verdict"].as_str().unwrap().to_owned(),
                 note: expected["note"].as_str().unwrap_or_default().to_owned(),
                 lines: expected["lines"].as_array().map(|lines| {
-                    lines
-                        .iter()
-                        .map(|line| line.as_str().unwrap().to_owned())
-                        .collect()
+                    let lines: Vec<&str> =
+                        lines.iter().map(|line| line.as_str().unwrap()).collect();
+                    let text = lines.join("\n");
+                    // zsh writes a new line inside an entry behind a backslash.
+                    if expected["shell"] == "zsh" {
+                        let text = text.replace("\\\n", "\u{1}");
+                        return text
+                            .lines()
+                            .map(|line| line.replace("\\\u{1}", "").replace('\u{1}', " "))
+                            .collect();
+                    }
+                    text.lines().map(str::to_owned).collect()
                 }),
                 size: (number(&value["size"][0]), number(&value["size"][1])),
                 events: events.collect(),
@@ -157,7 +167,7 @@ fn dangerous_sessions_are_refused_and_harmless_ones_are_not() {
     println!("leaks {}:\n  {}", leaks.len(), leaks.join("\n  "));
     println!("false alarms {}:\n  {}", alarms.len(), alarms.join("\n  "));
     assert!(
-        leaks.len() <= MOST_LEAKS,
+        leaks.len() == MOST_LEAKS,
         "{} leaks, at most {MOST_LEAKS}",
         leaks.len()
     );
@@ -168,48 +178,89 @@ fn dangerous_sessions_are_refused_and_harmless_ones_are_not() {
     );
 }
 
+/// A line as the history has it, where continued lines are one.
+fn normal(line: &str) -> String {
+    line.replace("\\\n", "")
+        .split(|c: char| c == ';' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Where the first run of rows ends that are `line` together.
+fn run_of(rows: &[(String, Confidence)], line: &str) -> Option<usize> {
+    (0..rows.len()).find_map(|start| {
+        (start + 1..=rows.len().min(start + 12)).find(|end| {
+            let joined: Vec<&str> = rows[start..*end]
+                .iter()
+                .map(|(row, _)| row.as_str())
+                .collect();
+            joined.join(" ") == line
+        })
+    })
+}
+
 #[test]
 fn judged_lines_are_the_lines_of_the_shells_history() {
-    let (mut exact, mut all, mut sure) = (0, 0, 0);
+    let (mut exact, mut all, mut sure, mut sessions) = (0, 0, 0, 0);
     let mut wrong = Vec::new();
+    let mut wrongly_sure = Vec::new();
     for case in cases() {
         let Some(lines) = &case.lines else { continue };
-        all += 1;
+        sessions += 1;
         let driver = replay(&case, allow_all(), false);
-        let joined = lines
+        let judged = driver.judged();
+        // Histories break an entry of several rows in other places than records do.
+        let rows: Vec<(String, Confidence)> = judged
             .iter()
-            .filter(|line| !line.is_empty())
-            .map(|line| line.trim())
-            .collect::<Vec<_>>()
-            .join("\n");
-        let judged = driver
-            .judged()
-            .into_iter()
-            .map(|line| line.line.trim().to_owned())
-            .collect::<Vec<_>>()
-            .join("\n");
-        if judged == joined {
-            exact += 1;
-            if driver
-                .judged()
-                .iter()
-                .all(|line| line.confidence == Confidence::Sure)
-            {
-                sure += 1;
+            .flat_map(|it| {
+                let text = it.line.replace("\\\n", "");
+                text.split('\n')
+                    .map(|row| (normal(row), it.confidence))
+                    .collect::<Vec<_>>()
+            })
+            .filter(|(row, _)| !row.is_empty())
+            .collect();
+        let mut behind = rows.as_slice();
+        for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+            all += 1;
+            match run_of(behind, &normal(line)) {
+                Some(end) => {
+                    exact += 1;
+                    sure += usize::from(behind[end - 1].1 == Confidence::Sure);
+                    behind = &behind[end..];
+                }
+                None => wrong.push(format!(
+                    "{} {}: {line:?} not in {:?}",
+                    case.id,
+                    case.note,
+                    judged.iter().map(|it| &it.line).collect::<Vec<_>>()
+                )),
             }
-        } else {
-            wrong.push(format!(
-                "{} {}\n      want {joined:?}\n      have {judged:?}",
-                case.id, case.note
-            ));
+        }
+        // What a program inside the shell reads is no line of the shell's history.
+        let inside = case.id.starts_with("T-nested") || READ_BY_OTHERS.contains(&case.id.as_str());
+        for line in judged.iter().filter(|_| !inside) {
+            let known = lines.iter().any(|it| normal(it) == normal(&line.line))
+                || normal(&lines.join("\n")).contains(&normal(&line.line));
+            if line.confidence == Confidence::Sure && !known {
+                wrongly_sure.push(format!(
+                    "{} {}: {:?} of {lines:?}",
+                    case.id, case.note, line.line
+                ));
+            }
         }
     }
     println!(
-        "exact {exact} of {all}, sure {sure}:\n  {}",
+        "exact {exact} of {all} lines in {sessions} sessions ({:.1} %), sure {sure}:\n  {}",
+        100.0 * f64::from(exact) / f64::from(all),
         wrong.join("\n  ")
     );
-    assert!(
-        exact >= LEAST_EXACT,
-        "{exact} exact of {all}, at least {LEAST_EXACT}"
+    println!(
+        "sure and wrong {}:\n  {}",
+        wrongly_sure.len(),
+        wrongly_sure.join("\n  ")
     );
+    assert!(exact * 100 >= all * LEAST_EXACT, "{exact} exact of {all}");
+    assert!(wrongly_sure.is_empty());
 }

@@ -141,6 +141,8 @@ impl HighArgs {
             CommandArgs::Access(AccessArgs::Explain(args)) => Self::Access(Access::Explain(args)),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
+            CommandArgs::Policy(PolicyArgs::Test(args)) => Self::Policy(Policy::Test(args)),
+            CommandArgs::Policy(PolicyArgs::Judge(args)) => Self::Policy(Policy::Judge(args)),
         })
     }
 }

@@ -383,6 +383,33 @@ pub(crate) enum PolicyArgs {
     },
     /// Say what the rules make of a command line, and why; exit 77 when it is denied
     Explain(PolicyExplainArgs),
+    /// Judge the lines of a case file and compare with the verdicts it expects; exit 1 when one
+    /// differs
+    Test(PolicyTestArgs),
+    /// Judge many lines or recorded sessions, JSON lines in and out
+    Judge(PolicyJudgeArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PolicyTestArgs {
+    /// The case file
+    pub(crate) cases: PathBuf,
+    /// The rule file, instead of the one that the case file names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PolicyJudgeArgs {
+    /// The rule file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: PathBuf,
+    /// Lines: {"id", "shell", "input"}, one object a line; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "transcripts")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Sessions: {"id", "size", "events"}, one object a line; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcripts: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -392,6 +419,9 @@ pub(crate) struct PolicyExplainArgs {
     pub(crate) rules: PathBuf,
     /// The command line, as it would be typed
     pub(crate) line: String,
+    /// For this shell: bash, sh, busybox or zsh
+    #[arg(long, value_name = "NAME", default_value = "bash")]
+    pub(crate) shell: String,
     /// As this user
     #[arg(long, value_name = "NAME", default_value = "anyone")]
     pub(crate) user: String,

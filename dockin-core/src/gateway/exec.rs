@@ -278,6 +278,7 @@ fn subject(permit: &Permit, found: &Found) -> Subject {
         pod: target.pod.clone(),
         container: target.container.clone().unwrap_or_default(),
         labels: found.pod.labels.clone(),
+        ..Subject::default()
     }
 }
 

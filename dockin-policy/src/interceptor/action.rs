@@ -103,6 +103,8 @@ pub enum LineSource {
     Keys,
     /// The text on the screen.
     Screen,
+    /// The shell's own edit buffer.
+    Buffer,
 }
 
 impl LineSource {
@@ -113,6 +115,7 @@ impl LineSource {
             Self::Script => "script",
             Self::Keys => "keys",
             Self::Screen => "screen",
+            Self::Buffer => "buffer",
         }
     }
 }

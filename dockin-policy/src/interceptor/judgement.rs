@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::action::{Actions, Confidence, JudgedLine, LineSource};
+use super::{
+    action::{Actions, Confidence, JudgedLine, LineSource},
+    history::{Expanded, History},
+};
 use crate::{
     Completeness, Decision, Dialect, Reason, RuleSet, SessionState, StdinProgram, Subject, Verdict,
-    audit::redact_text, is_complete, judge_line, judge_unknown,
+    audit::redact_text, judge_line, judge_unknown, shell::is_complete_in,
 };
 
 /// Rules, who types, and the state that earlier lines left in the shell.
@@ -13,8 +16,8 @@ use crate::{
 pub(super) struct Judgement {
     rules: Arc<RuleSet>,
     subject: Subject,
-    dialect: Dialect,
     session: SessionState,
+    history: History,
 }
 
 /// A verdict that is not carried out yet, and the state if it is.
@@ -37,8 +40,8 @@ impl Judgement {
         Self {
             rules,
             subject,
-            dialect,
-            session: SessionState::default(),
+            session: SessionState::interactive(dialect),
+            history: History::default(),
         }
     }
 
@@ -47,7 +50,7 @@ impl Judgement {
     }
 
     pub(super) fn completeness(&self, line: &[u8]) -> Completeness {
-        is_complete(line, self.dialect)
+        is_complete_in(line, &self.session)
     }
 
     /// Judges `line` without leaving a trace in the session.
@@ -66,6 +69,19 @@ impl Judgement {
             verdict: judge_unknown(&self.rules, &self.subject),
             session: None,
         }
+    }
+
+    /// The line as the shell makes it from its history, as far as this session knows that.
+    pub(super) fn expand_history(&self, line: &str) -> Expanded {
+        match self.session.dialect() {
+            Dialect::Bash | Dialect::Zsh => self.history.expand(line),
+            Dialect::Sh | Dialect::Busybox => Expanded::Plain,
+        }
+    }
+
+    /// Remembers a line that the shell took.
+    pub(super) fn remember(&mut self, line: &str) {
+        self.history.push(line);
     }
 
     /// Judges a line that refers to a history nobody knows here.

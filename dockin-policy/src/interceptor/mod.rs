@@ -9,7 +9,9 @@
 
 mod action;
 mod foreground;
+mod history;
 mod judgement;
+mod query;
 mod reading;
 mod refusal;
 mod script;
@@ -19,8 +21,11 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-pub use self::action::{Action, Confidence, JudgedLine, LineSource, Mode};
 use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
+pub use self::{
+    action::{Action, Confidence, JudgedLine, LineSource, Mode},
+    query::BufferQuery,
+};
 use crate::{RuleSet, StdinProgram, Subject, reads_commands_from_stdin};
 
 /// Judges what a user types into one session before the container gets it.
@@ -91,6 +96,16 @@ impl Interceptor {
             inner,
             actions: Actions::default(),
         }
+    }
+
+    /// Asks the shell for its edit buffer before a line goes on; it must have been started with
+    /// the text of [`BufferQuery::startup`].
+    #[must_use]
+    pub fn with_query(mut self, query: &BufferQuery) -> Self {
+        if let Inner::Terminal(terminal) = &mut self.inner {
+            terminal.ask(query);
+        }
+        self
     }
 
     /// How the session is watched.

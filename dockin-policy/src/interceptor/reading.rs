@@ -39,40 +39,6 @@ pub(super) fn without_search(mut line: String) -> String {
     line
 }
 
-/// True when bash or zsh would put something from the history into `line`.
-///
-/// Which line that is cannot be known: most of the history is older than the session.
-pub(super) fn has_history_reference(line: &str) -> bool {
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut characters = line.chars().peekable();
-    if line.starts_with('^') && line.matches('^').count() >= 2 {
-        return true;
-    }
-    while let Some(character) = characters.next() {
-        if std::mem::take(&mut escaped) {
-            continue;
-        }
-        match character {
-            '\'' => quoted = !quoted,
-            '\\' if !quoted => escaped = true,
-            // `${!x}`, `$!` and `[!a]` are not history.
-            '$' | '{' | '[' if !quoted && characters.peek() == Some(&'!') => {
-                characters.next();
-            }
-            '!' if !quoted
-                && characters
-                    .peek()
-                    .is_some_and(|next| !next.is_whitespace() && !"=(".contains(*next)) =>
-            {
-                return true;
-            }
-            _ => {}
-        }
-    }
-    false
-}
-
 /// Shell commands inside a line for an interpreter, a debugger or a database client.
 pub(super) fn shell_escapes(line: &str) -> Vec<String> {
     let line = line.trim();
@@ -174,32 +140,6 @@ mod tests {
         }
         assert!(!is_continuation_prompt("[app@pod-0 /data]$ "));
         assert!(!is_continuation_prompt(""));
-    }
-
-    #[test]
-    fn references_to_the_history_are_seen_outside_quotes() {
-        for line in [
-            "!!",
-            "sudo !!",
-            "!rm",
-            "!-2",
-            "echo \"!rm\"",
-            "^ls^rm",
-            "ls !$",
-        ] {
-            assert!(has_history_reference(line), "{line}");
-        }
-        for line in [
-            "echo '!rm'",
-            "[ a != b ]",
-            "! ls",
-            "echo \\!x",
-            "echo hi!",
-            "ls [!a]*",
-            "echo ${!x} $!",
-        ] {
-            assert!(!has_history_reference(line), "{line}");
-        }
     }
 
     #[test]

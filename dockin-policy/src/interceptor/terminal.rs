@@ -15,6 +15,8 @@ use super::{
     action::{Actions, Confidence, JudgedLine, LineSource},
     foreground::Foreground,
     judgement::Judgement,
+    query::{Answer, Answers, BufferQuery},
+    reading::searched,
 };
 use crate::{
     RuleSet,
@@ -76,6 +78,18 @@ pub(super) struct Terminal {
     drops_paste: bool,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
+    query: Option<Query>,
+}
+
+/// A shell that can be asked for its edit buffer.
+#[derive(Debug)]
+struct Query {
+    answers: Answers,
+    /// The held line was asked for.
+    asked: bool,
+    answer: Option<Answer>,
+    /// Questions in a row that nobody answered.
+    misses: u8,
 }
 
 /// Whether the container has sent anything since these moments.
@@ -150,7 +164,47 @@ impl Terminal {
             chord: false,
             drops_paste: false,
             prompt_changed: false,
+            query: None,
         }
+    }
+
+    pub(super) fn ask(&mut self, query: &BufferQuery) {
+        self.query = Some(Query {
+            answers: Answers::new(query),
+            asked: false,
+            answer: None,
+            misses: 0,
+        });
+    }
+
+    /// Asks for the held line, when a line editor is there to answer; true while the answer is
+    /// waited for.
+    fn is_asking(&mut self, is_over: bool, actions: &mut Actions) -> bool {
+        if self.query.is_none() {
+            return false;
+        }
+        // Line editors ask for paste marks at their prompt and at no other time.
+        // During a search of the history the key would end the search and mean something else.
+        let is_editing = self.screen.has_bracketed_paste()
+            && !self.screen.is_alternate()
+            && searched(&self.screen.cursor_line()).is_none();
+        let Some(query) = &mut self.query else {
+            return false;
+        };
+        if query.answer.is_some() {
+            return false;
+        }
+        if !query.asked && is_editing && query.misses < MAX_MISSES && !self.editor.is_pasting() {
+            query.asked = true;
+            actions.forward(Bytes::from_static(BufferQuery::KEY));
+            return true;
+        }
+        if query.asked && is_over {
+            query.misses += 1;
+            query.asked = false;
+            return false;
+        }
+        query.asked
     }
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
@@ -183,6 +237,13 @@ impl Terminal {
 
     pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         self.screen.process(bytes);
+        if let Some(query) = &mut self.query
+            && let Some(answer) = query.answers.feed(bytes)
+            && query.asked
+        {
+            query.answer = Some(answer);
+            query.misses = 0;
+        }
         self.last_output = Some(now);
         self.has_output = Since {
             submit: true,
@@ -200,6 +261,13 @@ impl Terminal {
             return Some(since + CLEAR_WAIT);
         }
         let held = self.held.as_ref()?;
+        if self
+            .query
+            .as_ref()
+            .is_some_and(|query| query.asked && query.answer.is_none())
+        {
+            return Some(held.since + LONGEST_WAIT);
+        }
         let quiet = self
             .last_output
             .map_or(held.since, |output| output.max(held.since))
@@ -369,11 +437,23 @@ impl Terminal {
         let is_over = now.saturating_duration_since(since) >= LONGEST_WAIT;
         let is_quiet =
             self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
-        let reading = self.read();
-        if !reading.agrees && !is_quiet && !is_over {
+        if self.is_asking(is_over, actions) {
             return false;
         }
-        if !is_quiet && !is_over && !self.is_anchor_quiet && self.would_refuse(&reading) {
+        let reading = self.read();
+        let is_answered = self
+            .query
+            .as_ref()
+            .is_some_and(|query| query.answer.is_some());
+        if !is_answered && !reading.agrees && !is_quiet && !is_over {
+            return false;
+        }
+        if !is_answered
+            && !is_quiet
+            && !is_over
+            && !self.is_anchor_quiet
+            && self.would_refuse(&reading)
+        {
             return false;
         }
         self.judge(now, &reading, submit, actions);
@@ -406,6 +486,10 @@ impl Terminal {
     }
 
     fn next_line(&mut self) {
+        if let Some(query) = &mut self.query {
+            query.asked = false;
+            query.answer = None;
+        }
         self.editor.start_line();
         self.screen.clear_anchor();
         self.chord = false;
@@ -433,5 +517,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(300);
 const SETTLED: Duration = Duration::from_millis(10);
 /// How long a shell may take to drop a refused line before the next key is tried.
 const CLEAR_WAIT: Duration = Duration::from_millis(150);
+/// Unanswered questions after which a shell is not asked again.
+const MAX_MISSES: u8 = 3;
 /// Most bytes that wait behind a held key.
 const MAX_BACKLOG: usize = 1024 * 1024;

@@ -1,227 +1,656 @@
-//! Words to values, with what is known of the session.
+//! Words to values, with what is known of the session. What runs for that runs here.
 
 use super::{
-    ast::{ParameterOperator, Part, Script, Word},
+    Dialect,
+    ast::Word,
     braces,
-    session::SessionState,
+    lexer::{Parser, class},
+    run::Runner,
+    value::{Out, Value},
 };
 
-/// One argument, as far as it can be known.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Value {
-    /// Exactly this.
-    Known(String),
-    /// Text with wildcards, which become file names.
-    Pattern(String),
-    /// Not known, and why.
-    Unknown(&'static str),
-}
-
-impl Value {
-    /// The text that it surely is.
-    pub(crate) fn known(&self) -> Option<&str> {
-        match self {
-            Self::Known(text) => Some(text),
-            Self::Pattern(_) | Self::Unknown(_) => None,
-        }
-    }
-
-    /// For people and records.
-    pub(crate) fn shown(&self) -> &str {
-        match self {
-            Self::Known(text) | Self::Pattern(text) => text,
-            Self::Unknown(_) => "?",
-        }
-    }
-}
-
-/// A piece of a field while it grows.
+/// A field while it grows.
 #[derive(Default)]
-struct Field {
+pub(super) struct Field {
     text: String,
-    pattern: bool,
-    unknown: Option<&'static str>,
-    /// Something was there, if only a pair of quotes.
+    /// The same with a `\` before what was quoted.
+    pattern: String,
+    glob: bool,
     present: bool,
-    /// Text that may be braces, in order; `None` once quoted text is mixed in.
-    braces: bool,
+    /// Why something in it is not known, and where it begins and ends.
+    unknown: Option<(&'static str, usize, usize)>,
 }
 
-/// The values that `word` becomes, and into `scripts` what runs for that.
-pub(super) fn expand(word: &Word, state: &SessionState, scripts: &mut Vec<Script>) -> Vec<Value> {
-    let mut fields = Vec::new();
-    let mut field = Field::default();
-    for (index, part) in word.parts.iter().enumerate() {
-        match part {
-            Part::Text { text, quoted } => {
-                field.present = true;
-                if *quoted {
-                    // Quoted braces and wildcards stand for themselves.
-                    field.text.push_str(text);
-                } else {
-                    let tilde = index == 0 && text.starts_with('~');
-                    field.text.push_str(text);
-                    // A parenthesis gets here as part of a pattern such as `@(a|b)` only.
-                    field.pattern |= text.contains(['*', '?', '[', '(']);
-                    field.braces |= text.contains('{');
-                    if tilde && word.parts.len() == 1 {
-                        field.text = home(text, state);
+/// Fields of one word.
+pub(super) struct Fields {
+    done: Vec<Value>,
+    current: Field,
+    /// Whether expansions are split into words.
+    splits: bool,
+    separators: Option<String>,
+}
+
+impl Fields {
+    pub(super) fn quoted(&mut self, text: &str) {
+        self.current.present = true;
+        self.current.text.push_str(text);
+        for c in text.chars() {
+            if "*?[]\\()|!-^".contains(c) {
+                self.current.pattern.push('\\');
+            }
+            self.current.pattern.push(c);
+        }
+    }
+
+    fn literal(&mut self, text: &str) {
+        self.current.present = true;
+        self.current.text.push_str(text);
+        self.current.pattern.push_str(text);
+        self.current.glob |= text.contains(['*', '?', '[']);
+    }
+
+    pub(super) fn unknown(&mut self, reason: &'static str) {
+        let at = self.current.text.len();
+        self.current.present = true;
+        self.current.unknown = Some(match self.current.unknown {
+            Some((first, start, _)) => {
+                let download = reason == super::value::DOWNLOADED;
+                (if download { reason } else { first }, start, at)
+            }
+            None => (reason, at, at),
+        });
+    }
+
+    /// The value of something that is not quoted.
+    pub(super) fn expanded(&mut self, text: &str) {
+        if !self.splits {
+            if !text.is_empty() {
+                self.literal(text);
+            }
+            return;
+        }
+        let Some(separators) = self.separators.clone() else {
+            return self.unknown("the separators of words are not known");
+        };
+        let blank = |c: char| separators.contains(c) && c.is_ascii_whitespace();
+        let other = |c: char| separators.contains(c) && !c.is_ascii_whitespace();
+        let mut first = true;
+        let mut rest = text;
+        loop {
+            let trimmed = rest.trim_start_matches(blank);
+            if trimmed.len() != rest.len() && (!first || self.current.present) {
+                self.finish();
+            }
+            first = false;
+            if trimmed.is_empty() {
+                return;
+            }
+            let end = trimmed
+                .find(|c| separators.contains(c))
+                .unwrap_or(trimmed.len());
+            let (piece, behind) = trimmed.split_at(end);
+            if !piece.is_empty() {
+                self.literal(piece);
+            }
+            let behind_blanks = behind.trim_start_matches(blank);
+            if let Some(separator) = behind_blanks.chars().next().filter(|c| other(*c)) {
+                self.current.present = true;
+                self.finish();
+                rest = behind_blanks
+                    .get(separator.len_utf8()..)
+                    .unwrap_or_default();
+                if rest.is_empty() {
+                    return;
+                }
+            } else {
+                rest = behind;
+            }
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Ends a field, if there is one.
+    pub(super) fn finish(&mut self) {
+        let field = std::mem::take(&mut self.current);
+        if !field.present {
+            return;
+        }
+        self.done.push(field.value());
+    }
+}
+
+impl Field {
+    fn value(self) -> Value {
+        if let Some((reason, start, end)) = self.unknown {
+            return Value::Unknown {
+                reason,
+                prefix: self.text.get(..start).unwrap_or_default().to_owned(),
+                suffix: self.text.get(end..).unwrap_or_default().to_owned(),
+            };
+        }
+        // The command `[` is no wildcard, nor is a bracket that nothing closes.
+        let glob = self.glob
+            && (self.text.contains(['*', '?', '('])
+                || self.text.contains('[') && self.text.contains(']'));
+        if glob {
+            Value::Pattern(self.pattern)
+        } else {
+            Value::Known(self.text)
+        }
+    }
+}
+
+/// Where a text is expanded.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Mode {
+    Word,
+    /// Between double quotes.
+    Quoted,
+    /// A here-document or a calculation: as between quotes, but quotes are text.
+    Text,
+    /// The word behind an operator of `${ }`: blanks do not end it.
+    Operand,
+}
+
+impl Runner<'_> {
+    /// The values that words become.
+    pub(super) fn words(&mut self, words: &[Word<'_>]) -> Vec<Value> {
+        let mut values = Vec::with_capacity(words.len());
+        for word in words {
+            self.word_into(word, &mut values, true);
+        }
+        values
+    }
+
+    fn word_into(&mut self, word: &Word<'_>, values: &mut Vec<Value>, braces: bool) {
+        const MEANING: u16 = class::QUOTE
+            | class::DOLLAR
+            | class::GLOB
+            | class::BRACE
+            | class::TILDE
+            | class::PROCESS
+            | class::PAREN;
+        if word.classes & MEANING == 0 {
+            values.push(Value::Known(String::from_utf8_lossy(word.raw).into_owned()));
+            return;
+        }
+        let expands = matches!(self.dialect(), Dialect::Bash | Dialect::Zsh);
+        if braces && word.classes & class::BRACE != 0 && expands {
+            match braces::expand_raw(word.raw) {
+                Some(list) => {
+                    for raw in list {
+                        values.extend(self.raw_word(&raw));
                     }
                 }
+                None => values.push(Value::unknown("braces that become too many words")),
             }
-            Part::Parameter {
-                name,
-                quoted,
-                operator,
-            } => match parameter(name, operator.as_ref(), state, scripts) {
-                Ok(value) if *quoted => {
-                    field.present = true;
-                    field.text.push_str(&value);
+            return;
+        }
+        values.extend(self.raw_word(word.raw));
+    }
+
+    /// The first word of a command: zsh takes a brace there for something else.
+    pub(super) fn command_word(&mut self, word: &Word<'_>) -> Vec<Value> {
+        let mut values = Vec::new();
+        let braces = !(self.dialect() == Dialect::Zsh && word.raw.first() == Some(&b'{'));
+        self.word_into(word, &mut values, braces);
+        values
+    }
+
+    fn raw_word(&mut self, raw: &[u8]) -> Vec<Value> {
+        let mut fields = self.fields(true);
+        self.pieces(raw, Mode::Word, &mut fields);
+        fields.finish();
+        fields.done
+    }
+
+    fn fields(&self, splits: bool) -> Fields {
+        Fields {
+            done: Vec::new(),
+            current: Field::default(),
+            splits: splits && self.dialect() != Dialect::Zsh,
+            separators: self.separators(),
+        }
+    }
+
+    /// The one text that `raw` becomes where no words are split.
+    pub(super) fn whole(&mut self, raw: &[u8], mode: Mode) -> Value {
+        let mut fields = self.fields(false);
+        self.pieces(raw, mode, &mut fields);
+        fields.finish();
+        one_of(fields.done)
+    }
+
+    /// The pattern that `raw` becomes; quoted wildcards in it are escaped.
+    pub(super) fn pattern(&mut self, raw: &[u8], mode: Mode) -> Option<String> {
+        let mut fields = self.fields(false);
+        self.pieces(raw, mode, &mut fields);
+        if fields.current.unknown.is_some() || !fields.done.is_empty() {
+            return None;
+        }
+        Some(fields.current.pattern)
+    }
+
+    /// The text that `raw` becomes, when it is known.
+    pub(super) fn text_of(&mut self, raw: &[u8], mode: Mode) -> Option<String> {
+        match self.whole(raw, mode) {
+            Value::Known(text) => Some(text),
+            Value::Pattern(text) => Some(unescape(&text)),
+            Value::Unknown { .. } => None,
+        }
+    }
+
+    pub(super) fn pieces(&mut self, raw: &[u8], mode: Mode, fields: &mut Fields) {
+        if !self.deeper() {
+            return fields.unknown("expansions inside expansions, deeper than is looked at");
+        }
+        self.pieces_inside(raw, mode, fields);
+        self.shallower();
+    }
+
+    fn pieces_inside(&mut self, raw: &[u8], mode: Mode, fields: &mut Fields) {
+        let mut at = 0;
+        if mode == Mode::Word && raw.first() == Some(&b'~') {
+            at = self.tilde(raw, fields);
+        }
+        let unquoted = matches!(mode, Mode::Word | Mode::Operand);
+        while let Some(byte) = raw.get(at).copied() {
+            match byte {
+                b'\\' if unquoted => {
+                    let rest = raw.get(at + 1..).unwrap_or_default();
+                    match rest.first() {
+                        Some(b'\n') => at += 2,
+                        Some(_) => {
+                            let length = 1 + rest
+                                .iter()
+                                .skip(1)
+                                .take_while(|byte| matches!(byte, 0x80..=0xBF))
+                                .count();
+                            fields.quoted(&lossy(rest.get(..length).unwrap_or_default()));
+                            at += 1 + length;
+                        }
+                        None => {
+                            fields.quoted("\\");
+                            at += 1;
+                        }
+                    }
                 }
-                Ok(_) if state.variables.contains_key("IFS") => {
-                    field.present = true;
-                    field.unknown = Some("the separators of words were changed");
+                b'\\' => {
+                    let next = raw.get(at + 1).copied();
+                    let escapes = match next {
+                        Some(b'$' | b'`' | b'\\') => true,
+                        Some(b'"') => mode == Mode::Quoted,
+                        _ => false,
+                    };
+                    if next == Some(b'\n') {
+                        at += 2;
+                    } else if escapes {
+                        fields.quoted(&lossy(raw.get(at + 1..at + 2).unwrap_or_default()));
+                        at += 2;
+                    } else {
+                        fields.quoted("\\");
+                        at += 1;
+                    }
                 }
-                Ok(value) => split(&value, &mut field, &mut fields),
-                Err(reason) => {
-                    field.present = true;
-                    field.unknown = Some(reason);
+                b'\'' if unquoted => {
+                    let rest = raw.get(at + 1..).unwrap_or_default();
+                    let length = super::lexer::find(rest, b'\'').unwrap_or(rest.len());
+                    fields.quoted(&lossy(rest.get(..length).unwrap_or_default()));
+                    at += length + 2;
                 }
-            },
-            Part::Substitution { script, quoted } => {
-                field.present = true;
-                match super::resolve::constant_output(script, state) {
-                    Some(value) if *quoted => field.text.push_str(&value),
-                    Some(value) => split(&value, &mut field, &mut fields),
-                    None => field.unknown = Some("the output of a command is not known beforehand"),
+                b'"' if unquoted => {
+                    let end = extent(raw, at, self.dialect(), false);
+                    fields.quoted("");
+                    let inside = raw.get(at + 1..end.saturating_sub(1)).unwrap_or_default();
+                    self.pieces(inside, Mode::Quoted, fields);
+                    at = end.max(at + 1);
                 }
-                scripts.push(script.clone());
-            }
-            Part::Process { script } => {
-                field.present = true;
-                field.text.push_str("/dev/fd/63");
-                scripts.push(script.clone());
-            }
-            Part::Opaque { scripts: inner } => {
-                field.present = true;
-                field.unknown = Some("the result of a calculation is not known beforehand");
-                scripts.extend(inner.iter().cloned());
+                b'$' | b'`' => {
+                    let end = extent(raw, at, self.dialect(), !unquoted).max(at + 1);
+                    let piece = raw.get(at..end).unwrap_or_default();
+                    at = if piece.len() == 1 && byte == b'$' {
+                        self.plain_parameter(raw, at, !unquoted, fields)
+                    } else {
+                        self.dollar(piece, !unquoted, fields);
+                        end
+                    };
+                }
+                b'<' | b'>' | b'=' if unquoted && raw.get(at + 1) == Some(&b'(') => {
+                    let starts = byte != b'=' || at == 0 && self.dialect() == Dialect::Zsh;
+                    let end = if starts {
+                        process_extent(raw, at, self.dialect())
+                    } else {
+                        None
+                    };
+                    match end {
+                        Some(end) => {
+                            let inside = raw.get(at + 2..end - 1).unwrap_or_default();
+                            self.process(byte, inside, fields);
+                            at = end;
+                        }
+                        None => {
+                            fields.literal(&lossy(&[byte]));
+                            at += 1;
+                        }
+                    }
+                }
+                _ => {
+                    let rest = raw.get(at..).unwrap_or_default();
+                    let length = rest
+                        .iter()
+                        .skip(1)
+                        .position(|byte| match byte {
+                            b'\\' | b'$' | b'`' => true,
+                            b'\'' | b'"' | b'<' | b'>' | b'=' => unquoted,
+                            b'(' => unquoted,
+                            b':' => mode == Mode::Word,
+                            _ => false,
+                        })
+                        .map_or(rest.len(), |length| length + 1);
+                    let text = lossy(rest.get(..length).unwrap_or_default());
+                    match mode {
+                        Mode::Word => {
+                            if rest.first() == Some(&b'(') {
+                                fields.current.glob = true;
+                            }
+                            fields.literal(&text);
+                        }
+                        Mode::Operand => fields.literal(&text),
+                        Mode::Quoted | Mode::Text => fields.quoted(&text),
+                    }
+                    at += length;
+                }
             }
         }
     }
-    finish(field, &mut fields);
-    fields
-}
 
-/// The one text that `word` becomes where no fields are split: behind `=`, `<<<`, `>`.
-pub(super) fn expand_whole(
-    word: &Word,
-    state: &SessionState,
-    scripts: &mut Vec<Script>,
-) -> Option<String> {
-    let quoted: Vec<Part> = word
-        .parts
-        .iter()
-        .cloned()
-        .map(|part| match part {
-            Part::Text { text, .. } => Part::Text { text, quoted: true },
-            Part::Parameter { name, operator, .. } => Part::Parameter {
-                name,
-                quoted: true,
-                operator,
-            },
-            Part::Substitution { script, .. } => Part::Substitution {
-                script,
-                quoted: true,
-            },
-            part => part,
-        })
-        .collect();
-    let values = expand(&Word { parts: quoted }, state, scripts);
-    match values.as_slice() {
-        [] => Some(String::new()),
-        [Value::Known(text)] => Some(text.clone()),
-        _ => None,
-    }
-}
-
-fn parameter(
-    name: &str,
-    operator: Option<&(ParameterOperator, Word)>,
-    state: &SessionState,
-    scripts: &mut Vec<Script>,
-) -> Result<String, &'static str> {
-    const UNKNOWN: &str = "the value of a variable is not known";
-    let value = match name {
-        "IFS" => None,
-        name => state.variables.get(name).cloned(),
-    };
-    let Some((operator, word)) = operator else {
-        return value.flatten().ok_or(UNKNOWN);
-    };
-    // The word may run something, whatever becomes of it.
-    let alternative = expand_whole(word, state, scripts);
-    match (operator, value) {
-        (ParameterOperator::Default, Some(Some(value))) if !value.is_empty() => Ok(value),
-        (ParameterOperator::Alternative, Some(Some(value))) if !value.is_empty() => {
-            alternative.ok_or(UNKNOWN)
-        }
-        _ => Err(UNKNOWN),
-    }
-}
-
-/// Splits a value at blanks, as the shell does with what is not quoted.
-fn split(value: &str, field: &mut Field, fields: &mut Vec<Value>) {
-    let mut pieces = value.split([' ', '\t', '\n']);
-    if let Some(first) = pieces.next()
-        && !first.is_empty()
-    {
-        field.present = true;
-        field.pattern |= first.contains(['*', '?', '[']);
-        field.text.push_str(first);
-    }
-    for piece in pieces {
-        finish(std::mem::take(field), fields);
-        if !piece.is_empty() {
-            field.present = true;
-            field.pattern |= piece.contains(['*', '?', '[']);
-            field.text.push_str(piece);
-        }
-    }
-}
-
-fn finish(field: Field, fields: &mut Vec<Value>) {
-    if !field.present {
-        return;
-    }
-    if let Some(reason) = field.unknown {
-        fields.push(Value::Unknown(reason));
-        return;
-    }
-    let make = |text: String| {
-        // The command `[` is no wildcard.
-        if field.pattern && text != "[" {
-            Value::Pattern(text)
+    /// `$name` and `$1`, or a dollar that means nothing: where it ends.
+    fn plain_parameter(
+        &mut self,
+        raw: &[u8],
+        at: usize,
+        quoted: bool,
+        fields: &mut Fields,
+    ) -> usize {
+        let rest = raw.get(at + 1..).unwrap_or_default();
+        let first = rest.first().copied().unwrap_or_default();
+        let length = if first.is_ascii_alphabetic() || first == b'_' {
+            rest.iter()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+                .count()
         } else {
-            Value::Known(text)
+            usize::from(first.is_ascii_digit() || b"@*#?-$!".contains(&first) && first != 0)
+        };
+        if length == 0 {
+            if quoted {
+                fields.quoted("$");
+            } else {
+                fields.literal("$");
+            }
+            return at + 1;
         }
-    };
-    if !field.braces {
-        fields.push(make(field.text));
-        return;
+        let name = lossy(rest.get(..length).unwrap_or_default());
+        self.parameter(name.as_bytes(), quoted, fields);
+        at + 1 + length
     }
-    match braces::expand(&field.text) {
-        Some(words) => fields.extend(words.into_iter().map(make)),
-        None => fields.push(Value::Unknown("braces that become too many words")),
+
+    fn dollar(&mut self, piece: &[u8], quoted: bool, fields: &mut Fields) {
+        match piece {
+            [b'`', inside @ .., b'`'] => {
+                let text = unescape_backquoted(inside, quoted);
+                self.substituted(&text, quoted, fields);
+            }
+            [b'$', b'(', b'(', inside @ .., b')', b')'] if is_arithmetic(piece, self.dialect()) => {
+                self.calculated(inside, fields);
+            }
+            [b'$', b'(', inside @ .., b')'] => self.substituted(inside, quoted, fields),
+            [b'$', b'[', inside @ .., b']'] => self.calculated(inside, fields),
+            [b'$', b'{', inside @ .., b'}'] => self.parameter(inside, quoted, fields),
+            [b'$', b'\'', inside @ .., b'\''] => fields.quoted(&ansi_quoted(inside)),
+            [b'$', b'"', inside @ .., b'"'] => {
+                fields.quoted("");
+                self.pieces(inside, Mode::Quoted, fields);
+            }
+            other => fields.literal(&lossy(other)),
+        }
+    }
+
+    fn calculated(&mut self, inside: &[u8], fields: &mut Fields) {
+        match self.arithmetic(inside) {
+            Some(number) => fields.expanded(&number.to_string()),
+            None => fields.unknown("the result of a calculation is not known beforehand"),
+        }
+    }
+
+    fn substituted(&mut self, text: &[u8], quoted: bool, fields: &mut Fields) {
+        match self.substitute(text) {
+            Out::Known(text) => {
+                let text = text.trim_end_matches('\n');
+                if quoted {
+                    fields.quoted(text);
+                } else {
+                    fields.expanded(text);
+                }
+            }
+            Out::Unknown(reason) => fields.unknown(reason),
+        }
+    }
+
+    fn process(&mut self, kind: u8, inside: &[u8], fields: &mut Fields) {
+        if kind == b'>' {
+            // What comes in is what the command around it writes.
+            self.substitute_reading(inside);
+            fields.quoted("/dev/fd/63");
+            return;
+        }
+        let out = self.substitute(inside);
+        let path = self.process_file(out, kind == b'=');
+        fields.quoted(&path);
+    }
+
+    fn tilde(&mut self, raw: &[u8], fields: &mut Fields) -> usize {
+        let end = raw
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b':'))
+            .unwrap_or(raw.len());
+        match raw.get(1..end) {
+            Some(b"") => match self.variable_text("HOME") {
+                Some(home) => {
+                    fields.quoted(&home);
+                    end
+                }
+                None => {
+                    fields.unknown(super::value::VARIABLE);
+                    end
+                }
+            },
+            Some(b"root") => {
+                fields.quoted("/root");
+                end
+            }
+            _ => 0,
+        }
     }
 }
 
-/// `~` and `~/…`, when the home directory is known.
-fn home(text: &str, state: &SessionState) -> String {
-    match (text.strip_prefix('~'), state.variables.get("HOME")) {
-        (Some(rest), Some(Some(home))) if rest.is_empty() || rest.starts_with('/') => {
-            format!("{home}{rest}")
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn one_of(values: Vec<Value>) -> Value {
+    let mut values = values.into_iter();
+    match (values.next(), values.next()) {
+        (None, _) => Value::Known(String::new()),
+        (Some(value), None) => value,
+        (Some(first), Some(second)) => {
+            // Without splitting this comes from `$@` alone.
+            let mut all = vec![first, second];
+            all.extend(values);
+            match all.iter().map(Value::known).collect::<Option<Vec<_>>>() {
+                Some(texts) => Value::Known(texts.join(" ")),
+                None => Value::unknown(super::value::VARIABLE),
+            }
         }
-        _ => text.to_owned(),
     }
+}
+
+/// Where the quote, parameter or substitution at `at` ends; `at + 1` for a lone `$` or `$name`.
+fn extent(raw: &[u8], at: usize, dialect: Dialect, quoted: bool) -> usize {
+    let mut parser = Parser::new(raw, dialect);
+    parser.at = at;
+    let result = if raw.get(at) == Some(&b'"') {
+        parser.at += 1;
+        parser.double_quoted()
+    } else {
+        parser.dollar(quoted)
+    };
+    match result {
+        Ok(()) => parser.at.min(raw.len()),
+        Err(_) => raw.len(),
+    }
+}
+
+fn process_extent(raw: &[u8], at: usize, dialect: Dialect) -> Option<usize> {
+    let mut text = raw.get(at..)?.to_vec();
+    // The same parentheses behind a dollar end at the same place.
+    *text.first_mut()? = b'$';
+    if text.get(2) == Some(&b'(') {
+        let mut parser = Parser::new(raw, dialect);
+        parser.at = at;
+        let word = parser.word().ok()?;
+        return Some(at + word.raw.len());
+    }
+    let end = extent(&text, 0, dialect, false);
+    (text.get(end.checked_sub(1)?) == Some(&b')')).then_some(at + end)
+}
+
+/// Whether `$((…))` is a calculation and no substitution that begins with a subshell.
+fn is_arithmetic(piece: &[u8], dialect: Dialect) -> bool {
+    let mut parser = Parser::new(piece, dialect);
+    parser.at = 1;
+    matches!(parser.arithmetic(), Ok(true)) && parser.at == piece.len()
+}
+
+fn unescape_backquoted(inside: &[u8], quoted: bool) -> Vec<u8> {
+    let mut text = Vec::with_capacity(inside.len());
+    let mut bytes = inside.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\' {
+            match bytes.peek() {
+                Some(b'`' | b'\\' | b'$') => {
+                    text.extend(bytes.next());
+                    continue;
+                }
+                Some(b'"') if quoted => {
+                    text.extend(bytes.next());
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        text.push(byte);
+    }
+    text
+}
+
+/// A pattern without its escapes.
+pub(super) fn unescape(pattern: &str) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        if c == '\\' {
+            text.extend(characters.next());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// The text between `$'` and `'`.
+pub(super) fn ansi_quoted(inside: &[u8]) -> String {
+    let mut text = Vec::with_capacity(inside.len());
+    let mut rest = inside;
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        if *byte != b'\\' {
+            text.push(*byte);
+            continue;
+        }
+        let Some((kind, behind)) = rest.split_first() else {
+            text.push(b'\\');
+            break;
+        };
+        rest = behind;
+        let mut digits = |base: u32, most: usize| {
+            let mut value = 0_u32;
+            let mut count = 0;
+            while count < most
+                && let Some(digit) = rest
+                    .first()
+                    .and_then(|byte| char::from(*byte).to_digit(base))
+            {
+                value = value.wrapping_mul(base).wrapping_add(digit);
+                rest = rest.get(1..).unwrap_or_default();
+                count += 1;
+            }
+            (count > 0).then_some(value)
+        };
+        match kind {
+            b'n' => text.push(b'\n'),
+            b't' => text.push(b'\t'),
+            b'r' => text.push(b'\r'),
+            b'a' => text.push(7),
+            b'b' => text.push(8),
+            b'e' | b'E' => text.push(27),
+            b'f' => text.push(12),
+            b'v' => text.push(11),
+            b'c' => {
+                if let Some((control, behind)) = rest.split_first() {
+                    text.push(control & 0x1F);
+                    rest = behind;
+                }
+            }
+            b'x' => match digits(16, 2) {
+                Some(code) => text.push(low(code)),
+                None => text.extend_from_slice(b"\\x"),
+            },
+            b'u' | b'U' => {
+                if let Some(c) =
+                    digits(16, if *kind == b'u' { 4 } else { 8 }).and_then(char::from_u32)
+                {
+                    text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+            }
+            b'0'..=b'7' => {
+                let first = u32::from(kind - b'0');
+                let more = digits(8, 1);
+                let most = more.and_then(|_| digits(8, 1));
+                let code = match (more, most) {
+                    (Some(second), Some(third)) => first * 64 + second * 8 + third,
+                    (Some(second), None) => first * 8 + second,
+                    _ => first,
+                };
+                text.push(low(code));
+            }
+            byte => {
+                if !b"\\'\"?".contains(byte) {
+                    text.push(b'\\');
+                }
+                text.push(*byte);
+            }
+        }
+        // A NUL ends the text.
+        if text.last() == Some(&0) {
+            text.pop();
+            break;
+        }
+    }
+    lossy(&text)
+}
+
+fn low(code: u32) -> u8 {
+    u8::try_from(code & 0xFF).unwrap_or_default()
 }

@@ -1,25 +1,31 @@
 //! Command lines: from bytes to the programs that they would run.
 
+mod arithmetic;
 mod ast;
 mod braces;
+mod builtin;
+mod code;
+mod command;
 mod expand;
-mod heredoc;
+mod known;
+mod lexer;
+mod parameter;
 mod parse;
-mod parser;
-mod resolve;
+mod pattern;
+mod redirect;
+mod run;
 mod session;
-mod simple;
 mod utility;
-mod word;
+mod value;
 mod wrapper;
 
-pub(crate) use expand::Value;
-pub(crate) use parse::parse;
-pub(crate) use parser::ParseError;
-pub(crate) use resolve::{Analysis, Resolved, analyze_argv, analyze_line};
+use parse::{goes_on, parse, parse_with};
+pub(crate) use run::{Analysis, Certainty, Resolved, Shape};
+use run::{Input, Runner};
 pub use session::SessionState;
 pub use utility::StdinProgram;
-pub(crate) use utility::{base_name, stdin_program};
+pub(crate) use utility::stdin_program;
+pub(crate) use value::Value;
 
 /// Whose grammar a line is read by. What differs is little; the parser takes what any of them
 /// takes.
@@ -52,20 +58,79 @@ pub enum Completeness {
     },
 }
 
+/// Why a text is no command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ParseError {
+    /// A shell would wait for more.
+    Incomplete,
+    /// A shell would complain.
+    Malformed { offset: usize },
+    /// It nests deeper than is looked at.
+    TooDeep { offset: usize },
+}
+
+/// What `text` would do in a session, as far as it can be read; the session's state is what it is
+/// behind it.
+pub(crate) fn analyze_line(
+    text: &[u8],
+    state: &mut SessionState,
+) -> (Analysis, Option<ParseError>) {
+    let script = parse_with(text, state.dialect(), state.has_comments());
+    let mut runner = Runner::new(state);
+    let _out = runner.script(&script, text);
+    (runner.analysis, script.error)
+}
+
+/// What a program started without a shell would do.
+pub(crate) fn analyze_argv(argv: &[String]) -> Analysis {
+    let mut state = SessionState::default();
+    let mut runner = Runner::new(&mut state);
+    runner.stdin = Input::Inherited;
+    if let Some(program) = argv.first() {
+        let values = argv.iter().cloned().map(Value::Known).collect();
+        let _out = runner.program(program, values, &mut redirect::Streams::default());
+    }
+    runner.analysis
+}
+
 /// Whether `text`, with or without its last new line, is a whole command.
 #[must_use]
-pub fn is_complete(text: &[u8], _dialect: Dialect) -> Completeness {
+pub fn is_complete(text: &[u8], dialect: Dialect) -> Completeness {
+    completeness(text, dialect, true)
+}
+
+/// The same in a session, which may have switched comments off.
+pub(crate) fn is_complete_in(text: &[u8], state: &SessionState) -> Completeness {
+    completeness(text, state.dialect(), state.has_comments())
+}
+
+fn completeness(text: &[u8], dialect: Dialect, comments: bool) -> Completeness {
     // The new line that submits a line is part of it for a trailing backslash.
     let text = match text {
-        [rest @ .., b'\\', b'\n'] if !ends_escaped(rest) => return Completeness::NeedsMore,
+        [rest @ .., b'\n'] if ends_escaped(rest) => rest,
         text => text,
     };
-    match parse(text) {
-        Ok(_) => Completeness::Complete,
-        Err(ParseError::Incomplete) => Completeness::NeedsMore,
-        Err(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => {
+    match parse_with(text, dialect, comments).error {
+        None if goes_on(text, dialect, comments) => Completeness::NeedsMore,
+        None => Completeness::Complete,
+        Some(ParseError::Incomplete) => Completeness::NeedsMore,
+        Some(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => {
             Completeness::Malformed { offset }
         }
+    }
+}
+
+/// Reads `text` as a script, and says how many commands it has at its top.
+///
+/// # Errors
+///
+/// The byte offset of what cannot be read, the length where more would have to come.
+pub fn read_script(text: &[u8], dialect: Dialect) -> Result<usize, usize> {
+    let script = parse(text, dialect);
+    match script.error {
+        None => Ok(script.list.items.len()),
+        Some(ParseError::Incomplete) => Err(text.len()),
+        Some(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => Err(offset),
     }
 }
 

@@ -1,134 +1,356 @@
-//! From bytes to syntax: POSIX sh with what bash, busybox and zsh add to it, read leniently
-//! where that means more commands, never fewer.
+//! From bytes to syntax: POSIX sh with what bash, busybox and zsh add to it.
 
 use super::{
-    ast::{Command, CommandKind, Pipeline, Redirect, Script},
-    parser::{ParseError, Parser},
-    word::Delimiter,
+    Dialect, ParseError,
+    ast::{
+        Arm, Case, Command, For, ForHead, If, Item, Join, Kind, List, Redirect, Script, While, Word,
+    },
+    lexer::{Parser, assignment_end, class, is_name},
 };
 
-/// Reads a whole text.
-pub(crate) fn parse(text: &[u8]) -> Result<Script, ParseError> {
-    let mut parser = Parser::new(text);
-    let script = parser.script(&[])?;
-    if parser.position < text.len() {
-        return Err(parser.malformed());
-    }
-    if !parser.heredocs.is_empty() {
-        return Err(ParseError::Incomplete);
-    }
-    Ok(script)
+/// Reads a whole text; what was read before an error is kept.
+pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Script<'_> {
+    parse_with(text, dialect, true)
 }
 
-/// Scripts, pipelines and compound commands.
-impl Parser<'_> {
-    /// Commands up to one of the words or marks in `ends`, which is left, or to the end.
-    pub(super) fn script(&mut self, ends: &[&str]) -> Result<Script, ParseError> {
-        self.deeper(|parser| {
-            let mut script = Script::default();
-            let mut conditional = false;
-            loop {
-                parser.skip_separators()?;
-                if parser.peek().is_none() {
-                    return if ends.is_empty() {
-                        Ok(script)
-                    } else {
-                        Err(ParseError::Incomplete)
-                    };
-                }
-                if parser.at_end(ends) {
-                    return Ok(script);
-                }
-                let before = parser.position;
-                let mut pipeline = parser.pipeline()?;
-                pipeline.conditional = conditional;
-                script.pipelines.push(pipeline);
-                if parser.position == before {
-                    return Err(parser.malformed());
-                }
-                parser.skip_blanks();
-                // `&&` and `||` want another command behind them.
-                conditional = parser.take(b"&&") || parser.take(b"||");
-                if conditional {
-                    parser.skip_newlines()?;
-                    if parser.peek().is_none() {
-                        return Err(ParseError::Incomplete);
+/// The same, where `#` may be no more than a letter.
+pub(crate) fn parse_with(text: &[u8], dialect: Dialect, comments: bool) -> Script<'_> {
+    let mut parser = Parser::new(text, dialect);
+    parser.comments = comments;
+    let mut script = Script::default();
+    let result = parser.list_into(&mut script.list, Stop::END, true);
+    script.error = result.err();
+    if script.error.is_none() && parser.at < text.len() {
+        script.error = Some(parser.malformed());
+    }
+    script.heredocs = std::mem::take(&mut parser.heredocs);
+    script.salvage = std::mem::take(&mut parser.salvage);
+    script
+}
+
+/// Whether a text that can be read ends inside a here-document, or in a backslash that takes the
+/// next line along.
+pub(crate) fn goes_on(text: &[u8], dialect: Dialect, comments: bool) -> bool {
+    let mut parser = Parser::new(text, dialect);
+    parser.comments = comments;
+    let _list = parser.list(Stop::END, true);
+    parser.open_heredoc || parser.open_escape
+}
+
+/// What ends a list; a set of bits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Stop(u16);
+
+impl Stop {
+    pub(super) const END: Self = Self(0);
+    pub(super) const PAREN: Self = Self(1);
+    const BRACE: Self = Self(1 << 1);
+    const THEN: Self = Self(1 << 2);
+    const DO: Self = Self(1 << 3);
+    const DONE: Self = Self(1 << 4);
+    const FI: Self = Self(1 << 5);
+    const ELSE: Self = Self(1 << 6);
+    const ESAC: Self = Self(1 << 7);
+    const FOREACH: Self = Self(1 << 8);
+    /// zsh: a brace that opens the body behind a condition.
+    const OPEN: Self = Self(1 << 9);
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The reserved word at the start of `rest` that ends a list.
+fn closing(word: &[u8]) -> Option<Stop> {
+    Some(match word {
+        b"}" => Stop::BRACE,
+        b"then" => Stop::THEN,
+        b"do" => Stop::DO,
+        b"done" => Stop::DONE,
+        b"fi" => Stop::FI,
+        b"else" | b"elif" => Stop::ELSE,
+        b"esac" => Stop::ESAC,
+        _ => return None,
+    })
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn list(&mut self, stop: Stop, empty: bool) -> Result<List<'a>, ParseError> {
+        let mut list = List::default();
+        let result = self.list_into(&mut list, stop, empty);
+        match result {
+            Ok(()) => Ok(list),
+            Err(error) => {
+                self.salvage.append(&mut list.items);
+                Err(error)
+            }
+        }
+    }
+
+    /// Commands up to what is in `stop`, which is left, or to the end.
+    fn list_into(
+        &mut self,
+        list: &mut List<'a>,
+        stop: Stop,
+        empty: bool,
+    ) -> Result<(), ParseError> {
+        self.deeper(|parser| parser.items(list, stop))?;
+        if list.items.is_empty() && !empty && self.dialect != Dialect::Zsh {
+            return Err(self.missing());
+        }
+        Ok(())
+    }
+
+    fn items(&mut self, list: &mut List<'a>, stop: Stop) -> Result<(), ParseError> {
+        let mut join = Join::Then;
+        loop {
+            self.skip_newlines()?;
+            let Some(byte) = self.peek() else {
+                self.end_of_text();
+                return if join != Join::Then || stop != Stop::END {
+                    Err(ParseError::Incomplete)
+                } else {
+                    Ok(())
+                };
+            };
+            if join == Join::Then && self.at_stop(byte, stop)? {
+                return Ok(());
+            }
+            let item = self.pipeline(join, stop)?;
+            list.items.push(item);
+            self.skip_blanks();
+            join = Join::Then;
+            match self.peek() {
+                Some(b';') => {
+                    if matches!(self.peek_at(1), Some(b';' | b'&' | b'|')) {
+                        if stop.has(Stop::ESAC) {
+                            return Ok(());
+                        }
+                        return Err(self.malformed());
                     }
-                } else if !parser.starts_with(b";;") && !parser.starts_with(b";&") {
-                    let _separated = parser.take(b";") || parser.take(b"&");
+                    self.at += 1;
+                }
+                Some(b'&') if self.peek_at(1) == Some(b'&') => {
+                    self.at += 2;
+                    join = Join::And;
+                }
+                Some(b'&') => {
+                    self.at += 1;
+                    if self.dialect == Dialect::Zsh {
+                        let _disown = self.take(b"!") || self.take(b"|");
+                    }
+                    if let Some(last) = list.items.last_mut() {
+                        last.background = true;
+                    }
+                }
+                Some(b'|') if self.peek_at(1) == Some(b'|') => {
+                    self.at += 2;
+                    join = Join::Or;
+                }
+                Some(b'\n') | None => {}
+                Some(b')') if stop.has(Stop::PAREN) => return Ok(()),
+                Some(_) if self.dialect == Dialect::Zsh && self.follows_freely() => {}
+                Some(byte) => {
+                    // A compound command may end right before a closing word.
+                    let bare = list.items.last().is_some_and(|item| {
+                        !matches!(
+                            item.rest.last().unwrap_or(&item.first).kind,
+                            Kind::Simple { .. }
+                        )
+                    });
+                    // zsh: a condition that ends by itself, and the command behind it.
+                    if bare && self.dialect == Dialect::Zsh && stop.has(Stop::OPEN) {
+                        return Ok(());
+                    }
+                    if !(bare && self.at_stop(byte, stop)?) {
+                        return Err(self.malformed());
+                    }
                 }
             }
-        })
+        }
     }
 
-    fn at_end(&self, ends: &[&str]) -> bool {
-        ends.iter().any(|end| match *end {
-            ")" | "}" | ";;" => {
-                self.starts_with(end.as_bytes())
-                    || (*end == ";;" && (self.starts_with(b";&") || self.at_word("esac")))
+    /// zsh: a brace or word may follow a command that ended by itself.
+    fn follows_freely(&self) -> bool {
+        matches!(self.peek(), Some(b'}' | b'{')) || closing(self.reserved()).is_some()
+    }
+
+    fn at_stop(&mut self, byte: u8, stop: Stop) -> Result<bool, ParseError> {
+        match byte {
+            b')' if stop.has(Stop::PAREN) => Ok(true),
+            b';' if stop.has(Stop::ESAC) && matches!(self.peek_at(1), Some(b';' | b'&' | b'|')) => {
+                Ok(true)
             }
-            word => self.at_word(word),
-        })
+            b'{' if stop.has(Stop::OPEN) => Ok(true),
+            b'}' if self.dialect == Dialect::Zsh && stop.has(Stop::BRACE) => Ok(true),
+            b'}' | b't' | b'd' | b'f' | b'e' => {
+                let word = self.reserved();
+                if stop.has(Stop::FOREACH) && word == b"end" {
+                    return Ok(true);
+                }
+                match closing(word) {
+                    Some(found) if stop.has(found) => Ok(true),
+                    Some(_) => Err(self.malformed()),
+                    None => Ok(false),
+                }
+            }
+            _ => Ok(false),
+        }
     }
 
-    /// Whether the reserved word stands here alone.
-    fn at_word(&self, word: &str) -> bool {
-        self.starts_with(word.as_bytes())
-            && self
-                .text
-                .get(self.position + word.len())
-                .is_none_or(|byte| b" \t\n;&|()<>".contains(byte))
+    /// The word here, if it can be a reserved one: letters and braces alone.
+    fn reserved(&self) -> &'a [u8] {
+        let rest = self.rest();
+        let length = rest
+            .iter()
+            .take(10)
+            .take_while(|byte| {
+                byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b'!' | b'[')
+            })
+            .count();
+        let ends = rest.get(length).is_none_or(|byte| {
+            super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0
+                || *byte == b'\\' && rest.get(length + 1) == Some(&b'\n')
+        });
+        if ends {
+            rest.get(..length).unwrap_or_default()
+        } else {
+            &[]
+        }
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
-        let found = self.at_word(word);
+    fn take_reserved(&mut self, word: &[u8]) -> bool {
+        let found = self.reserved() == word;
         if found {
-            self.position += word.len();
+            self.at += word.len();
         }
         found
     }
 
-    fn expect_word(&mut self, word: &str) -> Result<(), ParseError> {
-        self.skip_separators()?;
-        if self.take_word(word) {
-            return Ok(());
-        }
-        if self.peek().is_none() {
-            Err(ParseError::Incomplete)
+    fn expect(&mut self, word: &[u8]) -> Result<(), ParseError> {
+        self.skip_newlines()?;
+        if self.take_reserved(word) {
+            Ok(())
         } else {
-            Err(self.malformed())
+            Err(self.missing())
         }
     }
 
-    fn pipeline(&mut self) -> Result<Pipeline, ParseError> {
-        let mut commands = Vec::new();
+    fn pipeline(&mut self, join: Join, stop: Stop) -> Result<Item<'a>, ParseError> {
+        self.count()?;
+        let line = self.line;
+        let mut negated = false;
+        let mut coprocess = false;
+        loop {
+            match self.peek() {
+                Some(b'!') if self.take_reserved(b"!") => negated = !negated,
+                Some(b't') if self.take_reserved(b"time") => {
+                    self.skip_blanks();
+                    while self.rest().starts_with(b"-p")
+                        && self
+                            .peek_at(2)
+                            .is_none_or(|byte| byte.is_ascii_whitespace())
+                    {
+                        self.at += 2;
+                        self.skip_blanks();
+                    }
+                    let _end = self.take_reserved(b"--");
+                }
+                Some(b'c') if self.dialect != Dialect::Sh && self.take_reserved(b"coproc") => {
+                    coprocess = true;
+                    self.skip_blanks();
+                    // A name counts before a compound command only.
+                    let start = self.at;
+                    if let Ok(word) = self.word()
+                        && is_name(word.raw)
+                        && !opening(word.raw)
+                    {
+                        self.skip_blanks();
+                        if !(matches!(self.peek(), Some(b'(')) || opening(self.reserved())) {
+                            self.at = start;
+                        }
+                    } else {
+                        self.at = start;
+                    }
+                }
+                _ => break,
+            }
+            self.skip_blanks();
+        }
+        let bare = matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')'));
+        let first = if bare && (negated || self.at > 0) && self.at_word_end(b"time") {
+            // `time` alone measures nothing.
+            self.nothing()
+        } else {
+            self.command(stop)?
+        };
+        let mut rest = Vec::new();
         loop {
             self.skip_blanks();
-            while self.take_word("!") || self.take_word("time") || self.take_word("coproc") {
-                self.skip_blanks();
-                while self.at_word("-p") && self.take_word("-p") {
-                    self.skip_blanks();
-                }
+            if self.peek() != Some(b'|') || self.peek_at(1) == Some(b'|') {
+                break;
             }
-            commands.push(self.command()?);
-            self.skip_blanks();
-            if self.starts_with(b"||") || !(self.take(b"|&") || self.take(b"|")) {
-                return Ok(Pipeline {
-                    commands,
-                    conditional: false,
-                });
-            }
+            self.at += 1;
+            let _errors = self.dialect != Dialect::Sh && self.take(b"&");
             self.skip_newlines()?;
-            if self.peek().is_none() {
-                return Err(ParseError::Incomplete);
+            // zsh and bash allow `| ! command`, bash with a complaint at most.
+            while self.take_reserved(b"!") || self.take_reserved(b"time") {
+                self.skip_blanks();
             }
+            rest.push(self.command(stop)?);
+        }
+        Ok(Item {
+            join,
+            negated,
+            background: false,
+            coprocess,
+            line,
+            first,
+            rest,
+        })
+    }
+
+    fn at_word_end(&self, word: &[u8]) -> bool {
+        self.slice(0, self.at).trim_ascii_end().ends_with(word)
+            || self.slice(0, self.at).trim_ascii_end().ends_with(b"!")
+    }
+
+    const fn nothing(&self) -> Command<'a> {
+        Command {
+            kind: Kind::Simple {
+                assignments: 0,
+                words: Vec::new(),
+            },
+            redirects: Vec::new(),
+            start: self.at,
+            end: self.at,
         }
     }
 
-    fn command(&mut self) -> Result<Command, ParseError> {
-        let start = self.position;
-        let (kind, mut redirects) = self.deeper(Self::command_kind)?;
-        if !matches!(kind, CommandKind::Simple { .. }) {
+    fn command(&mut self, stop: Stop) -> Result<Command<'a>, ParseError> {
+        let start = self.at;
+        let compound = match self.peek() {
+            Some(b'(') => Some(self.deeper(Self::parenthesis)?),
+            Some(b'{' | b'i' | b'w' | b'u' | b'f' | b's' | b'c' | b'[' | b'r') => {
+                let word = self.reserved();
+                if opening(word) && self.knows(word) {
+                    self.at += word.len();
+                    Some(self.deeper(|parser| parser.compound(word, stop))?)
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        let Some(kind) = compound else {
+            return self.simple(start, stop);
+        };
+        let mut redirects = Vec::new();
+        if !matches!(kind, Kind::Function { .. }) {
             loop {
                 self.skip_blanks();
                 match self.redirect()? {
@@ -140,168 +362,277 @@ impl Parser<'_> {
         Ok(Command {
             kind,
             redirects,
-            span: start..self.position,
+            start,
+            end: self.at,
         })
     }
 
-    fn command_kind(&mut self) -> Result<(CommandKind, Vec<Redirect>), ParseError> {
-        let compound = |parts, words, variable| {
-            Ok((
-                CommandKind::Compound {
-                    parts,
-                    words,
-                    variable,
-                },
-                Vec::new(),
-            ))
-        };
-        if self.starts_with(b"((") {
-            // A subshell in a subshell when it is no arithmetic.
-            let start = self.position;
-            if let Ok(scripts) = self.arithmetic() {
-                return compound(scripts, Vec::new(), None);
+    /// Whether the dialect reserves `word`.
+    fn knows(&self, word: &[u8]) -> bool {
+        match word {
+            b"[[" | b"select" | b"function" => self.dialect != Dialect::Sh,
+            b"repeat" | b"foreach" => self.dialect == Dialect::Zsh,
+            _ => true,
+        }
+    }
+
+    /// At `(`: a calculation, a subshell, or a function of zsh without a name.
+    fn parenthesis(&mut self) -> Result<Kind<'a>, ParseError> {
+        if self.peek_at(1) == Some(b'(') && self.dialect != Dialect::Sh {
+            let start = self.at;
+            if self.arithmetic()? {
+                let inside = self.slice(start + 2, self.at.saturating_sub(2));
+                return Ok(Kind::Arithmetic(inside));
             }
-            self.position = start;
+            self.at = start;
         }
-        if self.take(b"(") {
-            let body = self.script(&[")"])?;
-            self.position += 1;
-            return compound(vec![body], Vec::new(), None);
-        }
-        if self.at_word("{") {
-            self.position += 1;
-            let body = self.script(&["}"])?;
-            self.position += 1;
-            return compound(vec![body], Vec::new(), None);
-        }
-        if self.take_word("if") {
-            return compound(self.conditional()?, Vec::new(), None);
-        }
-        if self.take_word("while") || self.take_word("until") {
-            let condition = self.script(&["do"])?;
-            let body = self.loop_body()?;
-            return compound(vec![condition, body], Vec::new(), None);
-        }
-        if self.take_word("for") || self.take_word("select") {
-            return self.for_loop();
-        }
-        if self.take_word("case") {
-            return self.case();
-        }
-        if self.take_word("[[") {
-            return self.test();
-        }
-        if self.take_word("function") {
+        self.at += 1;
+        if self.dialect == Dialect::Zsh {
             self.skip_blanks();
-            let name = self.name();
-            self.skip_blanks();
-            if self.take(b"(") {
+            if self.take(b")") {
+                self.skip_newlines()?;
+                let body = self.command(Stop::END)?;
+                let list = List {
+                    items: vec![self.alone(body)],
+                };
+                return Ok(Kind::Group(list));
+            }
+        }
+        let body = self.list(Stop::PAREN, false)?;
+        if !self.take(b")") {
+            return Err(self.missing());
+        }
+        Ok(Kind::Subshell(body))
+    }
+
+    const fn alone(&self, command: Command<'a>) -> Item<'a> {
+        Item {
+            join: Join::Then,
+            negated: false,
+            background: false,
+            coprocess: false,
+            line: self.line,
+            first: command,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Behind the reserved word `word`.
+    fn compound(&mut self, word: &[u8], stop: Stop) -> Result<Kind<'a>, ParseError> {
+        match word {
+            b"{" => Ok(Kind::Group(self.braced()?)),
+            b"if" => self.conditional(),
+            b"while" | b"until" => {
+                let open = if self.dialect == Dialect::Zsh {
+                    Stop::DO.or(Stop::OPEN)
+                } else {
+                    Stop::DO
+                };
+                let condition = self.list(open, false)?;
+                let body = self.body(stop)?;
+                Ok(Kind::While(Box::new(While {
+                    until: word == b"until",
+                    condition,
+                    body,
+                })))
+            }
+            b"for" | b"select" | b"foreach" => self.for_loop(word, stop),
+            b"repeat" => {
                 self.skip_blanks();
-                if !self.take(b")") {
-                    return Err(self.malformed());
+                let count = self.word()?;
+                let body = self.body(stop)?;
+                Ok(Kind::For(Box::new(For {
+                    head: ForHead::Repeat(count),
+                    body,
+                })))
+            }
+            b"case" => self.case(),
+            b"[[" => self.test(),
+            _ => {
+                self.skip_blanks();
+                let name = self.word()?;
+                self.skip_blanks();
+                if self.take(b"(") {
+                    self.skip_blanks();
+                    if !self.take(b")") {
+                        return Err(self.missing());
+                    }
                 }
-            }
-            return self.function(name);
-        }
-        self.simple()
-    }
-
-    fn conditional(&mut self) -> Result<Vec<Script>, ParseError> {
-        let mut parts = vec![self.script(&["then"])?];
-        self.expect_word("then")?;
-        loop {
-            parts.push(self.script(&["elif", "else", "fi"])?);
-            if self.take_word("elif") {
-                parts.push(self.script(&["then"])?);
-                self.expect_word("then")?;
-            } else if self.take_word("else") {
-                parts.push(self.script(&["fi"])?);
-                self.expect_word("fi")?;
-                return Ok(parts);
-            } else {
-                self.expect_word("fi")?;
-                return Ok(parts);
+                self.function(name.raw)
             }
         }
     }
 
-    fn loop_body(&mut self) -> Result<Script, ParseError> {
-        self.skip_separators()?;
-        if self.at_word("{") {
-            self.position += 1;
-            let body = self.script(&["}"])?;
-            self.position += 1;
-            return Ok(body);
+    /// Behind `{`, past the closing brace.
+    fn braced(&mut self) -> Result<List<'a>, ParseError> {
+        let body = self.list(Stop::BRACE, false)?;
+        if !self.take(b"}") {
+            return Err(self.missing());
         }
-        self.expect_word("do")?;
-        let body = self.script(&["done"])?;
-        self.expect_word("done")?;
         Ok(body)
     }
 
-    fn for_loop(&mut self) -> Result<(CommandKind, Vec<Redirect>), ParseError> {
-        self.skip_blanks();
-        if self.starts_with(b"((") {
-            let mut parts = self.arithmetic()?;
-            parts.push(self.loop_body()?);
-            let kind = CommandKind::Compound {
-                parts,
-                words: Vec::new(),
-                variable: None,
+    fn conditional(&mut self) -> Result<Kind<'a>, ParseError> {
+        let mut clauses = Vec::new();
+        let zsh = self.dialect == Dialect::Zsh;
+        let head = if zsh {
+            Stop::THEN.or(Stop::OPEN)
+        } else {
+            Stop::THEN
+        };
+        loop {
+            let condition = self.list(head, false)?;
+            self.skip_newlines()?;
+            if zsh && self.peek() == Some(b'{') {
+                self.at += 1;
+                let body = self.braced()?;
+                clauses.push((condition, body));
+                self.skip_blanks();
+                if self.take_reserved(b"elif") {
+                    continue;
+                }
+                let otherwise = if self.take_reserved(b"else") {
+                    self.skip_newlines()?;
+                    if self.take(b"{") {
+                        Some(self.braced()?)
+                    } else {
+                        let body = self.list(Stop::FI, false)?;
+                        self.expect(b"fi")?;
+                        Some(body)
+                    }
+                } else {
+                    None
+                };
+                return Ok(Kind::If(Box::new(If { clauses, otherwise })));
+            }
+            if zsh && self.reserved() != b"then" && self.peek().is_some() {
+                let item = self.pipeline(Join::Then, Stop::END)?;
+                clauses.push((condition, List { items: vec![item] }));
+                return Ok(Kind::If(Box::new(If {
+                    clauses,
+                    otherwise: None,
+                })));
+            }
+            self.expect(b"then")?;
+            let body = self.list(Stop::FI.or(Stop::ELSE), false)?;
+            clauses.push((condition, body));
+            if self.take_reserved(b"elif") {
+                continue;
+            }
+            let otherwise = if self.take_reserved(b"else") {
+                Some(self.list(Stop::FI, false)?)
+            } else {
+                None
             };
-            return Ok((kind, Vec::new()));
+            self.expect(b"fi")?;
+            return Ok(Kind::If(Box::new(If { clauses, otherwise })));
         }
-        let variable = self.name();
-        if variable.is_empty() {
-            return Err(self.missing());
+    }
+
+    /// The body of a loop: `do … done`, `{ … }`, or in zsh a command.
+    fn body(&mut self, stop: Stop) -> Result<List<'a>, ParseError> {
+        self.skip_blanks();
+        let _separator =
+            self.peek() == Some(b';') && self.peek_at(1) != Some(b';') && self.take(b";");
+        self.skip_newlines()?;
+        if self.take_reserved(b"do") {
+            let body = self.list(Stop::DONE, false)?;
+            self.expect(b"done")?;
+            return Ok(body);
         }
-        self.skip_separators_once()?;
-        let mut words = Vec::new();
-        if self.take_word("in") {
+        if self.dialect != Dialect::Sh && self.peek() == Some(b'{') {
+            self.at += 1;
+            return self.braced();
+        }
+        if self.dialect == Dialect::Zsh && self.peek().is_some() {
+            let item = self.pipeline(Join::Then, stop)?;
+            return Ok(List { items: vec![item] });
+        }
+        Err(self.missing())
+    }
+
+    fn for_loop(&mut self, word: &[u8], stop: Stop) -> Result<Kind<'a>, ParseError> {
+        self.skip_blanks();
+        if self.rest().starts_with(b"((") && self.dialect != Dialect::Sh {
+            let start = self.at;
+            if !self.arithmetic()? {
+                return Err(self.missing());
+            }
+            let head = ForHead::Arithmetic(self.slice(start + 2, self.at.saturating_sub(2)));
+            let body = self.body(stop)?;
+            return Ok(Kind::For(Box::new(For { head, body })));
+        }
+        let name = self.word()?;
+        if self.dialect == Dialect::Sh && !is_name(name.raw) {
+            return Err(self.malformed());
+        }
+        self.skip_newlines()?;
+        let mut words = None;
+        if self.take_reserved(b"in") {
+            let mut list = Vec::new();
             loop {
                 self.skip_blanks();
                 match self.peek() {
-                    Some(b';' | b'\n') => break,
                     None => return Err(ParseError::Incomplete),
-                    Some(b'&' | b'|' | b'(' | b')' | b'<' | b'>') => return Err(self.malformed()),
-                    Some(_) => words.push(self.word(Delimiter::Command)?),
+                    Some(b'\n' | b';') => break,
+                    Some(b'{') if self.dialect == Dialect::Zsh && self.reserved() == b"{" => break,
+                    Some(_) => list.push(self.word()?),
                 }
             }
+            words = Some(list);
+        } else if self.dialect == Dialect::Zsh && self.take(b"(") {
+            let mut list = Vec::new();
+            loop {
+                self.skip_newlines()?;
+                match self.peek() {
+                    None => return Err(ParseError::Incomplete),
+                    Some(b')') => break self.at += 1,
+                    Some(_) => list.push(self.word()?),
+                }
+            }
+            words = Some(list);
         }
-        let parts = vec![self.loop_body()?];
-        let variable = Some(variable);
-        Ok((
-            CommandKind::Compound {
-                parts,
+        let body = if word == b"foreach" {
+            self.skip_blanks();
+            let _separator = self.take(b";");
+            let body = self.list(Stop::FOREACH, false)?;
+            self.expect(b"end")?;
+            body
+        } else {
+            self.body(stop)?
+        };
+        Ok(Kind::For(Box::new(For {
+            head: ForHead::Words {
+                name: name.raw,
                 words,
-                variable,
+                select: word == b"select",
             },
-            Vec::new(),
-        ))
+            body,
+        })))
     }
 
-    fn case(&mut self) -> Result<(CommandKind, Vec<Redirect>), ParseError> {
+    fn case(&mut self) -> Result<Kind<'a>, ParseError> {
         self.skip_blanks();
-        let mut words = vec![self.word(Delimiter::Command)?];
-        self.expect_word("in")?;
-        let mut parts = Vec::new();
+        let word = self.word()?;
+        self.skip_newlines()?;
+        let close: &[u8] = if self.dialect == Dialect::Zsh && self.take(b"{") {
+            b"}"
+        } else {
+            self.expect(b"in")?;
+            b"esac"
+        };
+        let mut arms = Vec::new();
         loop {
-            self.skip_separators()?;
-            if self.take_word("esac") {
-                let kind = CommandKind::Compound {
-                    parts,
-                    words,
-                    variable: None,
-                };
-                return Ok((kind, Vec::new()));
+            self.skip_newlines()?;
+            if self.reserved() == close {
+                self.at += close.len();
+                return Ok(Kind::Case(Box::new(Case { word, arms })));
             }
             let _open = self.take(b"(");
+            let mut patterns = Vec::new();
             loop {
                 self.skip_blanks();
-                if self.peek().is_none() {
-                    return Err(ParseError::Incomplete);
-                }
-                words.push(self.word(Delimiter::Pattern)?);
+                patterns.push(self.word()?);
                 self.skip_blanks();
                 if !self.take(b"|") {
                     break;
@@ -310,147 +641,240 @@ impl Parser<'_> {
             if !self.take(b")") {
                 return Err(self.missing());
             }
-            parts.push(self.script(&[";;"])?);
-            let ended = self.take(b";;&") || self.take(b";;") || self.take(b";&");
-            if !(ended || self.at_word("esac")) {
+            let stop = if close == b"}" {
+                Stop::ESAC.or(Stop::BRACE)
+            } else {
+                Stop::ESAC
+            };
+            let body = self.list(stop, true)?;
+            let ended = self.take(b";;&") || self.take(b";|");
+            let falls = ended || self.take(b";&");
+            if !(falls || self.take(b";;") || self.reserved() == close) {
                 return Err(self.missing());
             }
+            arms.push(Arm {
+                patterns,
+                body,
+                falls,
+            });
         }
     }
 
     /// `[[ … ]]`: words, operators, parentheses, none of which is a command.
-    fn test(&mut self) -> Result<(CommandKind, Vec<Redirect>), ParseError> {
+    fn test(&mut self) -> Result<Kind<'a>, ParseError> {
         let mut words = Vec::new();
+        let mut regex = false;
         loop {
             self.skip_newlines()?;
-            if self.take_word("]]") {
-                return Ok((CommandKind::Test { words }, Vec::new()));
+            if self.rest().starts_with(b"]]")
+                && self.peek_at(2).is_none_or(|byte| {
+                    super::lexer::class_of(byte) & (class::END | class::BLANK) != 0
+                })
+            {
+                self.at += 2;
+                if words.is_empty() {
+                    return Err(self.malformed());
+                }
+                return Ok(Kind::Test(words));
             }
+            let start = self.at;
             match self.peek() {
                 None => return Err(ParseError::Incomplete),
-                Some(b'&' | b'|' | b'(' | b')' | b'<' | b'>' | b';') => self.position += 1,
-                Some(_) => words.push(self.word(Delimiter::Test)?),
+                Some(b'&' | b'|') if self.peek_at(1) == self.peek() => self.at += 2,
+                Some(_) if regex => {
+                    words.push(self.regex()?);
+                    regex = false;
+                    continue;
+                }
+                Some(b'(' | b')' | b'<' | b'>') => self.at += 1,
+                Some(b';' | b'&' | b'|') => return Err(self.malformed()),
+                Some(_) => {
+                    let word = self.word()?;
+                    regex = word.raw == b"=~";
+                    words.push(word);
+                    continue;
+                }
             }
+            words.push(Word {
+                raw: self.slice(start, self.at),
+                classes: 0,
+            });
         }
     }
 
-    pub(super) fn function(
-        &mut self,
-        name: String,
-    ) -> Result<(CommandKind, Vec<Redirect>), ParseError> {
+    /// A regular expression, which may have parentheses and bars.
+    fn regex(&mut self) -> Result<Word<'a>, ParseError> {
+        let start = self.at;
+        let mut classes = 0;
+        let mut depth = 0_usize;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b' ' | b'\t' | b'\n' if depth == 0 => break,
+                b'(' => depth += 1,
+                b')' if depth == 0 => break,
+                b')' => depth -= 1,
+                b'\\' => {
+                    classes |= class::QUOTE;
+                    self.at += 1;
+                }
+                b'\'' => {
+                    classes |= class::QUOTE;
+                    self.at += 1;
+                    self.until(b'\'')?;
+                    continue;
+                }
+                b'"' => {
+                    classes |= class::QUOTE;
+                    self.at += 1;
+                    self.double_quoted()?;
+                    continue;
+                }
+                b'$' | b'`' => {
+                    classes |= class::DOLLAR;
+                    self.dollar(false)?;
+                    continue;
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        self.at = self.at.min(self.text.len());
+        Ok(Word {
+            raw: self.slice(start, self.at),
+            classes,
+        })
+    }
+
+    fn function(&mut self, name: &'a [u8]) -> Result<Kind<'a>, ParseError> {
         self.skip_newlines()?;
         if self.peek().is_none() {
             return Err(ParseError::Incomplete);
         }
-        let body = self.command()?;
-        let pipeline = Pipeline {
-            commands: vec![body],
-            conditional: false,
-        };
-        let body = Script {
-            pipelines: vec![pipeline],
-        };
-        Ok((CommandKind::Function { name, body }, Vec::new()))
+        let start = self.at;
+        let inner = Box::new(self.command(Stop::END)?);
+        if matches!(inner.kind, Kind::Simple { .. }) && self.dialect == Dialect::Bash {
+            return Err(ParseError::Malformed { offset: start });
+        }
+        Ok(Kind::Function {
+            name,
+            body: self.slice(start, self.at),
+            inner,
+        })
+    }
+
+    /// Assignments, words and redirections.
+    fn simple(&mut self, start: usize, stop: Stop) -> Result<Command<'a>, ParseError> {
+        let mut assignments = 0;
+        let mut words: Vec<Word<'a>> = Vec::new();
+        let mut redirects: Vec<Redirect<'a>> = Vec::new();
+        let mut end = self.at;
+        loop {
+            self.skip_blanks();
+            let Some(byte) = self.peek() else { break };
+            match byte {
+                b'\n' | b';' | b'|' | b')' => break,
+                b'&' if self.peek_at(1) != Some(b'>') || self.dialect == Dialect::Sh => break,
+                b'<' | b'>' | b'&' | b'{' | b'0'..=b'9' => {
+                    if let Some(redirect) = self.redirect()? {
+                        redirects.push(redirect);
+                        end = self.at;
+                        continue;
+                    }
+                }
+                b'(' => {
+                    let Some(name) = words
+                        .first()
+                        .filter(|_| words.len() == 1 && assignments == 0 && redirects.is_empty())
+                    else {
+                        return Err(self.malformed());
+                    };
+                    let name = name.raw;
+                    self.at += 1;
+                    self.skip_blanks();
+                    if !self.take(b")") {
+                        return Err(self.missing());
+                    }
+                    let kind = self.deeper(|parser| parser.function(name))?;
+                    return Ok(Command {
+                        kind,
+                        redirects,
+                        start,
+                        end: self.at,
+                    });
+                }
+                b'}' if self.dialect == Dialect::Zsh && stop.has(Stop::BRACE) => break,
+                _ => {}
+            }
+            let word = if words.len() == assignments {
+                self.first_word()?
+            } else {
+                self.word()?
+            };
+            if words.len() == assignments
+                && word.classes & class::EQUALS != 0
+                && assignment_end(word.raw).is_some()
+            {
+                assignments += 1;
+            }
+            words.push(word);
+            end = self.at;
+        }
+        if words.is_empty() && redirects.is_empty() {
+            return Err(self.missing());
+        }
+        Ok(Command {
+            kind: Kind::Simple { assignments, words },
+            redirects,
+            start,
+            end,
+        })
+    }
+
+    /// A word that may be `name[a b]=value`, whose index may have blanks.
+    fn first_word(&mut self) -> Result<Word<'a>, ParseError> {
+        let start = self.at;
+        let rest = self.rest();
+        let name = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+            .count();
+        if rest.get(name) == Some(&b'[')
+            && self.dialect != Dialect::Sh
+            && is_name(rest.get(..name).unwrap_or_default())
+            && let Some(length) = assignment_end(rest)
+            && rest.get(..length).unwrap_or_default().contains(&b' ')
+        {
+            self.spend(length)?;
+            self.at += length;
+            let more = !matches!(
+                self.peek(),
+                None | Some(b' ' | b'\t' | b'\n' | b';' | b'&' | b'|' | b')')
+            );
+            if more {
+                self.word()?;
+            }
+            return Ok(Word {
+                raw: self.slice(start, self.at),
+                classes: class::EQUALS | class::GLOB | class::DOLLAR | class::QUOTE,
+            });
+        }
+        self.word()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{ParseError, parse};
-
-    #[test]
-    fn what_a_shell_would_wait_for_is_incomplete() {
-        for text in [
-            "echo 'a",
-            "echo \"a",
-            "if true",
-            "while x; do y",
-            "for i in a; do",
-            "cat <<E\na\n",
-            "a |",
-            "a &&",
-            "f() {",
-            "(a",
-            "echo $(a",
-            "case x in",
-            "[[ a",
-            "echo ${a",
-            "cat <<E",
-        ] {
-            assert_eq!(
-                parse(text.as_bytes()),
-                Err(ParseError::Incomplete),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_shell_would_complain_of_is_malformed() {
-        for text in ["a )", "; ;; b", "| a", "fi )", "a (b", "> ;"] {
-            assert!(
-                matches!(parse(text.as_bytes()), Err(ParseError::Malformed { .. })),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn whole_commands_are_read() {
-        for text in [
-            "",
-            "ls",
-            "ls -l; pwd",
-            "a && b || c &",
-            "if a; then b; elif c; then d; else e; fi",
-            "for i in 1 2; do echo $i; done",
-            "for ((i=0;i<3;i++)); do a; done",
-            "f() { a; }",
-            "function f { a; }",
-            "case $x in a|b) c;; *) d;; esac",
-            "cat <<E\nhello\nE\n",
-            "cat <<'E' | sort\n$(x)\nE\n",
-            "a > b 2>&1 < c",
-            "[[ $a == b && -f c ]] && d",
-            "x=1 y=2 cmd",
-            "a=(1 2 3)",
-            "{ a; b; }",
-            "(a; b)",
-            "! a",
-            "time ls",
-            "echo `date`",
-            "while read l; do echo $l; done < f",
-            "echo a # comment",
-            "a\\\nb",
-            "diff <(a) <(b)",
-            "echo $((1 + 2))",
-            "until a; do b; done",
-            "ls *.txt {a,b}",
-            "echo ${x:-y} ${x%%z*}",
-        ] {
-            assert!(
-                parse(text.as_bytes()).is_ok(),
-                "{text}: {:?}",
-                parse(text.as_bytes())
-            );
-        }
-    }
-
-    #[test]
-    fn depth_is_bounded() {
-        for open in [
-            "(",
-            "{ ",
-            "$(",
-            "echo \"$(",
-            "${a:-",
-            "if ",
-            "a=(",
-            "<(",
-            "$((",
-        ] {
-            let text = open.repeat(100_000);
-            assert!(parse(text.as_bytes()).is_err(), "{open}");
-        }
-    }
+/// Whether a compound command begins with `word`.
+fn opening(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"{" | b"if"
+            | b"while"
+            | b"until"
+            | b"for"
+            | b"select"
+            | b"foreach"
+            | b"case"
+            | b"[["
+            | b"function"
+            | b"repeat"
+    )
 }

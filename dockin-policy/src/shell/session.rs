@@ -1,46 +1,458 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// What earlier lines of a session left in the shell, as far as it can be known: the values of
-/// variables, the names of aliases and functions, the working directory.
+use super::Dialect;
+
+/// What earlier lines of a session left in the shell, as far as it can be known: variables,
+/// aliases, functions, the working directory, files of known content. Bounded: what does not fit
+/// is not known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SessionState {
-    /// `None`: set to something that is not known.
-    pub(super) variables: BTreeMap<String, Option<String>>,
+    dialect: Dialect,
+    /// `#` is a letter like others.
+    without_comments: bool,
+    variables: BTreeMap<String, Variable>,
     /// Text that stands for the name.
-    pub(super) aliases: BTreeMap<String, String>,
-    /// Their bodies were judged when they were defined.
-    pub(super) functions: BTreeSet<String>,
-    /// `None`: not known.
-    pub(super) directory: Option<String>,
+    aliases: BTreeMap<String, String>,
+    /// Bodies as they were written.
+    functions: BTreeMap<String, String>,
+    /// Texts to run at the end, at signals, before commands.
+    traps: BTreeMap<String, String>,
+    /// Files written by known text, and programs under other names.
+    files: BTreeMap<String, File>,
+    /// Variables whose values are calculated.
+    integers: std::collections::BTreeSet<String>,
+    positional: Positional,
+    directory: Directory,
+    bytes: usize,
+    /// Something did not fit.
+    overflowed: bool,
+    /// What was there before, while it may have to come back.
+    journal: Vec<Entry>,
+    marks: usize,
 }
 
-/// Names kept of each kind: a session cannot grow without bound.
-const MAX_NAMES: usize = 256;
-/// Bytes kept of a value.
-const MAX_VALUE: usize = 4096;
+/// What a variable holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Variable {
+    /// Set to something that is not known, or perhaps not set.
+    Unknown,
+    /// Surely not set.
+    Unset,
+    Text(String),
+    /// By index.
+    Array(BTreeMap<usize, String>),
+    /// By key.
+    Map(BTreeMap<String, String>),
+    /// Another variable's name.
+    Reference(String),
+}
+
+/// What is known of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum File {
+    /// Its text.
+    Text(String),
+    /// Written in this session with something that is not known.
+    Unknown,
+    /// The same as the program of this name.
+    Program(String),
+}
+
+/// The working directory.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) enum Directory {
+    /// Where the session began.
+    #[default]
+    Start,
+    Known(String),
+    Unknown,
+}
+
+/// `$1`, `$2`, …
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Positional {
+    Known(Vec<String>),
+    Unknown,
+}
+
+impl Default for Positional {
+    fn default() -> Self {
+        Self::Known(Vec::new())
+    }
+}
+
+/// One change that can be taken back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Entry {
+    Variable(String, Option<Variable>),
+    Alias(String, Option<String>),
+    Function(String, Option<String>),
+    Trap(String, Option<String>),
+    File(String, Option<File>),
+    Positional(Positional),
+    Directory(Directory),
+}
+
+/// Bytes of everything that is kept of a session.
+const MAX_BYTES: usize = 40 * 1024;
+/// Bytes that a name costs besides itself and its value.
+const OVERHEAD: usize = 64;
+/// Elements of one array.
+const MAX_ELEMENTS: usize = 256;
+/// Bytes of positional parameters.
+const MAX_POSITIONAL: usize = 8 * 1024;
+/// Changes that can be taken back.
+const MAX_JOURNAL: usize = 4096;
 
 impl SessionState {
-    pub(super) fn set(&mut self, name: &str, value: Option<String>) {
-        let value = value.filter(|value| value.len() <= MAX_VALUE);
-        if self.variables.len() >= MAX_NAMES && !self.variables.contains_key(name) {
-            // What is not kept is not known.
-            return;
+    /// A session of a shell that reads `dialect`.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            ..Self::default()
         }
-        self.variables.insert(name.to_owned(), value);
     }
 
-    pub(super) fn define(&mut self, function: &str) {
-        if self.functions.len() < MAX_NAMES {
-            self.functions.insert(function.to_owned());
+    /// A session at a terminal: what `#` means is another thing for zsh there.
+    #[must_use]
+    pub fn interactive(dialect: Dialect) -> Self {
+        Self {
+            without_comments: dialect == Dialect::Zsh,
+            ..Self::new(dialect)
         }
+    }
+
+    /// Whether `#` begins a comment.
+    #[must_use]
+    pub const fn has_comments(&self) -> bool {
+        !self.without_comments
+    }
+
+    pub(super) const fn set_comments(&mut self, on: bool) {
+        self.without_comments = !on;
+    }
+
+    /// The grammar that lines are read by.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Bytes that are kept, about: bounded by 64 KiB.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) const fn set_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<&Variable> {
+        self.variables.get(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(String::as_str)
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Variable) {
+        let elements = match &value {
+            Variable::Array(array) => array.len(),
+            Variable::Map(map) => map.len(),
+            _ => 0,
+        };
+        let value = if elements > MAX_ELEMENTS {
+            Variable::Unknown
+        } else {
+            value
+        };
+        let old = self.variables.get(name).map_or(0, Variable::size);
+        let value = if self.fits(name, value.size(), old) {
+            value
+        } else {
+            Variable::Unknown
+        };
+        let new = value.size();
+        if self.bytes + OVERHEAD > MAX_BYTES && !self.variables.contains_key(name) {
+            self.overflowed = true;
+            return;
+        }
+        let old_value = self.variables.insert(name.to_owned(), value);
+        self.account(name, new, old_value.as_ref().map(Variable::size));
+        self.note(|| Entry::Variable(name.to_owned(), old_value));
+    }
+
+    pub(super) fn is_integer(&self, name: &str) -> bool {
+        self.integers.contains(name)
+    }
+
+    pub(super) fn set_integer(&mut self, name: &str) {
+        if self.integers.len() < 64 && name.len() < 64 {
+            self.integers.insert(name.to_owned());
+        } else {
+            self.overflowed = true;
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &str, value: impl Into<String>) {
+        self.set(name, Variable::Text(value.into()));
+    }
+
+    pub(super) const fn all_aliases(&self) -> &BTreeMap<String, String> {
+        &self.aliases
     }
 
     /// Whether there was room for it.
-    pub(super) fn alias(&mut self, name: &str, text: String) -> bool {
-        let room = self.aliases.len() < MAX_NAMES && text.len() <= MAX_VALUE;
-        if room {
-            self.aliases.insert(name.to_owned(), text);
+    pub(super) fn set_alias(&mut self, name: &str, text: Option<String>) -> bool {
+        let (kept, old) = self.replace(name, text, |state| &mut state.aliases, String::len);
+        self.note(|| Entry::Alias(name.to_owned(), old));
+        kept
+    }
+
+    pub(super) fn function(&self, name: &str) -> Option<&str> {
+        self.functions.get(name).map(String::as_str)
+    }
+
+    /// Whether there was room for it.
+    pub(super) fn set_function(&mut self, name: &str, body: Option<String>) -> bool {
+        let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
+        self.note(|| Entry::Function(name.to_owned(), old));
+        kept
+    }
+
+    pub(super) fn trap(&self, name: &str) -> Option<&str> {
+        self.traps.get(name).map(String::as_str)
+    }
+
+    pub(super) fn set_trap(&mut self, name: &str, text: Option<String>) -> bool {
+        let (kept, old) = self.replace(name, text, |state| &mut state.traps, String::len);
+        self.note(|| Entry::Trap(name.to_owned(), old));
+        kept
+    }
+
+    pub(super) fn file(&self, path: &str) -> Option<&File> {
+        self.files.get(path)
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &File)> {
+        self.files.iter().map(|(path, file)| (path.as_str(), file))
+    }
+
+    /// Whether there was room for it.
+    pub(super) fn set_file(&mut self, path: &str, file: Option<File>) -> bool {
+        let (kept, old) = self.replace(
+            path,
+            file,
+            |state| &mut state.files,
+            |file| match file {
+                File::Text(text) | File::Program(text) => text.len(),
+                File::Unknown => 0,
+            },
+        );
+        self.note(|| Entry::File(path.to_owned(), old));
+        kept
+    }
+
+    pub(super) const fn positional(&self) -> &Positional {
+        &self.positional
+    }
+
+    pub(super) fn set_positional(&mut self, words: Positional) {
+        let words = match words {
+            Positional::Known(words)
+                if words.len() <= MAX_ELEMENTS
+                    && words.iter().map(String::len).sum::<usize>() <= MAX_POSITIONAL =>
+            {
+                Positional::Known(words)
+            }
+            _ => Positional::Unknown,
+        };
+        let old = std::mem::replace(&mut self.positional, words);
+        self.note(|| Entry::Positional(old));
+    }
+
+    pub(super) const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(super) fn set_directory(&mut self, directory: Directory) {
+        let old = std::mem::replace(&mut self.directory, directory);
+        self.note(|| Entry::Directory(old));
+    }
+
+    /// Whether something that a line set could not be kept.
+    pub(super) const fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) const fn mark(&mut self) -> usize {
+        self.marks += 1;
+        self.journal.len()
+    }
+
+    /// Takes back what was changed since `mark`.
+    pub(super) fn restore(&mut self, mark: usize) {
+        while self.journal.len() > mark {
+            let Some(entry) = self.journal.pop() else {
+                break;
+            };
+            self.undo(entry);
         }
-        room
+        self.unmark(mark);
+    }
+
+    /// What was changed since `mark` may have been changed or not: it is not known.
+    pub(super) fn doubt(&mut self, mark: usize) {
+        let changed: Vec<Entry> = self.journal.get(mark..).unwrap_or_default().to_vec();
+        // Entries come oldest first: the first of a name is what it was.
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in changed {
+            match entry {
+                Entry::Variable(name, old) => {
+                    if seen.insert(('v', name.clone())) && old.as_ref() != self.variables.get(&name)
+                    {
+                        self.set(&name, Variable::Unknown);
+                    }
+                }
+                Entry::File(path, old) => {
+                    if seen.insert(('f', path.clone())) && old.as_ref() != self.files.get(&path) {
+                        self.set_file(&path, Some(File::Unknown));
+                    }
+                }
+                Entry::Directory(old) => {
+                    if seen.insert(('d', String::new())) && old != self.directory {
+                        self.set_directory(Directory::Unknown);
+                    }
+                }
+                Entry::Positional(old) => {
+                    if seen.insert(('p', String::new())) && old != self.positional {
+                        self.set_positional(Positional::Unknown);
+                    }
+                }
+                // What may have been defined counts as defined: it is judged when it is used.
+                Entry::Alias(..) | Entry::Function(..) | Entry::Trap(..) => {}
+            }
+        }
+        self.unmark(mark);
+    }
+
+    /// What was changed since `mark` stays.
+    pub(super) fn keep(&mut self, mark: usize) {
+        self.unmark(mark);
+    }
+
+    /// The names that were changed since `mark`.
+    pub(super) fn changed_since(&self, mark: usize) -> bool {
+        self.journal.len() > mark
+    }
+
+    fn unmark(&mut self, _mark: usize) {
+        self.marks = self.marks.saturating_sub(1);
+        if self.marks == 0 {
+            self.journal = Vec::new();
+        }
+    }
+
+    fn undo(&mut self, entry: Entry) {
+        match entry {
+            Entry::Variable(name, old) => {
+                let current = self.variables.remove(&name);
+                let size = old.as_ref().map(Variable::size);
+                self.account(
+                    &name,
+                    size.unwrap_or_default(),
+                    current.as_ref().map(Variable::size),
+                );
+                match old {
+                    Some(value) => {
+                        self.variables.insert(name, value);
+                    }
+                    None => self.bytes = self.bytes.saturating_sub(name.len() + OVERHEAD),
+                }
+            }
+            Entry::Alias(name, old) => put(&mut self.aliases, name, old),
+            Entry::Function(name, old) => put(&mut self.functions, name, old),
+            Entry::Trap(name, old) => put(&mut self.traps, name, old),
+            Entry::File(path, old) => put(&mut self.files, path, old),
+            Entry::Positional(old) => self.positional = old,
+            Entry::Directory(old) => self.directory = old,
+        }
+    }
+
+    fn note(&mut self, entry: impl FnOnce() -> Entry) {
+        if self.marks > 0 && self.journal.len() < MAX_JOURNAL {
+            let entry = entry();
+            self.journal.push(entry);
+        } else if self.marks > 0 {
+            self.overflowed = true;
+        }
+    }
+
+    const fn fits(&self, name: &str, new: usize, old: usize) -> bool {
+        self.bytes + name.len() + new <= MAX_BYTES + old
+    }
+
+    const fn account(&mut self, name: &str, new: usize, old: Option<usize>) {
+        match old {
+            Some(old) => self.bytes = (self.bytes + new).saturating_sub(old),
+            None => self.bytes += name.len() + OVERHEAD + new,
+        }
+    }
+
+    fn replace<T>(
+        &mut self,
+        name: &str,
+        value: Option<T>,
+        map: impl Fn(&mut Self) -> &mut BTreeMap<String, T>,
+        size: impl Fn(&T) -> usize,
+    ) -> (bool, Option<T>) {
+        let old_size = map(self).get(name).map(&size);
+        match value {
+            None => {
+                let old = map(self).remove(name);
+                if let Some(old_size) = old_size {
+                    self.bytes = self.bytes.saturating_sub(name.len() + OVERHEAD + old_size);
+                }
+                (true, old)
+            }
+            Some(value) => {
+                let new = size(&value);
+                if !self.fits(name, new + OVERHEAD, old_size.unwrap_or_default()) {
+                    self.overflowed = true;
+                    return (false, map(self).remove(name));
+                }
+                let old = map(self).insert(name.to_owned(), value);
+                self.account(name, new, old_size);
+                (true, old)
+            }
+        }
+    }
+}
+
+impl Variable {
+    fn size(&self) -> usize {
+        match self {
+            Self::Unknown | Self::Unset => 0,
+            Self::Text(text) | Self::Reference(text) => text.len(),
+            Self::Array(array) => array.values().map(|text| text.len() + OVERHEAD).sum(),
+            Self::Map(map) => map
+                .iter()
+                .map(|(key, text)| key.len() + text.len() + OVERHEAD)
+                .sum(),
+        }
+    }
+}
+
+fn put<T>(map: &mut BTreeMap<String, T>, name: String, old: Option<T>) {
+    match old {
+        Some(value) => {
+            map.insert(name, value);
+        }
+        None => {
+            map.remove(&name);
+        }
     }
 }

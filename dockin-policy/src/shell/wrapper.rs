@@ -1,38 +1,39 @@
 //! Programs that run the program in their arguments: one table, each with its option grammar.
 
-use super::expand::Value;
+use super::{
+    run::Input,
+    value::{OUTPUT, Value},
+};
 
 /// How a wrapper is given what it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Inner {
+enum Given {
     /// As the arguments behind so many operands of its own.
     Behind(usize),
     /// As a text for a shell, behind this option; without it nothing is run.
-    TextOption(&'static str),
+    TextOption,
     /// As operands joined to a text for a shell, behind so many operands of its own.
-    Text(usize),
-    /// As the value of an option, with the arguments behind `--`.
-    Daemon,
+    Joined(usize),
 }
 
 struct Wrapper {
     names: &'static [&'static str],
     /// Options whose value is the next argument, when it is not glued on.
-    value_options: &'static [&'static str],
-    inner: Inner,
+    values: &'static [&'static str],
+    given: Given,
     /// `NAME=value` before the program.
     assignments: bool,
 }
 
 const fn wrapper(
     names: &'static [&'static str],
-    value_options: &'static [&'static str],
-    inner: Inner,
+    values: &'static [&'static str],
+    given: Given,
 ) -> Wrapper {
     Wrapper {
         names,
-        value_options,
-        inner,
+        values,
+        given,
         assignments: false,
     }
 }
@@ -40,339 +41,787 @@ const fn wrapper(
 const WRAPPERS: &[Wrapper] = &[
     wrapper(
         &[
-            "command", "builtin", "nohup", "setsid", "noglob", "busybox", "toybox",
+            "nohup",
+            "setsid",
+            "eatmydata",
+            "fakeroot",
+            "catchsegv",
+            "unbuffer",
+            "proxychains",
+            "proxychains4",
+            "torsocks",
         ],
-        &[],
-        Inner::Behind(0),
+        &["-l", "-f"],
+        Given::Behind(0),
     ),
-    wrapper(&["exec"], &["-a"], Inner::Behind(0)),
     Wrapper {
         names: &["env"],
-        value_options: &["-u", "--unset", "-C", "--chdir"],
-        inner: Inner::Behind(0),
+        values: &["-u", "--unset", "-C", "--chdir", "-P"],
+        given: Given::Behind(0),
         assignments: true,
     },
     Wrapper {
         names: &["sudo", "doas"],
-        value_options: &[
-            "-u", "--user", "-g", "--group", "-h", "--host", "-p", "--prompt", "-C", "-r", "-t",
-            "-T", "-D", "-R", "-U",
+        values: &[
+            "-u",
+            "--user",
+            "-g",
+            "--group",
+            "-h",
+            "--host",
+            "-p",
+            "--prompt",
+            "-C",
+            "--close-from",
+            "-r",
+            "--role",
+            "-t",
+            "--type",
+            "-T",
+            "--command-timeout",
+            "-D",
+            "--chdir",
+            "-R",
+            "--chroot",
+            "-U",
+            "--other-user",
+            "-a",
         ],
-        inner: Inner::Behind(0),
+        given: Given::Behind(0),
         assignments: true,
     },
-    wrapper(&["nice"], &["-n", "--adjustment"], Inner::Behind(0)),
+    wrapper(&["nice"], &["-n", "--adjustment"], Given::Behind(0)),
     wrapper(
         &["ionice"],
-        &["-c", "--class", "-n", "--classdata"],
-        Inner::Behind(0),
+        &["-c", "--class", "-n", "--classdata", "-p", "-P", "-u"],
+        Given::Behind(0),
     ),
     wrapper(
         &["stdbuf"],
         &["-i", "-o", "-e", "--input", "--output", "--error"],
-        Inner::Behind(0),
+        Given::Behind(0),
     ),
     wrapper(
         &["timeout"],
         &["-s", "--signal", "-k", "--kill-after"],
-        Inner::Behind(1),
+        Given::Behind(1),
     ),
     wrapper(
         &["time"],
         &["-f", "--format", "-o", "--output"],
-        Inner::Behind(0),
-    ),
-    wrapper(&["taskset", "chrt"], &["-T", "-P", "-D"], Inner::Behind(1)),
-    wrapper(&["chroot"], &["--userspec", "--groups"], Inner::Behind(1)),
-    wrapper(&["setarch"], &[], Inner::Behind(1)),
-    wrapper(
-        &["linux32", "linux64", "i386", "x86_64"],
-        &[],
-        Inner::Behind(0),
+        Given::Behind(0),
     ),
     wrapper(
+        &["chrt"],
         &[
-            "prlimit",
-            "choom",
-            "runcon",
-            "cgexec",
-            "fakeroot",
-            "eatmydata",
+            "-T",
+            "-P",
+            "-D",
+            "--sched-runtime",
+            "--sched-period",
+            "--sched-deadline",
         ],
-        &["-n", "-g"],
-        Inner::Behind(0),
+        Given::Behind(1),
     ),
+    wrapper(&["taskset"], &[], Given::Behind(1)),
+    wrapper(
+        &["numactl"],
+        &[
+            "-C",
+            "-m",
+            "-N",
+            "-i",
+            "-p",
+            "--physcpubind",
+            "--membind",
+            "--cpunodebind",
+            "--interleave",
+        ],
+        Given::Behind(0),
+    ),
+    wrapper(&["chroot"], &["--userspec", "--groups"], Given::Behind(1)),
+    wrapper(&["setarch"], &[], Given::Behind(1)),
+    wrapper(
+        &["linux32", "linux64", "i386", "i686", "x86_64", "uname26"],
+        &[],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["prlimit"],
+        &["-p", "--pid", "-o", "--output"],
+        Given::Behind(0),
+    ),
+    wrapper(
+        &["choom"],
+        &["-n", "--adjust", "-p", "--pid"],
+        Given::Behind(0),
+    ),
+    wrapper(&["runcon"], &["-u", "-r", "-t", "-l"], Given::Behind(1)),
+    wrapper(&["cgexec"], &["-g"], Given::Behind(0)),
     wrapper(
         &["unshare"],
-        &["-S", "-G", "-R", "-w", "--root", "--wd"],
-        Inner::Behind(0),
+        &[
+            "-S", "-G", "-R", "-w", "--root", "--wd", "--setuid", "--setgid",
+        ],
+        Given::Behind(0),
     ),
     wrapper(
         &["nsenter"],
-        &["-t", "--target", "-S", "-G"],
-        Inner::Behind(0),
+        &["-t", "--target", "-S", "-G", "--setuid", "--setgid"],
+        Given::Behind(0),
     ),
     wrapper(
         &["strace", "ltrace"],
-        &["-e", "-o", "-p", "-s", "-u", "-E", "-P", "-a", "-O", "-S"],
-        Inner::Behind(0),
+        &[
+            "-e", "-o", "-p", "-s", "-u", "-E", "-P", "-a", "-O", "-S", "-I", "-b", "-X", "-U",
+        ],
+        Given::Behind(0),
     ),
+    wrapper(&["gdbserver"], &[], Given::Behind(1)),
+    wrapper(&["valgrind"], &[], Given::Behind(0)),
     wrapper(
         &["setpriv"],
-        &["--reuid", "--regid", "--groups", "--inh-caps"],
-        Inner::Behind(0),
+        &[
+            "--reuid",
+            "--regid",
+            "--groups",
+            "--inh-caps",
+            "--ambient-caps",
+            "--bounding-set",
+            "--securebits",
+            "--ruid",
+            "--euid",
+            "--rgid",
+            "--egid",
+        ],
+        Given::Behind(0),
     ),
+    wrapper(&["capsh"], &[], Given::TextOption),
     wrapper(
-        &["runuser", "su"],
-        &["-s", "--shell", "-g", "-G"],
-        Inner::TextOption("-c"),
+        &["su", "runuser"],
+        &["-s", "--shell", "-g", "--group", "-G", "--supp-group", "-w"],
+        Given::TextOption,
     ),
     wrapper(
         &["script"],
         &["-I", "-O", "-B", "-T", "-m", "-E", "-o"],
-        Inner::TextOption("-c"),
+        Given::TextOption,
     ),
-    wrapper(&["flock"], &["-w", "--timeout", "-E"], Inner::Behind(1)),
-    wrapper(&["watch"], &["-n", "--interval"], Inner::Text(0)),
+    wrapper(
+        &["flock"],
+        &["-w", "--timeout", "--wait", "-E", "--conflict-exit-code"],
+        Given::Behind(1),
+    ),
+    wrapper(
+        &["watch"],
+        &["-n", "--interval", "-q", "--equexit", "-s", "--shotsdir"],
+        Given::Joined(0),
+    ),
     wrapper(
         &["ssh"],
         &[
             "-o", "-i", "-p", "-l", "-F", "-J", "-L", "-R", "-D", "-E", "-b", "-c", "-m", "-w",
-            "-W", "-S", "-e", "-I", "-Q", "-B",
+            "-W", "-S", "-e", "-I", "-Q", "-B", "-O", "-P",
         ],
-        Inner::Text(1),
+        Given::Joined(1),
     ),
-    wrapper(&["start-stop-daemon"], &[], Inner::Daemon),
-    // zsh
-    wrapper(&["nocorrect", "-"], &[], Inner::Behind(0)),
-    wrapper(&["repeat"], &[], Inner::Behind(1)),
     wrapper(
-        &["xargs"],
+        &["parallel"],
+        &["-j", "--jobs", "-a", "-I"],
+        Given::Joined(0),
+    ),
+    wrapper(
+        &["systemd-run", "systemd-inhibit", "systemd-nspawn"],
         &[
-            "-I",
-            "-n",
-            "-P",
-            "-L",
-            "-s",
-            "-d",
-            "-E",
-            "-a",
-            "--max-args",
-            "--max-procs",
-            "--replace",
-            "--delimiter",
-            "--arg-file",
-            "--max-lines",
+            "-u",
+            "--unit",
+            "-p",
+            "--property",
+            "--uid",
+            "--gid",
+            "-M",
+            "--slice",
+            "-D",
+            "-H",
+            "--on-active",
+            "--on-calendar",
         ],
-        Inner::Behind(0),
+        Given::Behind(0),
+    ),
+    wrapper(
+        &[
+            "dbus-run-session",
+            "ssh-agent",
+            "daemonize",
+            "xvfb-run",
+            "firejail",
+            "bwrap",
+            "proot",
+            "faketime",
+            "dumb-init",
+            "tini",
+            "gosu",
+            "su-exec",
+            "setuidgid",
+            "softlimit",
+            "chpst",
+            "s6-setuidgid",
+            "ts",
+            "entr",
+        ],
+        &["-c", "-a", "-u", "-g"],
+        Given::Behind(0),
     ),
 ];
 
 /// What a wrapper runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Unwrapped {
+pub(super) enum Inner {
     /// No wrapper, or one that runs nothing.
-    Nothing,
+    None,
     /// This argument list.
     Argv(Vec<Value>),
-    /// This text, by a shell.
-    Text(String),
+    /// These, one after the other.
+    Several(Vec<Vec<Value>>),
+    /// A program, inside the one that loads it.
+    Loaded(Vec<Value>),
+    /// An applet, inside the program.
+    Applet(Vec<Value>),
+    /// This text, by a shell called so, with arguments behind it.
+    Text {
+        shell: &'static str,
+        text: String,
+        arguments: Vec<Value>,
+    },
     /// Something that cannot be known.
     Unknown(&'static str),
 }
 
 /// What `argv`, a program called `name`, runs as a wrapper.
-pub(super) fn unwrap(name: &str, argv: &[Value]) -> Unwrapped {
+pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
     let arguments = argv.get(1..).unwrap_or_default();
-    if name.starts_with("ld-linux") || name.starts_with("ld-musl") || name == "ld.so" {
-        let options = &["--library-path", "--preload", "--audit", "--argv0"];
-        return behind(arguments, options, 0, false);
+    if name.starts_with("ld-linux")
+        || name.starts_with("ld-musl")
+        || name == "ld.so"
+        || name.starts_with("ld-2.")
+    {
+        return loader(arguments);
+    }
+    match name {
+        "busybox" | "toybox" | "busybox.static" => {
+            return match arguments.first().map(Value::known) {
+                None => Inner::None,
+                Some(Some(option)) if option.starts_with('-') => Inner::None,
+                Some(Some(_)) => Inner::Applet(arguments.to_vec()),
+                Some(None) => Inner::Unknown(OUTPUT),
+            };
+        }
+        "xargs" => return xargs(arguments, stdin),
+        "start-stop-daemon" => return daemon(arguments),
+        "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" | "faketime" => {
+            return behind(arguments, &[], 1, false);
+        }
+        "env" if arguments.iter().any(is_split_string) => return split_string(arguments),
+        "sudo" | "doas"
+            if arguments.iter().any(|it| {
+                matches!(
+                    it.known(),
+                    Some("-e" | "--edit" | "-l" | "-v" | "-k" | "-K")
+                )
+            }) =>
+        {
+            return Inner::None;
+        }
+        "runuser"
+            if arguments
+                .iter()
+                .any(|it| matches!(it.known(), Some("-u" | "--user"))) =>
+        {
+            return behind(arguments, &["-u", "--user", "-g", "-G", "-s"], 0, false);
+        }
+        _ => {}
     }
     let Some(wrapper) = WRAPPERS
         .iter()
         .find(|wrapper| wrapper.names.contains(&name))
     else {
-        return Unwrapped::Nothing;
+        return Inner::None;
     };
-    // `command -v rm` only asks.
-    if name == "command"
-        && arguments
-            .iter()
-            .any(|it| matches!(it.known(), Some("-v" | "-V")))
-    {
-        return Unwrapped::Nothing;
-    }
-    if name == "env"
-        && arguments.iter().any(|argument| {
-            argument
-                .known()
-                .is_some_and(|text| text.starts_with("-S") || text.starts_with("--split-string"))
-        })
-    {
-        return split_string(arguments);
-    }
-    if name == "exec" && arguments.iter().any(|it| it.known() == Some("-a")) {
-        return Unwrapped::Unknown("a program under another name");
-    }
-    match wrapper.inner {
-        Inner::Behind(operands) => {
-            let found = behind(
-                arguments,
-                wrapper.value_options,
-                operands,
-                wrapper.assignments,
-            );
+    match wrapper.given {
+        Given::Behind(operands) => {
+            let found = behind(arguments, wrapper.values, operands, wrapper.assignments);
             match (name, found) {
                 // `flock FILE -c TEXT`
-                ("flock", Unwrapped::Argv(inner))
-                    if inner.first().and_then(Value::known) == Some("-c") =>
+                ("flock", Inner::Argv(inner))
+                    if matches!(
+                        inner.first().and_then(Value::known),
+                        Some("-c" | "--command")
+                    ) =>
                 {
-                    text_of(inner.get(1))
+                    text_of("/bin/sh", inner.get(1))
                 }
-                ("xargs", Unwrapped::Argv(mut inner)) => {
-                    inner.push(Value::Unknown("what comes from standard input"));
-                    Unwrapped::Argv(inner)
+                ("sudo", Inner::Argv(inner))
+                    if arguments.iter().any(|it| {
+                        matches!(it.known(), Some("-s" | "--shell" | "-i" | "--login"))
+                    }) =>
+                {
+                    let words: Option<Vec<&str>> = inner.iter().map(Value::known).collect();
+                    match words {
+                        Some(words) => Inner::Text {
+                            shell: "sh",
+                            text: words.join(" "),
+                            arguments: Vec::new(),
+                        },
+                        None => Inner::Argv(inner),
+                    }
                 }
                 (_, found) => found,
             }
         }
-        Inner::TextOption(option) => {
-            let long = "--command";
-            if name == "runuser"
-                && arguments
-                    .iter()
-                    .any(|it| matches!(it.known(), Some("-u" | "--user")))
-            {
-                return behind(arguments, &["-u", "--user", "-g", "-G", "-s"], 0, false);
-            }
+        Given::TextOption => {
+            let shell = if name == "capsh" { "/bin/bash" } else { "sh" };
             for (index, argument) in arguments.iter().enumerate() {
                 match argument.known() {
-                    Some(text) if text == option || text == long => {
-                        return text_of(arguments.get(index + 1));
+                    Some("-c" | "--command" | "--session-command") => {
+                        return text_of(shell, arguments.get(index + 1));
                     }
-                    Some(text) if text.starts_with("--command=") => {
-                        return Unwrapped::Text(
-                            text.get(long.len() + 1..).unwrap_or_default().to_owned(),
+                    Some("--") if name == "capsh" => {
+                        let mut inner = vec![Value::Known(shell.to_owned())];
+                        inner.extend(
+                            arguments
+                                .get(index + 1..)
+                                .unwrap_or_default()
+                                .iter()
+                                .cloned(),
                         );
+                        return Inner::Argv(inner);
                     }
-                    // A cluster such as `-qc TEXT`.
                     Some(text)
-                        if text.len() > 2
-                            && text.starts_with('-')
-                            && !text.starts_with("--")
-                            && text.ends_with('c') =>
+                        if text.starts_with("--command=")
+                            || text.starts_with("--session-command=") =>
                     {
-                        return text_of(arguments.get(index + 1));
+                        let text = text
+                            .split_once('=')
+                            .map(|(_, text)| text)
+                            .unwrap_or_default();
+                        return Inner::Text {
+                            shell,
+                            text: text.to_owned(),
+                            arguments: Vec::new(),
+                        };
+                    }
+                    Some(text)
+                        if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 =>
+                    {
+                        // A cluster such as `-qc TEXT`, or `-cTEXT`.
+                        if let Some(at) = text.find('c').filter(|at| {
+                            text.get(1..*at).is_some_and(|before| {
+                                before.chars().all(|c| "qaefltmp-".contains(c))
+                            })
+                        }) {
+                            let glued = text.get(at + 1..).unwrap_or_default();
+                            if glued.is_empty() {
+                                return text_of(shell, arguments.get(index + 1));
+                            }
+                            return Inner::Text {
+                                shell,
+                                text: glued.to_owned(),
+                                arguments: Vec::new(),
+                            };
+                        }
                     }
                     Some(_) => {}
-                    None => return Unwrapped::Unknown("an option that is not known"),
+                    None => return Inner::Unknown("an option that is not known"),
                 }
             }
-            Unwrapped::Nothing
+            Inner::None
         }
-        Inner::Daemon => {
-            let program = arguments
-                .iter()
-                .zip(arguments.iter().skip(1))
-                .find(|(option, _)| {
-                    matches!(option.known(), Some("-x" | "--exec" | "-a" | "--startas"))
-                })
-                .map(|(_, program)| program.clone());
-            let Some(program) = program else {
-                return Unwrapped::Nothing;
-            };
-            let rest = arguments
-                .iter()
-                .skip_while(|it| it.known() != Some("--"))
-                .skip(1)
-                .cloned();
-            Unwrapped::Argv(std::iter::once(program).chain(rest).collect())
-        }
-        Inner::Text(operands) => match behind(arguments, wrapper.value_options, operands, false) {
-            Unwrapped::Argv(words) => {
+        Given::Joined(operands) => match behind(arguments, wrapper.values, operands, false) {
+            Inner::Argv(words) => {
+                if name == "watch"
+                    && arguments
+                        .iter()
+                        .any(|it| matches!(it.known(), Some("-x" | "--exec")))
+                {
+                    return Inner::Argv(words);
+                }
                 let words: Option<Vec<&str>> = words.iter().map(Value::known).collect();
-                words.map_or(
-                    Unwrapped::Unknown("an argument that is not known"),
-                    |words| Unwrapped::Text(words.join(" ")),
-                )
+                words.map_or(Inner::Unknown("an argument that is not known"), |words| {
+                    Inner::Text {
+                        shell: "sh",
+                        text: words.join(" "),
+                        arguments: Vec::new(),
+                    }
+                })
             }
             found => found,
         },
     }
 }
 
-fn text_of(argument: Option<&Value>) -> Unwrapped {
+fn text_of(shell: &'static str, argument: Option<&Value>) -> Inner {
     match argument {
-        Some(Value::Known(text)) => Unwrapped::Text(text.clone()),
-        Some(_) => Unwrapped::Unknown("a command text that is not known"),
-        None => Unwrapped::Nothing,
+        Some(Value::Known(text)) => Inner::Text {
+            shell,
+            text: text.clone(),
+            arguments: Vec::new(),
+        },
+        Some(_) => Inner::Unknown("a command text that is not known"),
+        None => Inner::None,
     }
 }
 
-/// `env -S 'rm -rf x'`.
-fn split_string(arguments: &[Value]) -> Unwrapped {
-    let words: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
-    let Some(words) = words else {
-        return Unwrapped::Unknown("a command text that is not known");
+/// The dynamic loader runs a program without a call that names it.
+fn loader(arguments: &[Value]) -> Inner {
+    let options = &[
+        "--library-path",
+        "--preload",
+        "--audit",
+        "--argv0",
+        "--inhibit-rpath",
+        "--glibc-hwcaps-prepend",
+        "--glibc-hwcaps-mask",
+    ];
+    match behind(arguments, options, 0, false) {
+        Inner::Argv(inner) => Inner::Loaded(inner),
+        found => found,
+    }
+}
+
+fn daemon(arguments: &[Value]) -> Inner {
+    let stops = arguments.iter().any(|it| {
+        matches!(
+            it.known(),
+            Some("-K" | "--stop" | "-T" | "--status" | "-V" | "-H")
+        )
+    });
+    let mut program = None;
+    for (index, argument) in arguments.iter().enumerate() {
+        match argument.known() {
+            Some("--") => break,
+            Some("-x" | "--exec" | "-a" | "--startas") => {
+                let preferred = matches!(argument.known(), Some("-a" | "--startas"));
+                if program.is_none() || preferred {
+                    program = arguments.get(index + 1).cloned();
+                }
+            }
+            Some(text) => {
+                for option in ["--exec=", "--startas="] {
+                    if let Some(path) = text.strip_prefix(option) {
+                        program = Some(Value::Known(path.to_owned()));
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+    let Some(program) = program.filter(|_| !stops) else {
+        return Inner::None;
     };
-    let joined = words.join(" ");
-    let text = joined
-        .split_once("-S")
-        .map(|(_, text)| text)
-        .or_else(|| joined.split_once("--split-string").map(|(_, text)| text))
-        .unwrap_or_default();
-    Unwrapped::Text(text.trim_start_matches(['=', ' ']).to_owned())
+    let rest = arguments
+        .iter()
+        .skip_while(|it| it.known() != Some("--"))
+        .skip(1)
+        .cloned();
+    Inner::Argv(std::iter::once(program).chain(rest).collect())
+}
+
+fn is_split_string(argument: &Value) -> bool {
+    argument.known().is_some_and(|text| {
+        text.starts_with("-S")
+            || text.starts_with("--split-string")
+            || text.len() > 2
+                && text.starts_with('-')
+                && !text.starts_with("--")
+                && text.contains('S')
+                && text
+                    .bytes()
+                    .skip(1)
+                    .take_while(|byte| *byte != b'S')
+                    .all(|byte| matches!(byte, b'i' | b'v' | b'0'))
+    })
+}
+
+/// `env -S 'rm -rf' x`
+fn split_string(arguments: &[Value]) -> Inner {
+    let Some(at) = arguments.iter().position(is_split_string) else {
+        return Inner::None;
+    };
+    let option = arguments.get(at).and_then(Value::known).unwrap_or_default();
+    let glued = match option.split_once('=') {
+        Some((_, text)) if option.starts_with("--") => Some(text.to_owned()),
+        _ => option
+            .split_once('S')
+            .map(|(_, text)| text.to_owned())
+            .filter(|text| !text.is_empty() && !option.starts_with("--")),
+    };
+    let (text, rest) = match glued {
+        Some(text) => (Some(text), arguments.get(at + 1..)),
+        None => (
+            arguments
+                .get(at + 1)
+                .and_then(Value::known)
+                .map(str::to_owned),
+            arguments.get(at + 2..),
+        ),
+    };
+    let Some(text) = text else {
+        return Inner::Unknown("a command text that is not known");
+    };
+    let mut words: Vec<Value> = arguments.get(..at).unwrap_or_default().to_vec();
+    words.extend(env_words(&text).into_iter().map(Value::Known));
+    words.extend(rest.unwrap_or_default().iter().cloned());
+    behind(&words, &["-u", "--unset", "-C", "--chdir"], 0, true)
+}
+
+/// Words as `env -S` cuts them: quotes and escapes, no expansions.
+fn env_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (quote, c) {
+            (Some(open), c) if open == c => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => match characters.next() {
+                Some('_') if quote.is_none() => words.extend(word.take()),
+                Some('_') => word.get_or_insert_default().push(' '),
+                Some('t') => word.get_or_insert_default().push('\t'),
+                Some('n') => word.get_or_insert_default().push('\n'),
+                Some('c') | None => break,
+                Some(other) => word.get_or_insert_default().push(other),
+            },
+            (None, ' ' | '\t' | '\n') => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Commands that xargs makes at most.
+const MAX_BATCHES: usize = 32;
+
+fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
+    let mut rest = arguments;
+    let mut replace: Option<String> = None;
+    let mut delimiter = None;
+    let mut batch = None;
+    let mut from_file = false;
+    while let Some((first, behind)) = rest.split_first() {
+        let Some(option) = first.known() else { break };
+        if !option.starts_with('-') || option == "-" {
+            break;
+        }
+        rest = behind;
+        if option == "--" {
+            break;
+        }
+        let mut value = |glued: &str| -> Option<String> {
+            if glued.is_empty() {
+                let (value, behind) = rest.split_first()?;
+                rest = behind;
+                value.known().map(str::to_owned)
+            } else {
+                Some(glued.to_owned())
+            }
+        };
+        if let Some(long) = option.strip_prefix("--") {
+            let (name, glued) = long.split_once('=').unwrap_or((long, ""));
+            match name {
+                "replace" => {
+                    replace = Some(if glued.is_empty() {
+                        "{}".to_owned()
+                    } else {
+                        glued.to_owned()
+                    })
+                }
+                "delimiter" => delimiter = value(glued),
+                "null" => delimiter = Some("\0".to_owned()),
+                "max-args" | "max-lines" => batch = value(glued).and_then(|text| text.parse().ok()),
+                "max-procs" | "max-chars" | "process-slot-var" => {
+                    let _value = value(glued);
+                }
+                "arg-file" => {
+                    from_file = true;
+                    let _value = value(glued);
+                }
+                _ => {}
+            }
+            continue;
+        }
+        let letters = option.get(1..).unwrap_or_default();
+        for (at, letter) in letters.char_indices() {
+            let glued = letters.get(at + letter.len_utf8()..).unwrap_or_default();
+            match letter {
+                'I' => {
+                    replace = value(glued);
+                    break;
+                }
+                'i' => {
+                    replace = Some(if glued.is_empty() {
+                        "{}".to_owned()
+                    } else {
+                        glued.to_owned()
+                    });
+                    break;
+                }
+                'd' => {
+                    delimiter = value(glued);
+                    break;
+                }
+                'n' | 'L' => {
+                    batch = value(glued).and_then(|text| text.parse().ok());
+                    break;
+                }
+                'P' | 's' | 'E' => {
+                    let _value = value(glued);
+                    break;
+                }
+                'a' => {
+                    from_file = true;
+                    let _value = value(glued);
+                    break;
+                }
+                'e' | 'l' => break,
+                '0' => delimiter = Some("\0".to_owned()),
+                _ => {}
+            }
+        }
+    }
+    let command: Vec<Value> = if rest.is_empty() {
+        vec![Value::Known("echo".to_owned())]
+    } else {
+        rest.to_vec()
+    };
+    let unknown = || Value::unknown("what comes from standard input");
+    let text = match stdin {
+        Input::Text(text) if !from_file => text,
+        _ => {
+            let mut inner: Vec<Value> = match &replace {
+                Some(mark) => command
+                    .into_iter()
+                    .map(|value| match value.known() {
+                        Some(text) if text == mark => unknown(),
+                        Some(text) if text.contains(mark.as_str()) => {
+                            let (prefix, suffix) =
+                                text.split_once(mark.as_str()).unwrap_or_default();
+                            Value::Unknown {
+                                reason: "what comes from standard input",
+                                prefix: prefix.to_owned(),
+                                suffix: suffix.to_owned(),
+                            }
+                        }
+                        _ => value,
+                    })
+                    .collect(),
+                None => command,
+            };
+            if replace.is_none() {
+                inner.push(unknown());
+            }
+            return Inner::Argv(inner);
+        }
+    };
+    if let Some(mark) = replace {
+        let lines = text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.is_empty());
+        let runs: Vec<Vec<Value>> = lines
+            .take(MAX_BATCHES)
+            .map(|line| {
+                command
+                    .iter()
+                    .map(|value| match value.known() {
+                        Some(text) => Value::Known(text.replace(mark.as_str(), line)),
+                        None => value.clone(),
+                    })
+                    .collect()
+            })
+            .collect();
+        return Inner::Several(runs);
+    }
+    let words: Vec<String> = match delimiter.as_deref() {
+        Some(delimiter) => {
+            let c = match delimiter {
+                "\\n" => '\n',
+                "\\t" => '\t',
+                "\\0" => '\0',
+                other => other.chars().next().unwrap_or('\n'),
+            };
+            text.trim_end_matches(c)
+                .split(c)
+                .map(|word| word.to_owned())
+                .collect()
+        }
+        None => env_words(text),
+    };
+    let size = batch.unwrap_or(usize::MAX).max(1);
+    if words.is_empty() {
+        return Inner::Argv(command);
+    }
+    let runs = words
+        .chunks(size.min(words.len()))
+        .take(MAX_BATCHES)
+        .map(|chunk| {
+            command
+                .iter()
+                .cloned()
+                .chain(chunk.iter().cloned().map(Value::Known))
+                .collect()
+        })
+        .collect();
+    Inner::Several(runs)
 }
 
 /// The arguments behind options, assignments and so many operands.
-fn behind(
-    arguments: &[Value],
-    value_options: &[&str],
-    mut operands: usize,
-    assignments: bool,
-) -> Unwrapped {
+fn behind(arguments: &[Value], values: &[&str], mut operands: usize, assignments: bool) -> Inner {
     let mut rest = arguments;
     let mut options = true;
     loop {
         let Some((first, behind)) = rest.split_first() else {
-            return Unwrapped::Nothing;
+            return Inner::None;
         };
         match first.known() {
             Some("--") if options => options = false,
             Some(text) if options && text.len() > 1 && text.starts_with('-') => {
-                if takes_value(text, value_options) {
+                if takes_value(text, values) {
                     rest = behind.get(1..).unwrap_or_default();
                     continue;
                 }
             }
+            Some("-") if options && assignments => {}
             Some(text) if assignments && is_assignment(text) => {}
-            Some(_) if operands > 0 => {
+            None if assignments
+                && matches!(first, Value::Unknown { prefix, .. } if prefix.contains('=')) => {}
+            _ if operands > 0 => {
                 operands -= 1;
-                options = false;
+                options = operands > 0;
             }
-            None if operands > 0 => operands -= 1,
-            _ => return Unwrapped::Argv(rest.to_vec()),
+            _ => return Inner::Argv(rest.to_vec()),
         }
         rest = behind;
     }
 }
 
 /// Whether the option's value is the next argument.
-fn takes_value(option: &str, value_options: &[&str]) -> bool {
+fn takes_value(option: &str, values: &[&str]) -> bool {
     if option.starts_with("--") {
-        return value_options.contains(&option);
+        return values.contains(&option);
     }
     // In a cluster the last letter may want one: `-xu root`.
-    let last = option
-        .chars()
-        .next_back()
-        .map(|letter| format!("-{letter}"));
-    let glued = option.len() > 2
-        && option
-            .chars()
-            .nth(1)
-            .is_some_and(|first| value_options.contains(&format!("-{first}").as_str()));
-    !glued && last.is_some_and(|last| value_options.contains(&last.as_str()))
+    let mut letters = option.chars().skip(1).peekable();
+    while let Some(letter) = letters.next() {
+        if values.contains(&format!("-{letter}").as_str()) {
+            return letters.peek().is_none();
+        }
+    }
+    false
 }
 
 fn is_assignment(text: &str) -> bool {

@@ -249,7 +249,7 @@ impl Screen {
 
     fn row_text(&self, row: u16, from: u16, to: u16) -> String {
         let screen = self.parser.screen();
-        let mut text = String::new();
+        let mut text = String::with_capacity(usize::from(to.saturating_sub(from)) + 8);
         for column in from..to.min(self.columns()) {
             match screen.cell(row, column) {
                 Some(cell) if cell.is_wide_continuation() => {}

@@ -5,11 +5,14 @@ use std::{
     process::ExitCode,
 };
 
-use dockin_policy::{Decision, RuleSet, SessionState, Subject, Verdict, judge_line};
+use dockin_policy::{Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line};
+
+mod cases;
+mod replay;
 
 use crate::{
     failure::{DENIED, Failure},
-    low_args::PolicyExplainArgs,
+    low_args::{PolicyExplainArgs, PolicyJudgeArgs, PolicyTestArgs},
     printable::printable,
 };
 
@@ -20,6 +23,10 @@ pub(crate) enum Policy {
     Check(PathBuf),
     /// What does it say to a line?
     Explain(PolicyExplainArgs),
+    /// Does it say what is expected of it?
+    Test(PolicyTestArgs),
+    /// What does it say to each of many lines or recorded sessions?
+    Judge(PolicyJudgeArgs),
 }
 
 /// Answers it; the exit code of an explained line that would be refused is 77.
@@ -47,9 +54,9 @@ pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
                 namespace: args.namespace,
                 pod: args.pod,
                 container: args.container,
-                labels: Default::default(),
+                ..Subject::default()
             };
-            let mut session = SessionState::default();
+            let mut session = SessionState::new(dialect(&args.shell)?);
             let verdict = judge_line(&rules, &subject, args.line.as_bytes(), &mut session);
             explain(&verdict, &mut out).map_err(|error| Failure::output(&error))?;
             Ok(match verdict.decision {
@@ -58,7 +65,24 @@ pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
                 _ => ExitCode::from(DENIED),
             })
         }
+        Policy::Test(args) => cases::test(&args, &mut out),
+        Policy::Judge(args) => cases::judge(&args, &mut out),
     }
+}
+
+/// The grammar of the shell called `name`.
+fn dialect(name: &str) -> Result<Dialect, Failure> {
+    Ok(match name.rsplit('/').next().unwrap_or(name) {
+        "bash" | "ksh" | "mksh" | "" => Dialect::Bash,
+        "sh" | "dash" => Dialect::Sh,
+        "busybox" | "ash" => Dialect::Busybox,
+        "zsh" => Dialect::Zsh,
+        other => {
+            return Err(Failure::local(format!(
+                "no shell is called `{other}`: give bash, sh, busybox or zsh"
+            )));
+        }
+    })
 }
 
 fn load(path: &Path) -> Result<RuleSet, Failure> {
@@ -78,6 +102,12 @@ fn explain(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
         printable(verdict.rule.as_deref().unwrap_or("-"))
     )?;
     writeln!(out, "reason     {}", printable(&verdict.to_string()))?;
+    if let Some(token) = &verdict.token {
+        writeln!(out, "token      {}", printable(token))?;
+    }
+    if let Some(span) = &verdict.span {
+        writeln!(out, "bytes      {}..{}", span.start, span.end)?;
+    }
     match &verdict.programs {
         Some(programs) => {
             for argv in programs {

@@ -9,10 +9,12 @@ use crate::{
     Completeness,
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
+        history::Expanded,
         judgement::Opinion,
+        query::Answer,
         reading::{
-            Reading, escape_to_shell, has_history_reference, is_continuation_prompt, searched,
-            shell_escapes, without_search,
+            Reading, escape_to_shell, is_continuation_prompt, searched, shell_escapes,
+            without_search,
         },
         refusal,
     },
@@ -104,6 +106,66 @@ impl Terminal {
         }
     }
 
+    /// Judges the line that the shell itself says it holds.
+    fn judge_answer(
+        &mut self,
+        now: Instant,
+        answer: &Answer,
+        reading: &Reading,
+        submit: Submit,
+        actions: &mut Actions,
+    ) {
+        self.refused = None;
+        if answer.line.trim().is_empty() && self.pieces.is_empty() && submit != Submit::EndOfFile {
+            self.release(actions);
+            return;
+        }
+        let same = |other: &str| {
+            let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            squeeze(other) == squeeze(&answer.line)
+        };
+        let confidence = if same(&reading.screen) || reading.is_sure && same(&reading.keys) {
+            Confidence::Sure
+        } else {
+            Confidence::Likely
+        };
+        // bash leaves out the last line when a function asks it to follow a reference, so what
+        // this session knows goes first.
+        let (expanded, confidence) = match self.judgement.expand_history(&answer.line) {
+            Expanded::Plain => (answer.line.clone(), confidence),
+            Expanded::Known(line) => (line, confidence),
+            Expanded::Printed(_) => (String::new(), confidence),
+            Expanded::Unknown if answer.expanded.is_empty() => {
+                (answer.line.clone(), Confidence::Opaque)
+            }
+            Expanded::Unknown => (answer.expanded.clone(), confidence.min(Confidence::Likely)),
+        };
+        let expanded = expanded.as_str();
+        let whole = format!("{}{expanded}", self.pieces);
+        if submit != Submit::EndOfFile && self.needs_more(now, &whole, expanded, actions) {
+            return;
+        }
+        let mut opinion = if confidence == Confidence::Opaque {
+            self.judgement.judge_history(whole.as_bytes())
+        } else {
+            self.judgement.judge(whole.as_bytes())
+        };
+        // Whoever answers may lie: what keys and screen say counts as well when a rule names it.
+        if confidence < Confidence::Sure {
+            for other in [&reading.screen, &reading.keys] {
+                let second = self
+                    .judgement
+                    .judge(format!("{}{other}", self.pieces).as_bytes());
+                if second.is_by_rule() && second.is_more_severe_than(&opinion) && !other.is_empty()
+                {
+                    opinion = second;
+                }
+            }
+        }
+        let line = Line::new(whole, confidence, LineSource::Buffer);
+        self.conclude(now, opinion, line, actions);
+    }
+
     pub(super) fn judge(
         &mut self,
         now: Instant,
@@ -111,6 +173,13 @@ impl Terminal {
         submit: Submit,
         actions: &mut Actions,
     ) {
+        let answer = self.query.as_ref().and_then(|query| query.answer.clone());
+        if let Some(answer) = answer
+            && !self.foreground.is_other_language()
+        {
+            self.judge_answer(now, &answer, reading, submit, actions);
+            return;
+        }
         self.confirm_refusal();
         let leftover = self
             .refused
@@ -167,17 +236,33 @@ impl Terminal {
         {
             return;
         }
+        let expanded = if self.foreground.is_other_language() {
+            Expanded::Plain
+        } else {
+            self.judgement.expand_history(text)
+        };
+        let is_older = expanded == Expanded::Unknown;
+        let mut record = whole.clone();
         let mut opinion = if self.is_trusted_language() {
             self.judgement.judge(b"")
-        } else if has_history_reference(text) {
-            self.judgement.judge_history(whole.as_bytes())
         } else {
-            self.judgement.judge(whole.as_bytes())
+            match expanded {
+                Expanded::Plain => self.judgement.judge(whole.as_bytes()),
+                Expanded::Known(line) => {
+                    record = format!("{}{leftover}{line}", self.pieces);
+                    self.judgement.judge(record.as_bytes())
+                }
+                // It is shown, and not run.
+                Expanded::Printed(line) => {
+                    record = format!("{}{leftover}{line}", self.pieces);
+                    self.judgement.judge(b"")
+                }
+                Expanded::Unknown => self.judgement.judge_history(whole.as_bytes()),
+            }
         };
         if self.excuses(&opinion, reading) {
             opinion.tolerate();
         }
-        let mut record = whole;
         for other in self.other_readings(reading) {
             let second = self.judgement.judge(other.as_bytes());
             if second.is_by_rule() && second.is_more_severe_than(&opinion) {
@@ -189,7 +274,7 @@ impl Terminal {
             self.release_key(actions);
             return;
         }
-        let confidence = if self.foreground.is_other_language() {
+        let confidence = if self.foreground.is_other_language() || is_older {
             Confidence::Opaque
         } else {
             confidence
@@ -340,6 +425,9 @@ impl Terminal {
         if !self.foreground.is_other_language() && !is_hidden {
             let programs = opinion.verdict().programs.clone().unwrap_or_default();
             self.foreground.start(&programs, self.screen.prompt());
+        }
+        if !is_hidden && !self.foreground.is_other_language() {
+            self.judgement.remember(&text);
         }
         self.judgement.adopt(opinion);
         self.release(actions);

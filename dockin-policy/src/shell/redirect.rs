@@ -1,0 +1,253 @@
+//! Redirections: what is read, what is written, and where output goes.
+
+use super::{
+    ast::{Heredoc, Redirect, RedirectKind},
+    expand::Mode,
+    lexer::without_tabs,
+    run::{Certainty, Input, Resolved, Runner},
+    session::{Directory, File},
+    value::{OUTPUT, Out, VARIABLE, Value},
+};
+
+/// What redirections do to a command.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    pub(super) stdin: Option<Input>,
+    pub(super) writes: Vec<Value>,
+    pub(super) reads: Vec<Value>,
+    stdout: Sink,
+}
+
+/// Where standard output goes.
+#[derive(Debug, Default)]
+enum Sink {
+    #[default]
+    Through,
+    Nowhere,
+    File {
+        path: Option<String>,
+        appends: bool,
+    },
+}
+
+impl Runner<'_> {
+    pub(super) fn redirects(
+        &mut self,
+        redirects: &[Redirect<'_>],
+        texts: &[Heredoc<'_>],
+    ) -> Streams {
+        let mut streams = Streams::default();
+        for redirect in redirects {
+            self.redirected(redirect, texts, &mut streams);
+        }
+        streams
+    }
+
+    fn redirected(
+        &mut self,
+        redirect: &Redirect<'_>,
+        texts: &[Heredoc<'_>],
+        streams: &mut Streams,
+    ) {
+        if let RedirectKind::Heredoc(number) = redirect.kind {
+            let text = texts.get(number).copied().unwrap_or_default();
+            if matches!(redirect.descriptor, None | Some(0)) {
+                streams.stdin = Some(self.heredoc(text));
+            } else {
+                let _text = self.heredoc(text);
+            }
+            return;
+        }
+        if redirect.kind == RedirectKind::HereString {
+            let text = self.text_of(redirect.target.raw, Mode::Word);
+            streams.stdin =
+                Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
+            return;
+        }
+        let was_absent = std::mem::take(&mut self.absent);
+        let target = self.whole(redirect.target.raw, Mode::Word);
+        let is_absent = std::mem::replace(&mut self.absent, was_absent);
+        // The environment may have what is not set here.
+        let target = match target {
+            Value::Known(text) if is_absent => Value::Unknown {
+                reason: VARIABLE,
+                prefix: String::new(),
+                suffix: text,
+            },
+            other => other,
+        };
+        let known = target.known().map(str::to_owned);
+        match redirect.kind {
+            RedirectKind::Read => {
+                let input = match self.file_text(&target) {
+                    Out::Known(text) => Input::Text(text),
+                    Out::Unknown(reason) => Input::Unknown(reason),
+                };
+                if matches!(redirect.descriptor, None | Some(0)) {
+                    streams.stdin = Some(match known.as_deref() {
+                        Some("/dev/null") => Input::Text(String::new()),
+                        Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => self.stdin.clone(),
+                        _ => input,
+                    });
+                }
+                if known.as_deref().is_some_and(|path| {
+                    path.starts_with("/dev/tcp/") || path.starts_with("/dev/udp/")
+                }) {
+                    // Reading from there opens a connection.
+                    streams.writes.push(target.clone());
+                }
+                streams.reads.push(target);
+            }
+            RedirectKind::DuplicateIn | RedirectKind::DuplicateOut => {
+                let descriptor = known.as_deref().is_some_and(|text| {
+                    !text.is_empty()
+                        && text
+                            .bytes()
+                            .all(|byte| byte.is_ascii_digit() || byte == b'-')
+                });
+                let out = redirect.kind == RedirectKind::DuplicateOut;
+                if !descriptor && out {
+                    // `>&file` writes both.
+                    self.sink(known, false, streams);
+                    streams.writes.push(target);
+                } else if out
+                    && matches!(redirect.descriptor, None | Some(1))
+                    && known.as_deref() != Some("1")
+                {
+                    streams.stdout = Sink::Nowhere;
+                } else if !out
+                    && matches!(redirect.descriptor, None | Some(0))
+                    && known.as_deref() != Some("0")
+                {
+                    streams.stdin = Some(Input::Unknown(OUTPUT));
+                }
+            }
+            RedirectKind::Write
+            | RedirectKind::Append
+            | RedirectKind::ReadWrite
+            | RedirectKind::WriteBoth => {
+                if matches!(redirect.descriptor, None | Some(1))
+                    && redirect.kind != RedirectKind::ReadWrite
+                {
+                    self.sink(known, redirect.kind == RedirectKind::Append, streams);
+                }
+                streams.writes.push(target);
+            }
+            RedirectKind::HereString | RedirectKind::Heredoc(_) => {}
+        }
+    }
+
+    fn sink(&self, path: Option<String>, appends: bool, streams: &mut Streams) {
+        streams.stdout = match path.as_deref() {
+            Some("/dev/null" | "/dev/stderr" | "/dev/tty") => Sink::Nowhere,
+            Some("/dev/stdout" | "/dev/fd/1") => Sink::Through,
+            _ => Sink::File { path, appends },
+        };
+    }
+
+    fn heredoc(&mut self, heredoc: Heredoc<'_>) -> Input {
+        let body = if heredoc.strips_tabs {
+            let mut body = Vec::with_capacity(heredoc.body.len());
+            for line in heredoc.body.split_inclusive(|byte| *byte == b'\n') {
+                body.extend_from_slice(without_tabs(line));
+            }
+            std::borrow::Cow::Owned(body)
+        } else {
+            std::borrow::Cow::Borrowed(heredoc.body)
+        };
+        if heredoc.quoted {
+            return Input::Text(String::from_utf8_lossy(&body).into_owned());
+        }
+        self.text_of(&body, Mode::Text)
+            .map_or(Input::Unknown(OUTPUT), Input::Text)
+    }
+
+    /// Takes what a command prints to where it goes; what is left is printed.
+    pub(super) fn deliver(&mut self, out: Out, streams: &Streams) -> Out {
+        match &streams.stdout {
+            Sink::Through => out,
+            Sink::Nowhere => Out::nothing(),
+            Sink::File { path, appends } => {
+                if let Some(path) = path {
+                    self.write_file(path, out, *appends);
+                }
+                Out::nothing()
+            }
+        }
+    }
+
+    /// Files that are written or read with no program of their own to judge.
+    pub(super) fn stand_alone(&mut self, streams: &mut Streams) {
+        let reads: Vec<Value> = std::mem::take(&mut streams.reads);
+        let writes = std::mem::take(&mut streams.writes);
+        if writes.is_empty() && reads.is_empty() {
+            return;
+        }
+        let span = self.span.clone();
+        self.found(Resolved {
+            argv: Vec::new(),
+            name: String::new(),
+            writes,
+            reads,
+            span,
+            certainty: self.certainty,
+            is_program: false,
+        });
+    }
+
+    /// A path as the working directory makes it.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        let path = if path.starts_with('/') || path.starts_with('~') {
+            path.to_owned()
+        } else {
+            match self.state.directory() {
+                Directory::Start => path.to_owned(),
+                Directory::Known(directory) => format!("{directory}/{path}"),
+                Directory::Unknown => return format!("?/{path}"),
+            }
+        };
+        crate::rule::normalize(&path)
+    }
+
+    pub(super) fn write_file(&mut self, path: &str, out: Out, appends: bool) {
+        if self.certainty >= Certainty::Latent {
+            return;
+        }
+        let path = self.absolute(path);
+        let before = if appends {
+            match self.state.file(&path) {
+                Some(File::Text(text)) => Out::Known(text.clone()),
+                Some(_) => Out::Unknown(OUTPUT),
+                None => Out::nothing(),
+            }
+        } else {
+            Out::nothing()
+        };
+        let mut text = before;
+        text.then(out);
+        let file = match text {
+            Out::Known(text) => File::Text(text),
+            Out::Unknown(_) => File::Unknown,
+        };
+        if !self.state.set_file(&path, Some(file)) {
+            let _kept = self.state.set_file(&path, Some(File::Unknown));
+        }
+    }
+
+    /// What a file holds, when this session wrote it or it is a pipe.
+    pub(super) fn file_text(&self, path: &Value) -> Out {
+        let Some(path) = path.known() else {
+            return Out::Unknown(OUTPUT);
+        };
+        if let Some(out) = self.pipes.get(path) {
+            return out.clone();
+        }
+        if path == "/dev/null" {
+            return Out::nothing();
+        }
+        match self.state.file(&self.absolute(path)) {
+            Some(File::Text(text)) => Out::Known(text.clone()),
+            _ => Out::Unknown("what a file holds is not known"),
+        }
+    }
+}

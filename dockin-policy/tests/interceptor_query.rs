@@ -1,0 +1,291 @@
+//! Real bash behind a real pseudo-terminal, asked for its edit buffer: the lines that are judged
+//! beside those that its own history has.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap is a failed test"
+)]
+
+use std::{
+    io::{Read, Write},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use dockin_policy::{
+    Action, BufferQuery, Confidence, Dialect, Interceptor, JudgedLine, LineSource, RuleSet, Subject,
+};
+
+/// Keys of one session each; `\r` ends a line.
+const SESSIONS: &[&str] = &[
+    "echo plain\r",
+    "echo one\recho two\r",
+    "echo 'a b'  \"c\"\r",
+    "eco\x02h\x05 moved\r",
+    "echo xx\x7f\x7fyy\r",
+    "wrong\x15echo killed\r",
+    "echo a b c\x17\x17z\r",
+    "echo yank\x15\x19\x19\r",
+    "echo ab\x14\r",
+    "echo word\x1bu\x1bb\x1bu\r",
+    "echo first\r\x1b[A\r",
+    "echo first\recho second\r\x1b[A\x1b[A\r",
+    "echo first\recho second\r\x10\x10\x0e\r",
+    "echo findme\recho other\r\x12find\r",
+    "echo findme\recho other\r\x12find\x1b[C changed\r",
+    "echo last word\recho \x1b.\r",
+    "echo again\r!!\r",
+    "echo again\recho b\r!echo\r",
+    "echo from\r^from^to\r",
+    "ech\t tab\r",
+    "echo some_fi\t\r",
+    "echo some\x1b*\r",
+    "echo 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890\r",
+    "echo 0123456789012345678901234567890123456789012345678901234567890123456789\x01\x06\x06\x06\x06\x06X\r",
+    "echo h\u{e9}llo w\u{f6}rld\r",
+    "echo 漢字 wide\x02\x02\x02\x02\x02\x7f\r",
+    "echo joined \\\rmore\r",
+    "echo 'two\rlines'\r",
+    "if true\rthen echo x\rfi\r",
+    "cat <<E\rtext\rE\r",
+    "\x1b[200~echo pasted\x1b[201~\r",
+    "echo quoted \x16\x01 end\r",
+    "set -o vi\recho vi\x1bhxp\r",
+    "set -o vi\recho abc def\x1bbcwxyz\x1b\r",
+    "PS1='other> '\recho prompt\r",
+    "PS1=''\recho none\r",
+    "PS1='a\\nb> '\recho two rows\r",
+    "stty -echo\recho hidden\rstty echo\r",
+    "alias e=echo\re aliased\r",
+    "echo undone\x1f\x1f\x1f\x1f\x1f\x1f\recho next\r",
+];
+
+struct Session {
+    interceptor: Interceptor,
+    keyboard: pty_process::blocking::Pty,
+    output: mpsc::Receiver<Vec<u8>>,
+    lines: Vec<JudgedLine>,
+    last: Instant,
+    child: std::process::Child,
+    directory: tempfile::TempDir,
+}
+
+impl Session {
+    fn start(asks: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let query = BufferQuery::new("n0nce");
+        let startup = format!(
+            "{}\nPS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist\nPROMPT_COMMAND='history -a'\n",
+            query.startup(Dialect::Bash).unwrap()
+        );
+        std::fs::write(directory.path().join("rc"), startup).unwrap();
+        std::fs::write(directory.path().join("some_file"), "").unwrap();
+        let (pty, pts) = pty_process::blocking::open().unwrap();
+        pty.resize(pty_process::Size::new(24, 80)).unwrap();
+        let child = pty_process::blocking::Command::new("bash")
+            .args(["--noprofile", "--rcfile", "rc", "-i"])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TERM", "xterm")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", directory.path())
+            .current_dir(directory.path())
+            .spawn(pts)
+            .unwrap();
+        let file = std::os::fd::AsFd::as_fd(&pty).try_clone_to_owned().unwrap();
+        let mut screen = std::fs::File::from(file);
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let rules = RuleSet::parse(include_str!("cases/allow_all_rules.yaml")).unwrap();
+        let argv = ["bash".to_owned()];
+        let interceptor = Interceptor::new(
+            Arc::new(rules),
+            Subject::default(),
+            &argv,
+            true,
+            Some((80, 24)),
+        );
+        let interceptor = if asks {
+            interceptor.with_query(&query)
+        } else {
+            interceptor
+        };
+        let mut session = Self {
+            interceptor,
+            keyboard: pty,
+            output,
+            lines: Vec::new(),
+            last: Instant::now(),
+            child,
+            directory,
+        };
+        session.rest();
+        session
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.interceptor.poll_action() {
+            match action {
+                Action::Forward(bytes) => self.keyboard.write_all(&bytes).unwrap(),
+                Action::Judged(line) => self.lines.push(line),
+                _ => {}
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let pause = Duration::from_millis(5);
+        let pause = self.interceptor.poll_timeout().map_or(pause, |due| {
+            due.saturating_duration_since(Instant::now()).min(pause)
+        });
+        if let Ok(bytes) = self.output.recv_timeout(pause) {
+            self.last = Instant::now();
+            self.interceptor
+                .handle_output(Instant::now(), false, &bytes);
+        }
+        self.carry_out();
+        if self
+            .interceptor
+            .poll_timeout()
+            .is_some_and(|due| due <= Instant::now())
+        {
+            self.interceptor.handle_timeout(Instant::now());
+            self.carry_out();
+        }
+    }
+
+    /// Until nothing has come for a while and nothing is held.
+    fn rest(&mut self) {
+        self.last = Instant::now();
+        while self.last.elapsed() < Duration::from_millis(120)
+            || self.interceptor.poll_timeout().is_some()
+        {
+            self.step();
+        }
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        for key in keys.chars() {
+            let mut bytes = [0; 4];
+            let text = key.encode_utf8(&mut bytes);
+            self.interceptor
+                .handle_stdin(Instant::now(), Bytes::copy_from_slice(text.as_bytes()));
+            self.carry_out();
+            self.step();
+            if key == '\r' {
+                self.rest();
+            }
+        }
+        self.rest();
+    }
+
+    fn history(&self) -> Vec<String> {
+        let text = std::fs::read(self.directory.path().join(".hist")).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn normal(line: &str) -> String {
+    line.replace("\\\n", "")
+        .split(|c: char| c == ';' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Sessions whose lines are all as the history has them, those that are not, and lines that were
+/// taken as sure and are none of the history's.
+fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
+    let mut exact = 0;
+    let mut wrong = Vec::new();
+    let mut wrongly_sure = Vec::new();
+    for keys in SESSIONS {
+        let mut session = Session::start(asks);
+        session.type_keys(keys);
+        // A construct over several lines stands in the file as several lines.
+        let wanted = normal(&session.history().join("\n"));
+        let judged: Vec<&str> = session
+            .lines
+            .iter()
+            .map(|line| line.line.as_str())
+            .collect();
+        if normal(&judged.join("\n")) == wanted {
+            exact += 1;
+        } else {
+            wrong.push(format!(
+                "{keys:?}\n    want {wanted:?}\n    have {judged:?}"
+            ));
+        }
+        for line in &session.lines {
+            if line.confidence == Confidence::Sure && !wanted.contains(&normal(&line.line)) {
+                wrongly_sure.push(format!("{keys:?}: {:?} is not in {wanted:?}", line.line));
+            }
+        }
+        if asks {
+            assert!(
+                session
+                    .lines
+                    .iter()
+                    .any(|line| line.source == LineSource::Buffer),
+                "{keys:?}: the shell was not asked: {:?}",
+                session.lines
+            );
+        }
+    }
+    (exact, wrong, wrongly_sure)
+}
+
+#[test]
+fn a_shell_that_is_asked_tells_the_line_that_it_runs() {
+    let (exact, wrong, wrongly_sure) = measure(true);
+    println!(
+        "with the query {exact} of {} sessions are exact ({:.1} %):\n  {}",
+        SESSIONS.len(),
+        100.0 * exact as f64 / SESSIONS.len() as f64,
+        wrong.join("\n  ")
+    );
+    assert!(wrongly_sure.is_empty(), "{wrongly_sure:#?}");
+    assert!(
+        exact * 100 >= SESSIONS.len() * 97,
+        "{exact} of {}",
+        SESSIONS.len()
+    );
+}
+
+#[test]
+fn a_line_that_is_not_asked_for_is_never_wrong_and_sure() {
+    let (exact, wrong, wrongly_sure) = measure(false);
+    println!(
+        "without the query {exact} of {} sessions are exact ({:.1} %):\n  {}",
+        SESSIONS.len(),
+        100.0 * exact as f64 / SESSIONS.len() as f64,
+        wrong.join("\n  ")
+    );
+    assert!(wrongly_sure.is_empty(), "{wrongly_sure:#?}");
+    assert!(
+        exact * 100 >= SESSIONS.len() * 80,
+        "{exact} of {}",
+        SESSIONS.len()
+    );
+}
