@@ -25,11 +25,13 @@ mod cut;
 mod docker_stream;
 mod entry_session;
 mod heard;
+mod lease_files;
 mod log_stream;
 mod port_forward;
 mod port_forward_channel;
 mod redact;
 mod relay;
+mod resource_manager_answer;
 mod rule_set;
 mod script;
 mod spdy_connection;
@@ -45,11 +47,13 @@ pub use cni_config::cni_config;
 pub use command_parse::command_parse;
 pub use docker_stream::docker_stream;
 pub use entry_session::entry_session;
+pub use lease_files::lease_files;
 pub use log_stream::log_stream;
 pub use port_forward::port_forward;
 pub use port_forward_channel::port_forward_channel;
 pub use redact::redact;
 pub use relay::relay;
+pub use resource_manager_answer::resource_manager_answer;
 pub use rule_set::rule_set;
 pub use spdy_connection::spdy_connection;
 pub use spdy_frame::spdy_frame;
@@ -69,11 +73,13 @@ pub const TARGETS: &[Target] = &[
     ("command_parse", command_parse),
     ("docker_stream", docker_stream),
     ("entry_session", entry_session),
+    ("lease_files", lease_files),
     ("log_stream", log_stream),
     ("port_forward", port_forward),
     ("port_forward_channel", port_forward_channel),
     ("redact", redact),
     ("relay", relay),
+    ("resource_manager_answer", resource_manager_answer),
     ("rule_set", rule_set),
     ("spdy_connection", spdy_connection),
     ("spdy_frame", spdy_frame),
