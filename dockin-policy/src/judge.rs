@@ -28,19 +28,34 @@ pub struct Subject {
     pub container: String,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
-    /// When, for rules that count at certain hours; they all count while it is not known.
+    /// When, for rules that count at certain hours. While it is not known those that permit
+    /// something never count, the others always.
     pub time: Option<WeekTime>,
     /// Sizes of files in bytes, as far as the container was asked.
     pub file_sizes: BTreeMap<String, u64>,
 }
 
-/// A minute of the week where the rules count.
+/// A minute of the week, in UTC: what a rule's `hours` are in.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct WeekTime {
     /// Days since Monday, `0..=6`.
     pub day: u8,
     /// Minutes since midnight, `0..1440`.
     pub minute: u16,
+}
+
+impl WeekTime {
+    /// The minute in which a Unix time lies, in seconds.
+    #[must_use]
+    pub const fn from_unix(seconds: u64) -> Self {
+        let minutes = seconds / 60;
+        // The first of January 1970 was a Thursday.
+        let day = (minutes / (24 * 60) + 3) % 7;
+        Self {
+            day: day as u8,
+            minute: (minutes % (24 * 60)) as u16,
+        }
+    }
 }
 
 /// Bytes of a line that are looked at.
@@ -149,7 +164,7 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
     for (shape, span) in &analysis.shapes {
         for rule in rules
             .shaped(*shape)
-            .filter(|rule| rule.scope.covers(subject))
+            .filter(|rule| rule.scope.covers(subject, rule.effect))
         {
             let decision = rule.effect.decision();
             if decision > worst.decision {
@@ -224,7 +239,7 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
     for rule in rules
         .candidates(command)
         .into_iter()
-        .filter(|rule| rule.scope.covers(subject))
+        .filter(|rule| rule.scope.covers(subject, rule.effect))
     {
         match rule.matches(command, subject) {
             Match::No => {}

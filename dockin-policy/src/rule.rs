@@ -84,7 +84,8 @@ impl Hours {
 }
 
 impl Scope {
-    pub(crate) fn covers(&self, subject: &Subject) -> bool {
+    /// `effect` is what the rule does: see [`Subject::time`] for why it matters.
+    pub(crate) fn covers(&self, subject: &Subject, effect: Effect) -> bool {
         let any = |patterns: &[Pattern], text: &str| {
             patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
         };
@@ -105,9 +106,9 @@ impl Scope {
             && any(&self.pods, &subject.pod)
             && any(&self.containers, &subject.container)
             && (self.hours.is_empty()
-                || subject
-                    .time
-                    .is_none_or(|time| self.hours.iter().any(|hours| hours.contains(time))))
+                || subject.time.map_or(effect != Effect::Allow, |time| {
+                    self.hours.iter().any(|hours| hours.contains(time))
+                }))
             && self.labels.iter().all(|(name, pattern)| {
                 subject
                     .labels

@@ -621,10 +621,32 @@ mod tests {
                 "{day} {hour}"
             );
         }
-        // When it is not known the rule counts.
+        // When it is not known what forbids counts, and what permits does not.
         assert_eq!(
             decision(&rules, &Subject::default(), "deploy now"),
             Decision::Deny
+        );
+        let rules = RuleSet::parse(
+            "default: deny\nrules: [{id: day, effect: allow, commands: [deploy], hours: ['09:00-17:00']}]",
+        )
+        .unwrap();
+        assert_eq!(decision(&rules, &at(2, 12), "deploy now"), Decision::Allow);
+        assert_eq!(decision(&rules, &at(2, 3), "deploy now"), Decision::Deny);
+        assert_eq!(
+            decision(&rules, &Subject::default(), "deploy now"),
+            Decision::Deny
+        );
+    }
+
+    #[test]
+    fn week_begins_on_monday() {
+        // 2026-11-21 was a Saturday, 13:20 UTC.
+        assert_eq!(
+            WeekTime::from_unix(1_795_266_000 + 20 * 60),
+            WeekTime {
+                day: 5,
+                minute: 13 * 60 + 20
+            }
         );
     }
 

@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,7 +22,7 @@ use crate::{
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, InterceptorGate, RecordedGate, carry},
+    session::{FileCopy, InterceptorGate, RecordedGate, carry, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -278,7 +278,9 @@ fn subject(permit: &Permit, found: &Found) -> Subject {
         pod: target.pod.clone(),
         container: target.container.clone().unwrap_or_default(),
         labels: found.pod.labels.clone(),
-        ..Subject::default()
+        time: Some(week_time()),
+        // Nobody asks the container for them.
+        file_sizes: BTreeMap::new(),
     }
 }
 

@@ -1,7 +1,10 @@
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use bytes::Bytes;
-use dockin_policy::{Action, Interceptor, JudgedLine, RuleSet};
+use dockin_policy::{Action, Interceptor, JudgedLine, RuleSet, WeekTime};
 use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, TerminalSize};
 
 use crate::policy::Rules;
@@ -32,7 +35,14 @@ impl InterceptorGate {
             self.interceptor.set_rules(Arc::clone(&newest));
             self.current = newest;
         }
+        self.interceptor.set_time(week_time());
     }
+}
+
+/// What time it is for the rules.
+pub(crate) fn week_time() -> WeekTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    WeekTime::from_unix(since.unwrap_or_default().as_secs())
 }
 
 impl Gate for InterceptorGate {

@@ -15,5 +15,6 @@ pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub use gate::InterceptorGate;
+pub(crate) use gate::week_time;
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Completeness, Decision, Dialect, Reason, RuleSet, SessionState, StdinProgram, Subject, Verdict,
-    audit::redact_text, judge_line, judge_unknown, shell::is_complete_in,
+    WeekTime, audit::redact_text, judge_line, judge_unknown, shell::is_complete_in,
 };
 
 /// Rules, who types, and the state that earlier lines left in the shell.
@@ -47,6 +47,10 @@ impl Judgement {
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
         self.rules = rules;
+    }
+
+    pub(super) const fn set_time(&mut self, time: WeekTime) {
+        self.subject.time = Some(time);
     }
 
     pub(super) fn completeness(&self, line: &[u8]) -> Completeness {

@@ -26,7 +26,7 @@ pub use self::{
     action::{Action, Confidence, JudgedLine, LineSource, Mode},
     query::BufferQuery,
 };
-use crate::{RuleSet, StdinProgram, Subject, reads_commands_from_stdin};
+use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin};
 
 /// Judges what a user types into one session before the container gets it.
 ///
@@ -126,6 +126,16 @@ impl Interceptor {
             Inner::Opaque { judgement, .. } => judgement.set_rules(rules),
             Inner::Script(script) => script.set_rules(rules),
             Inner::Terminal(terminal) => terminal.set_rules(rules),
+        }
+    }
+
+    /// What time it is for the lines that follow: rules may count at certain hours.
+    pub const fn set_time(&mut self, time: WeekTime) {
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque { judgement, .. } => judgement.set_time(time),
+            Inner::Script(script) => script.set_time(time),
+            Inner::Terminal(terminal) => terminal.set_time(time),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     judgement::Judgement,
     refusal,
 };
-use crate::{Completeness, RuleSet};
+use crate::{Completeness, RuleSet, WeekTime};
 
 /// Cuts a script into complete commands and judges each before it goes on.
 ///
@@ -36,6 +36,10 @@ impl Script {
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
         self.judgement.set_rules(rules);
+    }
+
+    pub(super) const fn set_time(&mut self, time: WeekTime) {
+        self.judgement.set_time(time);
     }
 
     pub(super) fn handle_stdin(&mut self, bytes: &Bytes, actions: &mut Actions) {

@@ -19,7 +19,7 @@ use super::{
     reading::searched,
 };
 use crate::{
-    RuleSet,
+    RuleSet, WeekTime,
     terminal::{Key, KeyDecoder, LineEditor, Screen},
 };
 
@@ -209,6 +209,10 @@ impl Terminal {
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
         self.judgement.set_rules(rules);
+    }
+
+    pub(super) const fn set_time(&mut self, time: WeekTime) {
+        self.judgement.set_time(time);
     }
 
     pub(super) fn handle_stdin(&mut self, now: Instant, bytes: Bytes, actions: &mut Actions) {
