@@ -410,8 +410,8 @@ clusters:
                 ["export `x`", "`authority`"],
             ),
             (
-                "clusters:",
-                "access_rules: { file: a.yaml }\nclusters:",
+                "clusters:\n",
+                "access_rules: { file: a.yaml }\nclusters:\n",
                 ["`access_rules`", "keep one"],
             ),
             (
