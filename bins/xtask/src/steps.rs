@@ -197,6 +197,8 @@ impl Run<'_> {
             .current_dir(self.root)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("RUSTDOCFLAGS", "-D warnings")
+            // Everything is built once here, and what would help a second time fills the disk.
+            .env("CARGO_INCREMENTAL", "0")
             .status()
             .map_err(|error| format!("cargo: {error}"))?;
         let took = Duration::from_secs(begun.elapsed().as_secs());
