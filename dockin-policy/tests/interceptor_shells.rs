@@ -111,15 +111,20 @@ impl Session {
         }
     }
 
+    /// What is waited for since `start` must come at last.
+    fn is_due(&self, start: Instant) {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "nothing more behind {:?}",
+            self.seen
+        );
+    }
+
     /// Waits until the user sees `text`, and forgets everything up to it.
     fn wait_for(&mut self, text: &str) {
         let start = Instant::now();
         while !self.seen.contains(text) {
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "no {text:?} in {:?}",
-                self.seen
-            );
+            self.is_due(start);
             self.step();
         }
         let end = self.seen.find(text).unwrap() + text.len();
@@ -175,9 +180,11 @@ fn a_refused_command_does_not_run_and_the_next_one_does() {
         // A shell that is slow to drop the refused line may still show it when the next one is
         // typed; then that one is refused as well, and the one behind it runs.
         for attempt in 1..=5 {
-            session.type_keys("echo al''ive\r");
             let refused = session.refusals;
+            session.type_keys("echo al''ive\r");
+            let start = Instant::now();
             while !session.seen.contains("alive\r\n") && session.refusals == refused {
+                session.is_due(start);
                 session.step();
             }
             if session.seen.contains("alive\r\n") {
@@ -200,7 +207,9 @@ fn lines_in_one_write_run_up_to_the_refused_one() {
         session.rest();
         session.write(b"echo o''ne\recho t''wo\rrm keep\rrm keep\r");
         // The refusal may come before the output of the line that still runs.
+        let start = Instant::now();
         while session.refusals == 0 {
+            session.is_due(start);
             session.step();
         }
         session.rest();
