@@ -255,12 +255,12 @@ impl<'a> Conversation<'a> {
             (waiting, _) => return Err(format!("the store's answer is none to {waiting:?}")),
         }
         let node = self.terms.names.node(&self.terms.node);
-        if let (Some(session), Some(entry)) = (&self.state.session, self.known.get(&node)) {
-            if entry.as_ref().map(|it| it.created) != Some(session.token) {
-                // Fenced: the session ended without us.
-                self.state.session = None;
-                self.save = true;
-            }
+        if let (Some(session), Some(entry)) = (&self.state.session, self.known.get(&node))
+            && entry.as_ref().map(|it| it.created) != Some(session.token)
+        {
+            // Fenced: the session ended without us.
+            self.state.session = None;
+            self.save = true;
         }
         Ok(())
     }

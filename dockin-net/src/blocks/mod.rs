@@ -28,6 +28,7 @@
 
 mod block;
 mod conversation;
+mod drive;
 mod goal;
 mod intent;
 pub mod operator;
@@ -38,6 +39,7 @@ mod transaction;
 
 pub use block::{Block, Names};
 pub use conversation::{Conversation, Step, Terms};
+pub use drive::{Share, converse, load};
 pub use goal::{Goal, Outcome};
 pub use record::{BlockRecord, Holder, Part, SessionRecord, StickyRecord};
 pub use state::{Clock, State};
