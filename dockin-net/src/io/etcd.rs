@@ -1,5 +1,6 @@
 //! etcd version 3 through its JSON gateway: one `POST` a question. The gateway is part of every
 //! etcd since 3.4, and needs of a plugin that runs for milliseconds neither HTTP/2 nor a runtime.
+//! It refuses certificates of clients that have a CommonName: ours must be without.
 
 use std::{
     fmt::Display,
@@ -120,18 +121,20 @@ impl Etcd {
         exchange(authority, security.as_ref(), &request, end, &mut answer)
             .map_err(|error| (told(&error), true))?;
         let (status, body) = split_answer(&answer).map_err(|(what, _)| (told(&what), true))?;
-        let value: Value = serde_json::from_slice(&body)
-            .map_err(|_| (told(&format_args!("status {status}, no JSON")), true))?;
-        if status != 200 {
-            let message = value.get("message").or_else(|| value.get("error"));
-            let message = message.and_then(Value::as_str).unwrap_or_default();
-            // A member that is behind or has no leader says so with 503.
-            return Err((
-                told(&format_args!("status {status}: {message}")),
-                status >= 500,
-            ));
+        let value: Option<Value> = serde_json::from_slice(&body).ok();
+        match value {
+            Some(value) if status == 200 => Ok(value),
+            value => {
+                let field = |name| value.as_ref()?.get(name)?.as_str().map(str::to_owned);
+                let told_by = field("message").or_else(|| field("error"));
+                // Some refusals are plain text.
+                let text = || String::from_utf8_lossy(body.get(..200).unwrap_or(&body)).into();
+                let message: String = told_by.unwrap_or_else(text);
+                let message = format!("status {status}: {}", message.trim());
+                // A member that is behind or has no leader says so with 503.
+                Err((told(&message), status >= 500))
+            }
         }
-        Ok(value)
     }
 
     fn authenticate(&mut self) -> Result<(), Unanswered> {
