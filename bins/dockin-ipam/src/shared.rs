@@ -1,5 +1,7 @@
 //! `dockin-ipam pool --conf FILE`: a network whose pools nodes share, in the store.
 
+use std::{thread::sleep, time::Duration};
+
 use dockin_net::{
     InterfaceName, Owner, StickyKey,
     blocks::operator::{ShareError, Shares, drop_node, release, reserve, verify},
@@ -21,7 +23,8 @@ FILE is the runtime's configuration, with `ipam.store`. Every node may be asked.
   release ADDRESS [--force]          end that; with --force also for a pod that runs
   verify                             read everything and say what does not fit together
   drop NODE                          a node is gone for ever: its share goes to the others
-  keep                               renew this node's session, give back what it does not need";
+  keep [SECONDS]                     renew this node's session, give back what it does not need;
+                                     again and again, so many seconds apart";
 
 /// Runs the words after the file; the text to print, or what is wrong.
 pub(crate) fn run(file: &str, words: &[&str]) -> Result<String, String> {
@@ -30,10 +33,28 @@ pub(crate) fn run(file: &str, words: &[&str]) -> Result<String, String> {
     let wrong = |error: CniError| format!("`{file}`: {error}");
     let (mut shared, place) =
         Shared::of_configuration(text.as_bytes(), &mut Host).map_err(wrong)?;
-    if words == ["keep"] {
-        let mut leases = Host.open(&place).map_err(|error| told(&error))?;
-        let kept = shared.keep(leases.as_mut(), Host.now());
-        return kept.map(|()| String::new()).map_err(wrong);
+    if let ["keep", pause @ ..] = words {
+        let pause = match pause {
+            [] => None,
+            [text] => Some(text.parse().map_err(|_| no_command(words))?),
+            _ => return Err(no_command(words)),
+        };
+        loop {
+            // Calls of the plugin wait for the leases no longer than this takes.
+            let mut leases = Host.open(&place).map_err(|error| told(&error))?;
+            let kept = shared.keep(leases.as_mut(), Host.now());
+            drop(leases);
+            match (kept, pause) {
+                (kept, None) => return kept.map(|()| String::new()).map_err(wrong),
+                (Ok(()), Some(_)) => {}
+                (Err(error), Some(_)) => eprintln!("dockin-ipam: {error}"),
+            }
+            sleep(Duration::from_secs(pause.unwrap_or_default()));
+            // A new one has its full time for the next talk.
+            shared = Shared::of_configuration(text.as_bytes(), &mut Host)
+                .map_err(wrong)?
+                .0;
+        }
     }
     let (store, names, pools) = shared.parts();
     let told = |error: ShareError| error.to_string();
@@ -69,8 +90,12 @@ pub(crate) fn run(file: &str, words: &[&str]) -> Result<String, String> {
             let freed = drop_node(store, names, node).map_err(told)?;
             Ok(format!("{freed} addresses of node {node} are free\n"))
         }
-        _ => Err(format!("no such command: {}\n{USAGE}", words.join(" "))),
+        _ => Err(no_command(words)),
     }
+}
+
+fn no_command(words: &[&str]) -> String {
+    format!("no such command: {}\n{USAGE}", words.join(" "))
 }
 
 fn list(network: &str, shares: &Shares) -> String {

@@ -306,7 +306,8 @@ impl<'a> Conversation<'a> {
         };
         let due = if self.state.is_valid(clock) {
             let left = session.ends - clock.elapsed;
-            let early = left < self.terms.session * 1000 / 3 && !self.state.is_silent(clock);
+            let early =
+                left < self.terms.session.saturating_mul(1000) / 3 && !self.state.is_silent(clock);
             !self.renewed && (early || self.goal.is_patient())
         } else {
             true

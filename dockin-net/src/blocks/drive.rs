@@ -49,11 +49,7 @@ pub trait Share {
 }
 
 /// The state that was saved last, or that of a new node.
-///
-/// # Errors
-///
-/// [`StoreError`].
-pub fn load(share: &mut dyn Share) -> Result<State, StoreError> {
+fn load(share: &mut dyn Share) -> Result<State, StoreError> {
     match share.load()? {
         Some(bytes) => State::decode(&bytes),
         None => {

@@ -39,7 +39,7 @@ mod transaction;
 
 pub use block::{Block, Names};
 pub use conversation::{Conversation, Step, Terms};
-pub use drive::{Share, converse, load};
+pub use drive::{Share, converse};
 pub use goal::{Goal, Outcome};
 pub use record::{BlockRecord, Holder, Part, SessionRecord, StickyRecord};
 pub use state::{Clock, State};

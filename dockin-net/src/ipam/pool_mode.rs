@@ -36,7 +36,7 @@ impl PoolMode<'_> {
         note_boot(store.as_mut(), boot)?;
         if let Some(mut shared) = Shared::open(self.world, &config)? {
             let state = shared.state()?;
-            while sweep(store.as_mut(), &config.pools, now, Some(&state))? {}
+            while sweep(store.as_mut(), &config.pools, now, state.as_ref())? {}
             let granted = shared.grant(&config, store.as_mut(), of, now)?;
             return granted
                 .map(|grant| result(config.routes, dns, grant))
@@ -110,12 +110,14 @@ impl PoolMode<'_> {
             Ok(config) => Shared::open(self.world, config)?,
             Err(_) => None,
         };
-        let state = shared.as_mut().map(Shared::state).transpose()?;
+        let state = shared.as_mut().map(Shared::state).transpose()?.flatten();
         let pools = config.map(|config| config.pools).unwrap_or_default();
         let changes = vec![release(&lease, &pools, now, state.as_ref())];
         store.commit(changes).map_err(store_error)?;
         match (shared, lease.sticky) {
-            (Some(mut shared), Some(key)) => shared.let_go(key, store.as_mut(), now),
+            (Some(mut shared), Some(key)) if state.is_some() => {
+                shared.let_go(key, store.as_mut(), now)
+            }
             _ => Ok(()),
         }
     }
@@ -162,7 +164,7 @@ impl PoolMode<'_> {
         let boot = self.boot();
         let mut store = self.world.open(&place).map_err(store_error)?;
         note_boot(store.as_mut(), boot)?;
-        let state = shared.as_mut().map(Shared::state).transpose()?;
+        let state = shared.as_mut().map(Shared::state).transpose()?.flatten();
         let state = state.as_ref();
         while sweep(store.as_mut(), &pools, now, state)? {}
         let after = pools.first().map_or(0, |pool| pool.policy().collect_after);

@@ -5,10 +5,10 @@ use super::{
 };
 use crate::{
     AllocateError, Attachment, Grant, NetworkName, Pool,
-    blocks::{Clock, Goal, Names, Outcome, Share, State, Terms, converse, load},
+    blocks::{Clock, Goal, Names, Outcome, Share, State, Terms, converse},
     cni::{CniError, ErrorCode, Json, Request},
     lease::{After, Change, StickyKey, Timestamp},
-    store::{Format, LeaseStore, Place},
+    store::{Format, LeaseStore, Place, StoreError},
 };
 
 /// A node's share of a network's pools, with what other nodes share of them.
@@ -77,9 +77,11 @@ impl Shared {
         Ok((shared, config.place))
     }
 
-    /// What this node knows of its share.
-    pub(super) fn state(&mut self) -> Result<State, CniError> {
-        load(self.share.as_mut()).map_err(store_error)
+    /// What this node knows of its share, none before it had one.
+    pub(super) fn state(&mut self) -> Result<Option<State>, CniError> {
+        let bytes = self.share.load().map_err(store_error)?;
+        let state = bytes.map(|bytes| State::decode(&bytes)).transpose();
+        state.map_err(store_error)
     }
 
     /// The store, the names of its keys, and the pools: for operators.
@@ -146,7 +148,8 @@ impl Shared {
         let state = self.state()?;
         let elapsed = self.share.elapsed().map_err(store_error)?;
         let boot = &self.boot;
-        Ok(state.is_valid(Clock { now, elapsed, boot }))
+        let clock = Clock { now, elapsed, boot };
+        Ok(state.is_some_and(|state| state.is_valid(clock)))
     }
 
     fn converse(
@@ -155,10 +158,31 @@ impl Shared {
         leases: &mut dyn LeaseStore,
         now: Timestamp,
     ) -> Result<(Outcome, State), CniError> {
+        if self.state()?.is_none() && has_leases(leases).map_err(store_error)? {
+            // They are of a time when the addresses were all ours, and may be another node's now.
+            return Err(CniError::field(
+                ErrorCode::INVALID_CONFIG,
+                "ipam.store",
+                "the node has leases from before the pools were shared; let their pods end first, \
+                 or use another `dataDir`",
+            ));
+        }
         let share = self.share.as_mut();
         let when = (now, self.boot.as_str());
         converse(&self.terms, &self.pools, goal, leases, share, when).map_err(store_error)
     }
+}
+
+fn has_leases(leases: &dyn LeaseStore) -> Result<bool, StoreError> {
+    let mut from = Some(0);
+    while let Some(place) = from {
+        let page = leases.page(place)?;
+        if !page.leases.is_empty() {
+            return Ok(true);
+        }
+        from = page.next;
+    }
+    Ok(false)
 }
 
 fn refused(outcome: Outcome) -> CniError {
