@@ -694,7 +694,7 @@ fn a_thousand_nodes_with_partitions_give_no_address_twice_and_lose_none() {
 #[test]
 fn crowded_clusters_with_many_troubles_give_no_address_twice_and_lose_none() {
     let mut given = 0;
-    for seed in 0..80 {
+    for seed in 0..60 {
         let plan = Plan {
             seed,
             nodes: 5,
@@ -708,5 +708,5 @@ fn crowded_clusters_with_many_troubles_give_no_address_twice_and_lose_none() {
         };
         given += simulate(&plan).0;
     }
-    assert!(given > 10_000, "{given} given");
+    assert!(given > 5_000, "{given} given");
 }
