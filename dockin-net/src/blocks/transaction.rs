@@ -1,9 +1,10 @@
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What a key holds, and when it was written.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Entry {
     /// The value.
     pub value: String,
@@ -14,7 +15,7 @@ pub struct Entry {
 }
 
 /// A condition of a transaction.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Compare {
     /// The key was last written at that revision; 0 when it is not there.
     Revision(String, i64),
@@ -33,7 +34,7 @@ impl Compare {
 }
 
 /// A write of a transaction.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Write {
     /// The key gets a value, which goes with the lease when there is one.
     Put(String, String, Option<i64>),
@@ -42,7 +43,7 @@ pub enum Write {
 }
 
 /// Writes that happen together when every condition holds.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Transaction {
     /// The conditions.
     pub compares: Vec<Compare>,
@@ -51,7 +52,7 @@ pub struct Transaction {
 }
 
 /// A question to the store. Each is answered as if nobody else asked at the same time.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Request {
     /// [`Reply::Committed`], or [`Reply::Read`] with the keys of the conditions.
@@ -79,7 +80,7 @@ pub enum Request {
 }
 
 /// What the store answers.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum Reply {
     /// The transaction happened, at that revision.
@@ -93,7 +94,7 @@ pub enum Reply {
 }
 
 /// The store gave no answer. What was asked for may have happened, or may happen yet.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Error, PartialEq, Serialize)]
 #[error("{0}")]
 pub struct Unanswered(pub String);
 

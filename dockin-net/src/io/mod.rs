@@ -17,6 +17,8 @@ mod netlink;
 mod plugins;
 #[cfg(feature = "etcd")]
 mod share;
+#[cfg(feature = "etcd")]
+mod store_process;
 #[cfg(feature = "exec")]
 mod tls;
 
@@ -27,6 +29,8 @@ pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
 #[cfg(feature = "netlink")]
 pub use netlink::BridgeHost;
+#[cfg(feature = "etcd")]
+pub use store_process::serve_store;
 
 use std::{
     fs::{File, OpenOptions},

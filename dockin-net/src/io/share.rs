@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Etcd, io_error, replace, sync_names};
+use super::{io_error, replace, store_process::StoreProcess, sync_names};
 use crate::{
     NetworkName, StoreError,
     blocks::{Share, Store},
@@ -10,10 +10,10 @@ use crate::{
 /// The file beside a network's leases.
 const FILE: &str = "share";
 
-/// A node's share of one network in its directory, and etcd.
+/// A node's share of one network in its directory, and the store.
 pub(super) struct FileShare {
     directory: PathBuf,
-    etcd: Etcd,
+    store: StoreProcess,
     node: String,
 }
 
@@ -31,7 +31,7 @@ impl FileShare {
         };
         Ok(Self {
             directory,
-            etcd: Etcd::new(config),
+            store: StoreProcess::new(config),
             node,
         })
     }
@@ -74,7 +74,7 @@ impl Share for FileShare {
     }
 
     fn store(&mut self) -> &mut dyn Store {
-        &mut self.etcd
+        &mut self.store
     }
 }
 

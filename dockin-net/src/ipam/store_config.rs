@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use crate::cni::{CniError, ErrorCode, Field};
 
 /// Where the store is when the configuration does not say under which keys.
@@ -10,7 +12,7 @@ const SHORTEST_SESSION: u64 = 10;
 const BLOCK: u32 = 64;
 
 /// `ipam.store`: the store that nodes share, and how a node is known there.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct StoreConfig {
     /// `http://HOST:PORT` or `https://HOST:PORT`, one after the other until one answers.
     pub endpoints: Vec<String>,
