@@ -304,6 +304,52 @@ fn a_share_that_was_given_away_is_noticed_and_its_pods_keep_no_claim() {
     assert_eq!(nobody, Err(ShareError::NoNode("nobody".into())));
 }
 
+/// Fencing: what a node asked for in a session that is over happens never.
+#[test]
+fn a_transaction_that_comes_after_the_end_of_its_session_is_refused() {
+    let pools = [pool("", &["10.0.0.0/24"], None)];
+    let mut store = SharedStore::default();
+    let mut node = Node::new("one");
+    let want = Want {
+        attachment: attachment("c1"),
+        sticky: None,
+        requested: vec![],
+        beside: Beside::Nothing,
+    };
+    let goal = Goal::Add(vec![want]);
+    let state = node.state();
+    let mut conversation = Conversation::new(&node.terms, &pools, state, goal);
+    let clock = Clock {
+        now: Timestamp(1),
+        elapsed: 1,
+        boot: "boot",
+    };
+    let mut commits = Vec::new();
+    // The first transaction begins the session; the next takes a block, and is late.
+    while commits.len() < 2 {
+        match conversation.poll(&node.ledger, clock).unwrap() {
+            Step::Save(bytes) => node.saved = bytes,
+            Step::Ask(request) => {
+                if matches!(request, Request::Commit(_)) {
+                    commits.push(request.clone());
+                }
+                if commits.len() < 2 {
+                    conversation.handle(Ok(store.answer(&request)), clock);
+                }
+            }
+            step => panic!("{step:?}"),
+        }
+    }
+    store.now += 61_000;
+    assert!(matches!(store.answer(&commits[1]), Reply::Read(_)));
+    assert!(
+        operator::Shares::read(&mut store, &names())
+            .unwrap()
+            .blocks
+            .is_empty()
+    );
+}
+
 #[test]
 fn what_does_not_fit_together_is_told() {
     let pools = [pool("", &["10.0.0.0/26"], None)];

@@ -85,6 +85,8 @@ enum Event {
     Timeout(usize, u64),
     Trouble,
     Heal(usize),
+    /// The operator says that a node is gone.
+    Drop(usize),
     Sync(usize),
 }
 
@@ -266,6 +268,14 @@ impl<'a> Cluster<'a> {
             }
             Event::Trouble if self.calm => {}
             Event::Trouble => self.trouble(),
+            Event::Drop(node) => {
+                let names = Names::new("/sim", "pods");
+                match operator::drop_node(&mut self.store, &names, &format!("n{node}")) {
+                    Err(operator::ShareError::Alive(_)) => self.at(2_000, Event::Drop(node)),
+                    Ok(_) | Err(operator::ShareError::NoNode(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
             Event::Heal(node) => self.nodes[node].cut = false,
             Event::Sync(node) => {
                 if !self.nodes[node].dead {
@@ -348,6 +358,7 @@ impl<'a> Cluster<'a> {
             _ if self.nodes.iter().filter(|it| it.dead).count() < self.nodes.len() / 2 => {
                 self.nodes[node].dead = true;
                 self.stop(node);
+                self.at(2_000, Event::Drop(node));
             }
             _ => {}
         }
@@ -565,10 +576,10 @@ impl<'a> Cluster<'a> {
         self.run_until(self.now + 120_000);
         let names = Names::new("/sim", "pods");
         for node in (0..self.nodes.len()).filter(|it| self.nodes[*it].dead) {
-            match operator::drop_node(&mut self.store, &names, &format!("n{node}")) {
-                Ok(_) | Err(operator::ShareError::NoNode(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
+            // Nothing came to it after the operator had said so, however late it was said.
+            let left = operator::drop_node(&mut self.store, &names, &format!("n{node}"));
+            let nothing = operator::ShareError::NoNode(format!("n{node}"));
+            assert_eq!(left, Err(nothing), "seed {}", self.plan.seed);
         }
         // What is gone comes back, with the files it had.
         for machine in &mut self.nodes {
