@@ -11,6 +11,7 @@
 mod address;
 mod allocate;
 mod attachment;
+pub mod blocks;
 pub mod bridge;
 pub mod cni;
 mod fields;

@@ -16,6 +16,7 @@ use crate::{
 /// How the tool is used.
 pub const USAGE: &str = "\
 usage: dockin-ipam pool [--data-dir DIR] COMMAND
+       dockin-ipam pool --conf FILE COMMAND, where nodes share the pools in a store
 
   list                               every network with its counts
   show NETWORK                       every address in use or set aside

@@ -93,6 +93,17 @@ impl Pool {
         self
     }
 
+    /// The same pool with those sets alone; none when there are none.
+    pub(crate) fn with_sets(&self, sets: Vec<RangeSet>) -> Option<Self> {
+        let pool = Self::new(self.name.clone(), sets).ok()?;
+        Some(Self {
+            excluded: self.excluded.clone(),
+            reserved: self.reserved.clone(),
+            policy: self.policy,
+            ..pool
+        })
+    }
+
     /// Its name, empty for the only pool of a network.
     #[must_use]
     pub fn name(&self) -> &str {

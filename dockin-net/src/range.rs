@@ -173,6 +173,16 @@ impl Range {
         Cidr::new(address, self.subnet.prefix())
     }
 
+    /// The part of it that is in `span`.
+    pub(crate) fn within(&self, span: Span) -> Option<Self> {
+        if self.family() != Family::of(span.first) {
+            return None;
+        }
+        let first = self.span.first.max(span.first);
+        let span = Span::new(first, self.span.last.min(span.last))?;
+        Some(Self { span, ..*self })
+    }
+
     /// Do the two share an address?
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use crate::{Family, Range, RangeError};
+use crate::{Family, Range, RangeError, Span};
 
 /// Ranges of one family, of which an attachment gets one address.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,6 +46,13 @@ impl RangeSet {
     #[must_use]
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.ranges.iter().find(|range| range.contains(address))
+    }
+
+    /// The parts of it that are in `spans`, none when there are none.
+    pub(crate) fn within(&self, spans: &[Span]) -> Option<Self> {
+        let parts = self.ranges.iter();
+        let parts = parts.flat_map(|range| spans.iter().filter_map(|span| range.within(*span)));
+        Self::new(parts.collect()).ok()
     }
 
     /// Two ranges, one of each set, that share addresses.

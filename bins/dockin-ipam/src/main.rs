@@ -2,6 +2,7 @@
 //! standard output. With the word `pool` it is the tool of operators.
 
 mod pool;
+mod shared;
 
 use std::{
     io::{Read, Write},
@@ -26,7 +27,12 @@ fn main() -> ExitCode {
 }
 
 fn operate(words: &[String]) -> std::io::Result<ExitCode> {
-    let text = match pool::run(words) {
+    let known: Vec<_> = words.iter().map(String::as_str).collect();
+    let done = match known.as_slice() {
+        ["--conf", file, words @ ..] => shared::run(file, words),
+        _ => pool::run(words).map_err(|error| error.to_string()),
+    };
+    let text = match done {
         Ok(text) => text,
         Err(error) => {
             eprintln!("dockin-ipam: {error}");

@@ -11,7 +11,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need {
         // libFuzzer is C++.
         program: "c++",
@@ -40,6 +40,10 @@ const NEEDS: [Need; 9] = [
     Need {
         program: "redis-server",
         package: "redis-server",
+    },
+    Need {
+        program: "etcd",
+        package: "etcd-server",
     },
     Need {
         program: "ip",

@@ -15,6 +15,21 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// A configuration without a call, as operators name one.
+    pub(crate) const fn of_operator(
+        environment: &'a Environment,
+        network: NetworkName,
+        config: &'a Json,
+    ) -> Self {
+        Self {
+            environment,
+            network,
+            version: Version::V1_1_0,
+            config,
+            stdin: &[],
+        }
+    }
+
     /// The variables.
     #[must_use]
     pub const fn environment(&self) -> &'a Environment {

@@ -39,6 +39,16 @@ impl World for Host {
         })
     }
 
+    #[cfg(feature = "etcd")]
+    fn share(
+        &mut self,
+        place: &Place,
+        config: &crate::ipam::StoreConfig,
+    ) -> Result<Box<dyn crate::blocks::Share>, StoreError> {
+        let share = super::share::FileShare::open(&place.directory, &place.network, config)?;
+        Ok(Box::new(share))
+    }
+
     fn read_text(&mut self, path: &str) -> Result<String, StoreError> {
         std::fs::read_to_string(path).map_err(|error| io_error(Path::new(path), &error))
     }

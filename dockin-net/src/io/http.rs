@@ -89,7 +89,8 @@ fn read_token(file: &str) -> Result<String, NoAnswer> {
     Ok(token.to_owned())
 }
 
-fn exchange(
+/// One request and its whole answer, over one connection.
+pub(super) fn exchange(
     authority: &str,
     security: Option<&Security>,
     request: &str,
@@ -146,6 +147,17 @@ fn exchange(
 
 /// The body of an answer with status 200; else what is wrong and whether it may pass.
 fn read_answer(answer: &[u8]) -> Result<Vec<u8>, (String, bool)> {
+    match split_answer(answer)? {
+        (200, body) => Ok(body),
+        (status, _) => {
+            let later = status >= 500 || status == 429;
+            Err((format!("status {status}"), later))
+        }
+    }
+}
+
+/// The status and the body of an answer.
+pub(super) fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), (String, bool)> {
     let cut = || ("the answer is cut off".to_owned(), true);
     let split = answer
         .windows(4)
@@ -157,10 +169,6 @@ fn read_answer(answer: &[u8]) -> Result<Vec<u8>, (String, bool)> {
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
     let status: u16 = status.and_then(|it| it.parse().ok()).ok_or_else(cut)?;
-    if status != 200 {
-        let later = status >= 500 || status == 429;
-        return Err((format!("status {status}"), later));
-    }
     let header = |wanted: &str| {
         head.lines().skip(1).find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -168,13 +176,14 @@ fn read_answer(answer: &[u8]) -> Result<Vec<u8>, (String, bool)> {
         })
     };
     if header("transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
-        return read_chunks(body).ok_or_else(cut);
+        return Ok((status, read_chunks(body).ok_or_else(cut)?));
     }
-    match header("content-length").map(str::parse::<usize>) {
-        None => Ok(body.to_vec()),
-        Some(Ok(length)) => body.get(..length).map(<[u8]>::to_vec).ok_or_else(cut),
-        Some(Err(_)) => Err(cut()),
-    }
+    let body = match header("content-length").map(str::parse::<usize>) {
+        None => Some(body),
+        Some(Ok(length)) => body.get(..length),
+        Some(Err(_)) => None,
+    };
+    Ok((status, body.ok_or_else(cut)?.to_vec()))
 }
 
 fn read_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {

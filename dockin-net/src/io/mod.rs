@@ -4,6 +4,8 @@
     reason = "an adapter reads files and the clock, so that nothing else has to"
 )]
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod file;
 mod host;
 mod host_local;
@@ -13,14 +15,22 @@ mod http;
 mod netlink;
 #[cfg(feature = "exec")]
 mod plugins;
+#[cfg(feature = "etcd")]
+mod share;
+#[cfg(feature = "etcd")]
+mod store_process;
 #[cfg(feature = "exec")]
 mod tls;
 
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 pub use file::FileDisk;
 pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
 #[cfg(feature = "netlink")]
 pub use netlink::BridgeHost;
+#[cfg(feature = "etcd")]
+pub use store_process::serve_store;
 
 use std::{
     fs::{File, OpenOptions},

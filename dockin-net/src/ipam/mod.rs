@@ -16,18 +16,24 @@
 //! | `stickySeconds` | for how long after the release; for ever when absent |
 //! | `coolDownSeconds` | for how long a released address is given to nobody |
 //! | `collectAfterSeconds` | how young a lease survives a `GC` with an empty list; 60 |
+//! | `store` | the pools are shared with other nodes: [`StoreConfig`], [`blocks`](crate::blocks) |
 
 mod pool_config;
 mod pool_mode;
+mod shared_mode;
 mod static_mode;
+mod store_config;
 
 pub use pool_config::DATA_DIR;
 use pool_config::Mode;
 use pool_mode::PoolMode;
+pub use shared_mode::Shared;
 use static_mode::Wanted;
+pub use store_config::StoreConfig;
 
 use crate::{
     AddressError, Attachment,
+    blocks::Share,
     cni::{self, CniError, CniResult, Environment, ErrorCode, Outcome, Plugin, Request},
     lease::Timestamp,
     store::{LeaseStore, Place, StoreError},
@@ -50,6 +56,22 @@ pub trait World {
     ///
     /// [`StoreError`].
     fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError>;
+
+    /// Opens a node's share of a network's pools.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; where there is none, always.
+    fn share(
+        &mut self,
+        place: &Place,
+        _config: &StoreConfig,
+    ) -> Result<Box<dyn Share>, StoreError> {
+        Err(StoreError::Io {
+            path: place.directory.clone(),
+            message: "stores of several nodes (`ipam.store`) are not in this build".into(),
+        })
+    }
 
     /// The text of a file that the configuration names.
     ///

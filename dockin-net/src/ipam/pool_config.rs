@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::static_mode::refused;
+use super::{static_mode::refused, store_config::StoreConfig};
 use crate::{
     Cidr, Family, InterfaceName, Pool, Range, RangeError, RangeSet, RangeSpec, Span,
     cni::{
@@ -43,6 +43,7 @@ pub(super) struct PoolConfig {
     pub(super) routes: Vec<Route>,
     pub(super) dns: Dns,
     pub(super) resolv_conf: Option<String>,
+    pub(super) store: Option<StoreConfig>,
 }
 
 /// How addresses are found.
@@ -124,6 +125,10 @@ impl PoolConfig {
                 .string()?
                 .filter(|path| !path.is_empty())
                 .map(str::to_owned),
+            store: match format {
+                Format::Table => StoreConfig::read(&ipam.get("store")?)?,
+                Format::HostLocal => None,
+            },
         })
     }
 

@@ -3,11 +3,13 @@ use std::collections::BTreeSet;
 use super::{
     World,
     pool_config::{PoolConfig, read_place},
+    shared_mode::Shared,
 };
 use crate::{
     AllocateError, Attachment, Beside, ContainerId, Grant, InterfaceName, Pool, Refusal, Want,
     allocate,
-    cni::{CniError, CniResult, Dns, ErrorCode, IpConfig, Request},
+    blocks::State,
+    cni::{CniError, CniResult, Dns, ErrorCode, IpConfig, Request, Route},
     lease::{After, Change, Lease, Timestamp},
     store::{Format, LeaseStore, StoreError},
 };
@@ -32,33 +34,28 @@ impl PoolMode<'_> {
         let boot = self.boot();
         let mut store = self.world.open(&config.place).map_err(store_error)?;
         note_boot(store.as_mut(), boot)?;
+        if let Some(mut shared) = Shared::open(self.world, &config)? {
+            let state = shared.state()?;
+            while sweep(store.as_mut(), &config.pools, now, state.as_ref())? {}
+            let granted = shared.grant(&config, store.as_mut(), of, now)?;
+            return granted
+                .map(|grant| result(config.routes, dns, grant))
+                .map_err(|error| self.refused(&error));
+        }
         let granted = loop {
             let granted = self.choose(&config, store.as_ref(), of, now)?;
             // Addresses of before the machine's start are given when there are no others.
             let exhausted = matches!(&granted, Err(refusal) if refusal.is_exhausted());
-            if !exhausted || !sweep(store.as_mut(), &config.pools, now)? {
+            if !exhausted || !sweep(store.as_mut(), &config.pools, now, None)? {
                 break granted;
             }
         };
         match granted {
             Ok(grant) => {
-                let mut changes = swept(store.as_ref(), &config.pools, now)?;
-                changes.extend(grant.changes);
+                let mut changes = swept(store.as_ref(), &config.pools, now, None)?;
+                changes.extend(grant.changes.iter().cloned());
                 store.commit(changes).map_err(store_error)?;
-                let ips = grant
-                    .addresses
-                    .into_iter()
-                    .map(|(address, gateway)| IpConfig {
-                        address,
-                        gateway: Some(gateway),
-                        interface: None,
-                    });
-                Ok(CniResult {
-                    ips: ips.collect(),
-                    routes: config.routes,
-                    dns,
-                    ..CniResult::default()
-                })
+                Ok(result(config.routes, dns, grant))
             }
             Err(refusal) => {
                 if self.format == Format::HostLocal && !refusal.cursors.is_empty() {
@@ -104,15 +101,24 @@ impl PoolMode<'_> {
             config.as_ref().map_err(CniError::clone)?;
         }
         let place = read_place(request, self.format)?;
-        let pools = config.map(|config| config.pools).unwrap_or_default();
         let now = self.world.now();
         let mut store = self.world.open(&place).map_err(store_error)?;
-        match store.lease_of(of).map_err(store_error)? {
-            Some(lease) => {
-                let changes = vec![release(&lease, &pools, now)];
-                store.commit(changes).map_err(store_error)
+        let Some(lease) = store.lease_of(of).map_err(store_error)? else {
+            return Ok(());
+        };
+        let mut shared = match &config {
+            Ok(config) => Shared::open(self.world, config)?,
+            Err(_) => None,
+        };
+        let state = shared.as_mut().map(Shared::state).transpose()?.flatten();
+        let pools = config.map(|config| config.pools).unwrap_or_default();
+        let changes = vec![release(&lease, &pools, now, state.as_ref())];
+        store.commit(changes).map_err(store_error)?;
+        match (shared, lease.sticky) {
+            (Some(mut shared), Some(key)) if state.is_some() => {
+                shared.let_go(key, store.as_mut(), now)
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -147,14 +153,20 @@ impl PoolMode<'_> {
         let Some(valid) = read_valid(request, self.format)? else {
             return Ok(());
         };
-        let pools = PoolConfig::read(request, self.format).map(|config| config.pools);
-        let pools = pools.unwrap_or_default();
+        let config = PoolConfig::read(request, self.format);
+        let mut shared = match &config {
+            Ok(config) => Shared::open(self.world, config)?,
+            Err(_) => None,
+        };
+        let pools = config.map(|config| config.pools).unwrap_or_default();
         let place = read_place(request, self.format)?;
         let now = self.world.now();
         let boot = self.boot();
         let mut store = self.world.open(&place).map_err(store_error)?;
         note_boot(store.as_mut(), boot)?;
-        while sweep(store.as_mut(), &pools, now)? {}
+        let state = shared.as_mut().map(Shared::state).transpose()?.flatten();
+        let state = state.as_ref();
+        while sweep(store.as_mut(), &pools, now, state)? {}
         let after = pools.first().map_or(0, |pool| pool.policy().collect_after);
         let young = |lease: &Lease| {
             self.format == Format::Table && valid.is_empty() && now < lease.since.after(after)
@@ -172,24 +184,37 @@ impl PoolMode<'_> {
             let page = store.page(place).map_err(store_error)?;
             let gone = page.leases.iter();
             let gone = gone.filter(|lease| !is_valid(lease) && !young(lease));
-            changes.extend(gone.map(|lease| release(lease, &pools, now)));
+            changes.extend(gone.map(|lease| release(lease, &pools, now, state)));
             from = page.next;
             if changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
                 let batch = std::mem::take(&mut changes);
                 store.commit(batch).map_err(store_error)?;
             }
         }
-        Ok(())
+        match shared {
+            // A store that gives no answer is told later: here everything is collected.
+            Some(mut shared) => match shared.keep(store.as_mut(), now) {
+                Err(error) if error.code() != ErrorCode::TRY_AGAIN => Err(error),
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 
     pub(super) fn status(&mut self, request: &Request<'_>) -> Result<(), CniError> {
         let unavailable = |message: String| CniError::new(ErrorCode::NOT_AVAILABLE, message);
         let config = PoolConfig::read(request, self.format)?;
         let now = self.world.now();
-        let store = self
+        let mut store = self
             .world
             .open(&config.place)
             .map_err(|error| unavailable(error.to_string()))?;
+        if let Some(mut shared) = Shared::open(self.world, &config)? {
+            return match shared.keep(store.as_mut(), now) {
+                Err(error) if !shared.is_valid(now)? => Err(unavailable(error.to_string())),
+                _ => Ok(()),
+            };
+        }
         let mut message = String::new();
         for pool in &config.pools {
             let want = Want {
@@ -248,7 +273,24 @@ impl PoolMode<'_> {
     }
 }
 
-fn want(config: &PoolConfig, pool: &Pool, of: &Attachment) -> Want {
+fn result(routes: Vec<Route>, dns: Dns, grant: Grant) -> CniResult {
+    let ips = grant
+        .addresses
+        .into_iter()
+        .map(|(address, gateway)| IpConfig {
+            address,
+            gateway: Some(gateway),
+            interface: None,
+        });
+    CniResult {
+        ips: ips.collect(),
+        routes,
+        dns,
+        ..CniResult::default()
+    }
+}
+
+pub(super) fn want(config: &PoolConfig, pool: &Pool, of: &Attachment) -> Want {
     Want {
         attachment: of.clone(),
         sticky: of
@@ -290,11 +332,16 @@ fn order<'a>(
     Ok(first)
 }
 
-fn release(lease: &Lease, pools: &[Pool], now: Timestamp) -> Change {
+/// The end of a lease. In a pool that is shared with other nodes, sticky keys that are at this
+/// node keep their addresses until the others are told.
+fn release(lease: &Lease, pools: &[Pool], now: Timestamp, shared: Option<&State>) -> Change {
     let from = |pool: &&Pool| lease.addresses.iter().any(|it| pool.contains(*it));
     let policy = pools.iter().find(from).map(Pool::policy);
     let policy = policy.unwrap_or_default();
-    let after = match (&lease.sticky, policy.cool_down) {
+    let here = |key| shared.is_none_or(|state| state.has(key));
+    let sticky = lease.sticky.as_ref().filter(|key| here(key));
+    let after = match (sticky, policy.cool_down) {
+        (Some(_), _) if shared.is_some() => After::Keep(None),
         (Some(_), _) => After::Keep(policy.keep.map(|seconds| now.after(seconds))),
         (None, 0) => After::Free,
         (None, seconds) => After::Cool(now.after(seconds)),
@@ -317,17 +364,30 @@ fn note_boot(store: &mut dyn LeaseStore, boot: Option<String>) -> Result<(), Cni
 }
 
 /// The end of some leases of before the machine's start; nothing when none are left.
-fn swept(store: &dyn LeaseStore, pools: &[Pool], now: Timestamp) -> Result<Vec<Change>, CniError> {
+fn swept(
+    store: &dyn LeaseStore,
+    pools: &[Pool],
+    now: Timestamp,
+    shared: Option<&State>,
+) -> Result<Vec<Change>, CniError> {
     let Some(page) = store.ended().map_err(store_error)? else {
         return Ok(Vec::new());
     };
-    let ended = page.leases.iter().map(|lease| release(lease, pools, now));
+    let ended = page
+        .leases
+        .iter()
+        .map(|lease| release(lease, pools, now, shared));
     Ok(ended.chain([Change::Swept(page.next)]).collect())
 }
 
 /// Ends some leases of before the machine's start; were there any to look for?
-fn sweep(store: &mut dyn LeaseStore, pools: &[Pool], now: Timestamp) -> Result<bool, CniError> {
-    let changes = swept(store, pools, now)?;
+fn sweep(
+    store: &mut dyn LeaseStore,
+    pools: &[Pool],
+    now: Timestamp,
+    shared: Option<&State>,
+) -> Result<bool, CniError> {
+    let changes = swept(store, pools, now, shared)?;
     if changes.is_empty() {
         return Ok(false);
     }
@@ -384,6 +444,6 @@ fn parse_resolv_conf(text: &str) -> Dns {
     dns
 }
 
-fn store_error(error: StoreError) -> CniError {
+pub(super) fn store_error(error: StoreError) -> CniError {
     CniError::new(ErrorCode::IO, error.to_string())
 }
