@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::toolchain::Toolchain;
+
 /// Targets of the wire formats, and seconds for each.
 const TARGETS: [&str; 10] = [
     "channel",
@@ -32,7 +34,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// Fuzzes each target for `seconds`. What makes one fail is printed and left in `found`.
 pub(crate) fn run(root: &Path, found: &Path, seconds: u32) -> Result<(), String> {
     let target = root.join("target/fuzz");
-    let triple = host()?;
+    let triple = Toolchain::of_rustc()?.host;
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--bins"])
         .args(["--features", "libfuzzer", "--target", &triple])
@@ -98,17 +100,4 @@ fn print_inputs(found: &Path, name: &str) {
             eprintln!("xtask: fuzz {name} fails on: {hex}");
         }
     }
-}
-
-/// The triple of this machine's compiler.
-fn host() -> Result<String, String> {
-    let output = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .map_err(|error| format!("rustc: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-        .ok_or_else(|| "rustc does not tell its host".to_owned())
 }

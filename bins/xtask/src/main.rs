@@ -6,6 +6,7 @@
 
 mod bench_cni;
 mod containerd;
+mod coverage;
 mod docker;
 mod fuzz;
 mod kubectl;
@@ -13,6 +14,7 @@ mod packages;
 mod plugins;
 mod scratch;
 mod steps;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ usage: cargo xtask <command>
   bench-cni [PART]...   measure the CNI plugins, one process a call, beside Debian's
   plugins               build dockin-cni and dockin-ipam as they are installed
   fuzz [SECONDS]        run libFuzzer on each target of the wire formats, 20 s unless told
+  coverage              which lines of dockin-stream its tests run
   servers               start the private servers and wait for Enter; prints the variables
                         under which the tests find them
   packages              say which packages are missing
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             Ok(seconds) => steps::fuzz(seconds),
             Err(_) => Err(format!("`{seconds}` is no number of seconds")),
         },
+        ["coverage"] => steps::coverage(),
         ["servers"] => steps::servers(),
         ["packages"] => packages::report(),
         _ => {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    containerd::Containerd, docker::Docker, fuzz as fuzzing, kubectl, packages, scratch::Scratch,
+    containerd::Containerd, coverage as covering, docker::Docker, fuzz as fuzzing, kubectl,
+    packages, scratch::Scratch,
 };
 
 /// Servers that run while the tests do.
@@ -96,6 +97,11 @@ pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
     packages::ensure()?;
     let scratch = Scratch::new()?;
     fuzzing::run(&workspace()?, scratch.path(), seconds)
+}
+
+/// Measures which lines of `dockin-stream` its tests run.
+pub(crate) fn coverage() -> Result<(), String> {
+    covering::run(&workspace()?)
 }
 
 /// Runs the benches against private servers, with release builds of every binary.

@@ -116,10 +116,37 @@ fn a_server_that_answers_something_else_is_not_believed() {
 
 #[test]
 fn spdy_without_a_version_in_the_answer_is_the_oldest_if_that_was_offered() {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let all = Offer::spdy(&Subprotocol::SPDY);
+    let accepted = Accepted::remote_command(&request(&all)).unwrap();
+    let mut response: Response<()> = accepted.into_response();
+    response.headers_mut().remove(STREAM_VERSION);
     assert_eq!(all.check(&response), Ok(Protocol::Spdy(Subprotocol::V1)));
     let newest = Offer::spdy(&[Subprotocol::V4]);
     assert_eq!(newest.check(&response), Err(UpgradeError::NotOffered));
+}
+
+#[test]
+fn a_switch_to_another_protocol_is_no_spdy() {
+    for offer in [Offer::spdy(&[Subprotocol::V4]), Offer::spdy_ports()] {
+        let accepted = Accepted::remote_command(&request(&offer))
+            .or_else(|_| Accepted::port_forward(&request(&offer)))
+            .unwrap();
+        let response: Response<()> = accepted.into_response();
+        assert!(offer.check(&response).is_ok());
+        for (name, value) in [
+            (header::UPGRADE, Some("websocket")),
+            (header::UPGRADE, None),
+            (header::CONNECTION, Some("keep-alive")),
+            (header::CONNECTION, None),
+        ] {
+            let mut other = response.clone();
+            other.headers_mut().remove(&name);
+            if let Some(value) = value {
+                other
+                    .headers_mut()
+                    .insert(&name, HeaderValue::from_static(value));
+            }
+            assert_eq!(offer.check(&other), Err(UpgradeError::NotOffered), "{name}");
+        }
+    }
 }
