@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,7 +24,6 @@ use crate::{
 ///
 /// The end is status, FIN of every stream, GOAWAY. Input that still arrives is thrown away, so
 /// that the caller may linger until the client closes and no output is lost (`T1`).
-#[derive(Debug)]
 pub struct ExecServer {
     connection: Connection,
     subprotocol: Subprotocol,
@@ -300,6 +299,23 @@ impl Codec for ExecServer {
 
     fn is_finished(&self) -> bool {
         self.finished
+    }
+}
+
+impl fmt::Debug for ExecServer {
+    // Events hold what somebody types: they are not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExecServer")
+            .field("connection", &self.connection)
+            .field("subprotocol", &self.subprotocol)
+            .field("expected", &self.expected)
+            .field("streams", &self.streams)
+            .field("ready", &self.ready)
+            .field("stdin_ended", &self.stdin_ended)
+            .field("finished", &self.finished)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
