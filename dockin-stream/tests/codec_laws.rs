@@ -18,7 +18,6 @@ use dockin_stream::{
     docker::{self, InputEnd, Shape},
     entry::{self, Encoding, Identity},
     log::{self, LogSubprotocol},
-    portforward::{self, PortForwardCodec, PortForwardEvent, Tunnelled},
     spdy,
     websocket::{self, Tunnel},
 };
@@ -29,9 +28,6 @@ const PIPES: StreamSet = StreamSet {
     stderr: true,
     tty: false,
 };
-
-trait ShownPorts: PortForwardCodec + Debug {}
-impl<P: PortForwardCodec + Debug> ShownPorts for P {}
 
 trait Shown: Codec + Debug {}
 impl<C: Codec + Debug> Shown for C {}
@@ -251,63 +247,8 @@ fn debug_text_of_a_session_never_shows_its_content() {
 }
 
 #[test]
-fn debug_text_of_what_carries_ports_never_shows_its_content() {
+fn debug_text_of_a_tunnel_never_shows_its_content_nor_of_masks_their_keys() {
     let secret = Bytes::from_static(SECRET.as_bytes());
-    let now = Instant::now();
-    let port = 80.try_into().unwrap();
-    let wire = |codec: &mut dyn PortForwardCodec| -> BytesMut {
-        let pieces = std::iter::from_fn(|| codec.poll_transmit());
-        pieces.flatten().collect()
-    };
-    let ports = [port];
-    let raw = Subprotocol::V4;
-    let pairs: [(Box<dyn ShownPorts>, Box<dyn ShownPorts>); 3] = [
-        (
-            Box::new(portforward::Client::new()),
-            Box::new(portforward::Server::new()),
-        ),
-        (
-            Box::new(Tunnelled::client(1)),
-            Box::new(Tunnelled::server()),
-        ),
-        (
-            Box::new(portforward::channel::Client::new(raw, &ports, 1).unwrap()),
-            Box::new(portforward::channel::Server::new(raw, &ports).unwrap()),
-        ),
-    ];
-    for (mut client, mut server) in pairs {
-        let mut id = client.open(port);
-        let mut events = Vec::new();
-        for _ in 0..4 {
-            server.handle_input(now, &mut wire(&mut *client)).unwrap();
-            client.handle_input(now, &mut wire(&mut *server)).unwrap();
-            events.extend(std::iter::from_fn(|| client.poll_event()));
-        }
-        if let Some(PortForwardEvent::Opened { connection, .. }) = events.first() {
-            id = Some(*connection);
-        }
-        let id = id.unwrap();
-        client.send(id, secret.clone());
-        assert!(!shows_secret(&format!("{client:?}")), "queued: {client:?}");
-        let mut most = wire(&mut *client);
-        let mut last = most.split_off(most.len() - 1);
-        server.handle_input(now, &mut most).unwrap();
-        assert!(
-            !shows_secret(&format!("{server:?}")),
-            "received: {server:?}"
-        );
-        most.unsplit(last.split());
-        server.handle_input(now, &mut most).unwrap();
-        let received: Vec<u8> = std::iter::from_fn(|| server.poll_event())
-            .filter_map(|event| match event {
-                PortForwardEvent::Data { bytes, .. } => Some(bytes),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        assert_eq!(received, SECRET.as_bytes());
-    }
-
     let mut sender = Tunnel::client(1);
     sender.send(secret.clone());
     assert!(!shows_secret(&format!("{sender:?}")));
@@ -361,24 +302,6 @@ fn half_a_frame_at_the_end_is_never_taken_for_a_whole() {
         let status = |event: &Event| matches!(event, Event::Exit(_));
         assert!(!events.iter().any(status), "{}: {events:?}", pair.name);
     }
-}
-
-/// Both port-forward ends of SPDY can be made without words.
-#[test]
-fn the_default_of_a_port_forward_session_is_a_new_one() {
-    let mut client = portforward::Client::default();
-    let mut server = portforward::Server::default();
-    assert!(!client.is_finished() && !server.is_finished());
-    let now = Instant::now();
-    let id = client.open(80.try_into().unwrap()).unwrap();
-    let wire: Vec<u8> = std::iter::from_fn(|| client.poll_transmit())
-        .flatten()
-        .collect();
-    server
-        .handle_input(now, &mut BytesMut::from(&wire[..]))
-        .unwrap();
-    assert!(server.poll_event().is_some());
-    assert_eq!(client.queued(id), 0);
 }
 
 /// In the clear, as a list of numbers, or as it travels in text messages.
