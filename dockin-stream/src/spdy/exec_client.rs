@@ -18,6 +18,10 @@ use crate::{Codec, Event, ExitStatus, ProtocolError, StreamSet, Subprotocol, lim
 /// [`Event::Exit`] comes when the error stream and both outputs have ended, or with the end of
 /// the connection. A connection that ends without a status gives [`Event::Close`] alone, never
 /// success.
+///
+/// v1 has no status to give: its server resets the error stream right after the set-up. Once both
+/// outputs have ended in order the exit is 0, as Go's client takes it, whatever the command's was:
+/// who has to know must not offer v1.
 pub struct ExecClient {
     connection: Connection,
     subprotocol: Subprotocol,

@@ -22,7 +22,8 @@ use crate::{
 /// matter. What the client sends before that comes out of [`poll_event`](Codec::poll_event) when
 /// it is ready; what is sent to it before that waits.
 ///
-/// The end is status, FIN of every stream, GOAWAY. Input that still arrives is thrown away, so
+/// The end is status, FIN of every stream, GOAWAY; in v1, as its servers in the field do it, without
+/// the status, so that a v1 client cannot tell a failure from success. Input that still arrives is thrown away, so
 /// that the caller may linger until the client closes and no output is lost (`T1`).
 pub struct ExecServer {
     connection: Connection,
