@@ -205,6 +205,7 @@ struct Session {
     heard: Transcript,
     /// The container heard that the client is gone.
     container_left: bool,
+    keepalives: u32,
 }
 
 /// What one end says and the other hears.
@@ -258,6 +259,7 @@ impl Session {
             said: Transcript::default(),
             heard: Transcript::default(),
             container_left: false,
+            keepalives: 0,
         }
     }
 
@@ -278,7 +280,8 @@ impl Session {
                 let code = script.byte() % 4;
                 self.container_says(Event::Exit(ExitStatus::Exited(code.into())));
             }
-            9 => {
+            9 if self.keepalives < KEEPALIVES => {
+                self.keepalives += 1;
                 self.front.client.send_keepalive();
                 self.front.server.send_keepalive();
                 self.back.client.send_keepalive();
@@ -291,9 +294,8 @@ impl Session {
                 32..=39 => self.client_says(Event::Close),
                 _ => {}
             },
-            11 => {
-                self.settle();
-            }
+            11 => self.settle(),
+            9 => {}
             wire => {
                 let count = 1 + usize::from(script.byte());
                 let connection = if wire & 2 == 0 {
@@ -494,5 +496,7 @@ fn bulk(script: &mut Script<'_>) -> Bytes {
     script.payload().repeat(count).into()
 }
 
+/// All of a script happens within one second, in which a peer takes 100 pings.
+const KEEPALIVES: u32 = 50;
 /// Far more than any session of a script needs.
 const MOVES: usize = 10_000;
