@@ -6,7 +6,11 @@
 //! kubectl ──SPDY──▶ ExecServer ──Event──▶ Relay ──Event──▶ channel::Client ──WebSocket──▶ container
 //! ```
 
-use std::time::Instant;
+use std::{
+    error::Error,
+    io::{self, Write},
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
 use dockin_stream::{
@@ -16,8 +20,13 @@ use dockin_stream::{
     websocket::{Decoder, Item, Role},
 };
 
-/// Runs the session. `pub(crate)` because the test of this package runs it, too.
-pub(crate) fn main() -> Result<(), ProtocolError> {
+fn main() -> Result<(), Box<dyn Error>> {
+    translate(&mut io::stdout().lock())
+}
+
+/// Runs the session, and writes what passes. `pub(crate)` because the test of this package runs it,
+/// too.
+pub(crate) fn translate(out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let streams = StreamSet {
         stdin: true,
         stdout: true,
@@ -52,12 +61,12 @@ pub(crate) fn main() -> Result<(), ProtocolError> {
 
         for bytes in kubectl.written() {
             moved = true;
-            from_kubectl.print(&bytes)?;
+            from_kubectl.print(&bytes, out)?;
             client_side.read(now, &bytes)?;
         }
         for bytes in container.written() {
             moved = true;
-            from_container.print(&bytes)?;
+            from_container.print(&bytes, out)?;
             container_side.read(now, &bytes)?;
         }
 
@@ -81,12 +90,12 @@ pub(crate) fn main() -> Result<(), ProtocolError> {
 
         for bytes in container_side.written() {
             moved = true;
-            to_container.print(&bytes)?;
+            to_container.print(&bytes, out)?;
             container.read(now, &bytes)?;
         }
         for bytes in client_side.written() {
             moved = true;
-            to_kubectl.print(&bytes)?;
+            to_kubectl.print(&bytes, out)?;
             kubectl.read(now, &bytes)?;
         }
 
@@ -117,10 +126,8 @@ pub(crate) fn main() -> Result<(), ProtocolError> {
     assert_eq!(output, b"6\n");
     assert_eq!(status, Some(ExitStatus::Exited(3)));
     assert_eq!(outcome, Some(Outcome::Ended(ExitStatus::Exited(3))));
-    println!(
-        "kubectl sees {:?} and exit code 3",
-        String::from_utf8_lossy(&output)
-    );
+    let output = String::from_utf8_lossy(&output);
+    writeln!(out, "kubectl sees {output:?} and exit code 3")?;
     Ok(())
 }
 
@@ -164,7 +171,7 @@ impl SpdyPrinter {
         }
     }
 
-    fn print(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+    fn print(&mut self, bytes: &[u8], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
         self.input.extend_from_slice(bytes);
         while let Some(frame) = self.decoder.decode(&mut self.input)? {
             let text = match frame {
@@ -190,7 +197,7 @@ impl SpdyPrinter {
                 Frame::GoAway { status, .. } => format!("GOAWAY     {}", status.0),
                 other => format!("{other:?}"),
             };
-            println!("{} SPDY       {text}", self.direction);
+            writeln!(out, "{} SPDY       {text}", self.direction)?;
         }
         Ok(())
     }
@@ -212,7 +219,7 @@ impl WebSocketPrinter {
         }
     }
 
-    fn print(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+    fn print(&mut self, bytes: &[u8], out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
         self.input.extend_from_slice(bytes);
         while let Some(item) = self.decoder.decode(&mut self.input)? {
             let text = match item {
@@ -225,7 +232,7 @@ impl WebSocketPrinter {
                 Item::Close(code) => format!("close {}", code.0),
                 other => format!("{other:?}"),
             };
-            println!("          {} WebSocket {text}", self.direction);
+            writeln!(out, "          {} WebSocket {text}", self.direction)?;
         }
         Ok(())
     }

@@ -112,3 +112,56 @@ impl StreamSet {
         self.stdin || self.stdout || self.stderr
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Event, StreamSet};
+    use crate::TerminalSize;
+
+    #[test]
+    fn a_query_asks_in_the_names_of_an_apiserver_or_of_a_kubelet() {
+        let all = StreamSet {
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            tty: true,
+        };
+        for query in [
+            "command=sh&stdin=true&stdout=true&stderr=true&tty=true",
+            "input=1&output=1&error=1&tty=1",
+            "stdin=T&stdin=false&output=TRUE&stderr=t&tty=True",
+        ] {
+            assert_eq!(StreamSet::from_query(query), all, "{query}");
+        }
+        for query in [
+            "",
+            "stdin&stdout=false&stderr=0&tty=yes",
+            "STDIN=true",
+            "command=stdin=true",
+        ] {
+            let none = StreamSet::from_query(query);
+            assert_eq!(none, StreamSet::default(), "{query}");
+            assert!(!none.any());
+        }
+    }
+
+    #[test]
+    fn only_payload_makes_an_event_long() {
+        for (event, length) in [
+            (Event::Stdin(Bytes::from_static(b"abc")), 3),
+            (Event::Stderr(Bytes::new()), 0),
+            (
+                Event::Resize(TerminalSize {
+                    width: 80,
+                    height: 24,
+                }),
+                0,
+            ),
+            (Event::HalfClose, 0),
+        ] {
+            assert_eq!((event.len(), event.is_empty()), (length, length == 0));
+        }
+    }
+}

@@ -199,4 +199,30 @@ mod tests {
             assert!(!ExitStatus::parse_json(text).is_success());
         }
     }
+
+    #[test]
+    fn a_failure_without_a_reason_is_an_internal_error() {
+        for (text, code, reason) in [
+            (
+                r#"{"status":"Failure","message":"m"}"#,
+                500,
+                "InternalError",
+            ),
+            (
+                r#"{"status":"Failure","message":"m","reason":"Expired","code":410}"#,
+                410,
+                "Expired",
+            ),
+        ] {
+            let failure = Failure {
+                code,
+                reason: reason.to_owned(),
+                message: "m".to_owned(),
+            };
+            assert_eq!(
+                ExitStatus::parse_json(text.as_bytes()),
+                ExitStatus::Failed(failure)
+            );
+        }
+    }
 }

@@ -5,7 +5,9 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Subprotocol {
-    /// `channel.k8s.io`: no exit code, no end of standard input.
+    /// `channel.k8s.io`: no exit code, no end of standard input. Over SPDY no status at all: its
+    /// error stream is reset before the command begins, and whatever ends the outputs in order
+    /// reads as success.
     V1,
     /// `v2.channel.k8s.io`: standard input ends. SPDY only.
     V2,

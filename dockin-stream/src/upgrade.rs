@@ -57,7 +57,7 @@ pub enum UpgradeError {
         /// Its status.
         status: StatusCode,
     },
-    /// The server chose what was not offered.
+    /// The server chose what was not offered: another version, or another protocol than SPDY.
     #[error("the server chose a protocol that was not offered")]
     NotOffered,
 }
@@ -244,8 +244,10 @@ impl Offer {
             return Err(UpgradeError::NotSwitched { status });
         }
         let headers = response.headers();
-        if let Some(key) = &self.key {
-            handshake::check_response(pairs(headers), key)?;
+        match &self.key {
+            Some(key) => handshake::check_response(pairs(headers), key)?,
+            None if is_spdy(headers) => {}
+            None => return Err(UpgradeError::NotOffered),
         }
         let header = match &self.key {
             Some(_) => &header::SEC_WEBSOCKET_PROTOCOL,

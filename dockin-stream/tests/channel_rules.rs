@@ -330,6 +330,20 @@ fn missing_or_broken_status_is_never_success() {
     assert_eq!(feed(&mut v1, b"\x88\x02\x03\xf3").unwrap(), [Event::Close]);
 }
 
+/// v1 takes the server's goodbye for success, but the answer to our own is no status.
+#[test]
+fn the_answer_to_our_own_goodbye_is_no_success_in_v1() {
+    for subprotocol in [Subprotocol::V1, Subprotocol::V1Base64] {
+        let mut client = Client::new(subprotocol, STREAMS, 1);
+        let normal = feed(&mut client, CLOSE_NORMAL).unwrap();
+        assert_eq!(normal, [Event::Exit(ExitStatus::Exited(0)), Event::Close]);
+
+        let mut client = Client::new(subprotocol, STREAMS, 1);
+        client.send(Event::Close);
+        assert_eq!(feed(&mut client, CLOSE_NORMAL).unwrap(), [Event::Close]);
+    }
+}
+
 #[test]
 fn status_above_its_limit_ends_the_session_with_1009() {
     let mut client = Client::new(Subprotocol::V4, STREAMS, 1);

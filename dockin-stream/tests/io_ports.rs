@@ -327,7 +327,7 @@ async fn a_program_that_reads_nothing_holds_the_others_up_only_at_the_limit() {
     };
     let fetch = async {
         let mut session = PortForward::new(near, Client::new(), Bytes::new(), SECOND);
-        let (mut idle, theirs) = duplex(10);
+        let (mut idle, theirs) = duplex(4096);
         session.open(port(80), theirs).unwrap();
         for _ in 0..3 {
             let (mut quick, theirs) = duplex(10);

@@ -240,3 +240,104 @@ async fn a_peer_that_goes_without_a_goodbye_ends_the_stream() {
     assert_eq!(server.next().await.unwrap().unwrap(), Event::Close);
     assert!(server.next().await.is_none());
 }
+
+/// What an embedding program or its peer says against the protocol is an error with its reason, not
+/// an end.
+#[tokio::test]
+async fn a_peer_that_breaks_the_protocol_is_an_error_and_no_end() {
+    let (near, mut raw) = duplex(1000);
+    let websocket =
+        WebSocketStream::from_raw_socket(near, tungstenite::protocol::Role::Server, None).await;
+    let mut server = embed(websocket, Role::Server, Subprotocol::V5);
+    // Not masked, as every client has to.
+    raw.write_all(b"\x82\x02\0x").await.unwrap();
+    let error = server.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("mask"), "{error}");
+    assert!(server.next().await.is_none());
+}
+
+/// Writing to a peer that has gone fails, however it is found out: while there is room, when there
+/// is none, when it is flushed, when it is shut down.
+#[tokio::test]
+async fn a_peer_that_is_gone_fails_what_is_written_to_it() {
+    let (client, server) = connect(64).await;
+    let mut socket = TungsteniteSocket::new(server, Role::Server);
+    drop(client);
+    let frame = [&b"\x82\x7e\x03\xe8\x01"[..], &[b'x'; 999]].concat();
+    let written = async {
+        for _ in 0..1000 {
+            socket.write_all(&frame).await?;
+        }
+        socket.flush().await
+    };
+    let error = timeout(Duration::from_secs(30), written)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    assert!(socket.flush().await.is_err());
+    assert!(socket.shutdown().await.is_err());
+}
+
+/// What is written in frames of a session arrives as tungstenite's messages: whole, with its kind,
+/// control frames, too; and what is no frame, or no text, is an error.
+#[tokio::test]
+async fn frames_that_are_written_become_messages_of_their_kind() {
+    let (mut client, server) = connect(8192).await;
+    let mut socket = TungsteniteSocket::new(server, Role::Server);
+    // In pieces that end anywhere; the text in two fragments.
+    let wire = b"\x01\x02gr\x89\x01?\x80\x03\xc3\xbcn\x8a\x00\x82\x02ok";
+    for piece in wire.chunks(3) {
+        socket.write_all(piece).await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    for expected in [
+        Message::Ping(Bytes::from_static(b"?")),
+        Message::text("gr\u{fc}n"),
+        Message::Pong(Bytes::new()),
+        Message::binary(&b"ok"[..]),
+    ] {
+        assert_eq!(client.next().await.unwrap().unwrap(), expected);
+    }
+    let text = format!("{socket:?}");
+    assert_eq!(text, "TungsteniteSocket { ended: false, messages: 0, .. }");
+
+    let not_utf8 = socket.write_all(b"\x81\x01\xff").await.unwrap_err();
+    assert_eq!(not_utf8.kind(), std::io::ErrorKind::InvalidData);
+    let (_client, server) = connect(8192).await;
+    let mut socket = TungsteniteSocket::new(server, Role::Server);
+    let no_frame = socket.write_all(b"\xff\xff").await.unwrap_err();
+    assert_eq!(no_frame.kind(), std::io::ErrorKind::InvalidData);
+}
+
+/// Given back in the middle of everything: what was received and not read, what was written and not
+/// sent, and half a message. None of it is in the debug text.
+#[tokio::test]
+async fn what_is_given_back_holds_every_byte_and_shows_none() {
+    let (mut client, server) = connect(64).await;
+    let mut socket = TungsteniteSocket::new(server, Role::Server);
+    client.send(Message::binary(&b"secret"[..])).await.unwrap();
+    let mut first = [0; 3];
+    socket.read_exact(&mut first).await.unwrap();
+    // More than the connection takes, then the start of a message.
+    let frame = [&b"\x82\x7e\x03\xe8"[..], &[b's'; 1000]].concat();
+    while timeout(Duration::from_millis(20), socket.write_all(&frame))
+        .await
+        .is_ok()
+    {}
+    let (pieces, text) = {
+        let parts = socket.into_parts();
+        let text = format!("{parts:?}");
+        let pieces = (parts.unread, parts.unsent, parts.unfinished);
+        (pieces, text)
+    };
+    let (unread, unsent, _unfinished) = pieces;
+    // The client's frame, as it would have been read: masked anew, or not at all.
+    assert!(
+        !unread.is_empty() && unread.len() < 6 + 6,
+        "{}",
+        unread.len()
+    );
+    assert!(unsent.iter().all(|message| message.len() == 1000));
+    assert!(!text.contains("sss") && !text.contains("secret"), "{text}");
+}

@@ -102,6 +102,52 @@ fn sorted(events: &[Event]) -> (Vec<u8>, Vec<u8>, Vec<u8>, Vec<Event>) {
     sorted
 }
 
+/// v4 carries the exit code, v2 and v3 a text, and v1 nothing: its error stream is reset before the
+/// command begins, and failure and success look alike.
+#[test]
+fn a_failure_arrives_in_every_version_but_v1() {
+    for subprotocol in Subprotocol::SPDY {
+        let mut session = Session::new(subprotocol, ALL);
+        session.run(&[]);
+        session
+            .server
+            .send(Event::Stdout(Bytes::from_static(b"tail")));
+        session.server.send(Event::Exit(ExitStatus::Exited(3)));
+        session.run(&[]);
+        let (_, out, _, rest) = sorted(&session.at_client);
+        assert_eq!(out, b"tail", "{subprotocol:?}");
+        let [Event::Exit(status)] = &rest[..] else {
+            panic!("{subprotocol:?}: {rest:?}");
+        };
+        match subprotocol {
+            Subprotocol::V4 => assert_eq!(*status, ExitStatus::Exited(3)),
+            Subprotocol::V1 => assert_eq!(*status, ExitStatus::Exited(0)),
+            _ => assert!(
+                matches!(status, ExitStatus::Failed(failure) if failure.message.contains('3')),
+                "{subprotocol:?}: {status:?}"
+            ),
+        }
+    }
+}
+
+/// What v1 cannot tell it does not make up: a connection that breaks before the outputs have ended
+/// is no success, with or without bytes on the error stream that is none.
+#[test]
+fn a_lost_connection_is_no_success_in_v1() {
+    let mut session = Session::new(Subprotocol::V1, ALL);
+    session.run(&[]);
+    session
+        .server
+        .send(Event::Stdout(Bytes::from_static(b"half")));
+    session.run(&[]);
+    session.client.handle_eof(Instant::now()).unwrap();
+    session
+        .at_client
+        .extend(std::iter::from_fn(|| session.client.poll_event()));
+    let (_, out, _, rest) = sorted(&session.at_client);
+    assert_eq!((&out[..], &rest[..]), (&b"half"[..], &[Event::Close][..]));
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Client(Event),

@@ -25,6 +25,8 @@ mod cut;
 mod docker_stream;
 mod entry_session;
 mod heard;
+mod http_head;
+mod inflate_vs_zlib_rs;
 mod lease_files;
 mod log_stream;
 mod port_forward;
@@ -38,7 +40,9 @@ mod spdy_connection;
 mod spdy_frame;
 mod status_json;
 mod terminal_line;
+mod translator;
 mod websocket_frame;
+mod ws_mask;
 
 pub use asciicast::asciicast;
 pub use audit_trail::audit_trail;
@@ -47,6 +51,8 @@ pub use cni_config::cni_config;
 pub use command_parse::command_parse;
 pub use docker_stream::docker_stream;
 pub use entry_session::entry_session;
+pub use http_head::http_head;
+pub use inflate_vs_zlib_rs::inflate_vs_zlib_rs;
 pub use lease_files::lease_files;
 pub use log_stream::log_stream;
 pub use port_forward::port_forward;
@@ -59,7 +65,9 @@ pub use spdy_connection::spdy_connection;
 pub use spdy_frame::spdy_frame;
 pub use status_json::status_json;
 pub use terminal_line::terminal_line;
+pub use translator::translator;
 pub use websocket_frame::websocket_frame;
+pub use ws_mask::ws_mask;
 
 /// A fuzz target: its name, and what must not panic whatever the bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -73,6 +81,8 @@ pub const TARGETS: &[Target] = &[
     ("command_parse", command_parse),
     ("docker_stream", docker_stream),
     ("entry_session", entry_session),
+    ("http_head", http_head),
+    ("inflate_vs_zlib_rs", inflate_vs_zlib_rs),
     ("lease_files", lease_files),
     ("log_stream", log_stream),
     ("port_forward", port_forward),
@@ -85,5 +95,7 @@ pub const TARGETS: &[Target] = &[
     ("spdy_frame", spdy_frame),
     ("status_json", status_json),
     ("terminal_line", terminal_line),
+    ("translator", translator),
     ("websocket_frame", websocket_frame),
+    ("ws_mask", ws_mask),
 ];

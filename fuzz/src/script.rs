@@ -42,13 +42,19 @@ impl<'a> Script<'a> {
     /// 1 to 16 bytes, the length decided by the first.
     pub(crate) fn payload(&mut self) -> Bytes {
         let length = 1 + usize::from(self.byte() % 16);
-        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
+        let taken = self.take(length);
         if taken.is_empty() {
             Bytes::from_static(b"x")
         } else {
             Bytes::copy_from_slice(taken)
         }
+    }
+
+    /// `length` bytes, or what is left.
+    pub(crate) fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
     }
 
     pub(crate) const fn rest(self) -> &'a [u8] {

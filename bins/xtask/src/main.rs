@@ -6,6 +6,7 @@
 
 mod bench_cni;
 mod containerd;
+mod coverage;
 mod docker;
 mod fuzz;
 mod kubectl;
@@ -13,6 +14,7 @@ mod packages;
 mod plugins;
 mod scratch;
 mod steps;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -23,7 +25,9 @@ usage: cargo xtask <command>
   bench [ARGUMENTS]     start private servers, then `cargo bench` with these arguments
   bench-cni [PART]...   measure the CNI plugins, one process a call, beside Debian's
   plugins               build dockin-cni and dockin-ipam as they are installed
-  fuzz [SECONDS]        run libFuzzer on each target of the wire formats, 20 s unless told
+  fuzz [SECONDS]        run libFuzzer on each wire format, 20 s unless told, and a quarter of
+                        that on every other target
+  coverage              which lines of dockin-stream its tests run
   servers               start the private servers and wait for Enter; prints the variables
                         under which the tests find them
   packages              say which packages are missing
@@ -38,11 +42,12 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => steps::bench(rest),
         ["bench-cni", parts @ ..] => bench_cni::run(parts),
         ["plugins"] => plugins::build().map(|directory| println!("{}", directory.display())),
-        ["fuzz"] => steps::fuzz(20),
+        ["fuzz"] => steps::fuzz(steps::FUZZ_SECONDS),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => steps::fuzz(seconds),
             Err(_) => Err(format!("`{seconds}` is no number of seconds")),
         },
+        ["coverage"] => steps::coverage(),
         ["servers"] => steps::servers(),
         ["packages"] => packages::report(),
         _ => {

@@ -71,6 +71,17 @@ pub(crate) fn ensure() -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)?;
+    let still: Vec<&str> = self::missing();
+    if still.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("still missing: {}", still.join(" ")))
+    }
+}
+
+/// Installs Debian's packages; without root, or off Debian, says what they are and fails.
+pub(crate) fn install(missing: &[&str]) -> Result<(), String> {
     let list = missing.join(" ");
     if !is_root() {
         return Err(format!(
@@ -86,14 +97,8 @@ pub(crate) fn ensure() -> Result<(), String> {
     run(Command::new("apt-get").arg("update").arg("-q"))?;
     run(Command::new("apt-get")
         .args(["install", "-y", "-q", "--no-install-recommends"])
-        .args(&missing)
-        .env("DEBIAN_FRONTEND", "noninteractive"))?;
-    let still: Vec<&str> = self::missing();
-    if still.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("still missing: {}", still.join(" ")))
-    }
+        .args(missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// Prints what is missing.

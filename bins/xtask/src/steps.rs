@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    containerd::Containerd, docker::Docker, fuzz as fuzzing, kubectl, packages, scratch::Scratch,
+    containerd::Containerd, coverage as covering, docker::Docker, fuzz as fuzzing, kubectl,
+    packages, scratch::Scratch,
 };
 
 /// Servers that run while the tests do.
@@ -82,6 +83,7 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
     )?;
     drop(servers);
+    run.fuzz(FUZZ_SECONDS)?;
 
     if run.failed.is_empty() {
         Ok(())
@@ -90,12 +92,18 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
     }
 }
 
-/// Runs libFuzzer on each target for `seconds`. What fails is printed, and then gone: it belongs
+/// Runs libFuzzer on each target of a wire format for `seconds`, on the others for a quarter of
+/// that. What fails is printed, and then gone: it belongs
 /// into a corpus.
 pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
     packages::ensure()?;
     let scratch = Scratch::new()?;
     fuzzing::run(&workspace()?, scratch.path(), seconds)
+}
+
+/// Measures which lines of `dockin-stream` its tests run.
+pub(crate) fn coverage() -> Result<(), String> {
+    covering::run(&workspace()?)
 }
 
 /// Runs the benches against private servers, with release builds of every binary.
@@ -133,6 +141,8 @@ pub(crate) fn servers() -> Result<(), String> {
     Ok(())
 }
 
+/// How long each wire format is fuzzed.
+pub(crate) const FUZZ_SECONDS: u32 = 20;
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 /// What an embedding program may choose one of.
 const CORE_FEATURES: [&str; 6] = ["docker", "process", "kube", "agent", "gateway", "authority"];
@@ -232,6 +242,20 @@ impl Run<'_> {
         }
         let proper = output.status.success() && !tree.is_empty() && runtime.is_none();
         self.judge(&format!("{leaf} without a runtime"), proper)
+    }
+
+    /// libFuzzer on every target. What it finds fails the step, and belongs into a corpus.
+    fn fuzz(&mut self, seconds: u32) -> Result<(), String> {
+        eprintln!("xtask: fuzz: {seconds} s for each wire format");
+        let begun = Instant::now();
+        let scratch = Scratch::new()?;
+        let result = fuzzing::run(self.root, scratch.path(), seconds);
+        let took = Duration::from_secs(begun.elapsed().as_secs());
+        match &result {
+            Ok(()) => eprintln!("xtask: fuzz: nothing found after {took:?}"),
+            Err(error) => eprintln!("xtask: fuzz: {error} after {took:?}"),
+        }
+        self.judge("fuzz", result.is_ok())
     }
 
     fn judge(&mut self, what: &str, good: bool) -> Result<(), String> {

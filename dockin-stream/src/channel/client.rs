@@ -16,7 +16,7 @@ use crate::{
 ///
 /// [`Event::Exit`] comes when the status is complete, which the server sends behind the last
 /// output. In v1, which has no exit code, it comes with the server's Close 1000: the text of the
-/// error channel is a failure, none is success. A connection that ends without a status gives
+/// error channel is a failure, none is success, but not when that Close answers ours. A connection that ends without a status gives
 /// [`Event::Close`] alone, which a relay must not take for success.
 pub struct Client {
     messages: Messages,
@@ -28,6 +28,8 @@ pub struct Client {
     /// How often the status was found to be incomplete.
     attempts: u8,
     stdin_ended: bool,
+    /// We have said goodbye: a Close frame that comes answers ours.
+    left: bool,
     exited: bool,
     close_told: bool,
 }
@@ -51,6 +53,7 @@ impl Client {
             status: Vec::new(),
             attempts: 0,
             stdin_ended: false,
+            left: false,
             exited: false,
             close_told: false,
         }
@@ -101,7 +104,7 @@ impl Client {
                 // Cut in the middle: a failure.
                 self.exit(ExitStatus::parse_json(&self.status));
             }
-        } else if code == CloseCode::NORMAL || !self.status.is_empty() {
+        } else if (code == CloseCode::NORMAL && !self.left) || !self.status.is_empty() {
             self.exit(ExitStatus::parse_text(&self.status));
         }
         self.tell_close();
@@ -169,7 +172,10 @@ impl Codec for Client {
                 self.messages
                     .write(RESIZE, size.to_json_line().into(), usize::MAX);
             }
-            Event::Close => self.messages.connection().close(CloseCode::NORMAL),
+            Event::Close => {
+                self.left = true;
+                self.messages.connection().close(CloseCode::NORMAL);
+            }
             Event::Stdin(_)
             | Event::HalfClose
             | Event::Resize(_)

@@ -319,4 +319,19 @@ mod tests {
         let read = Message::decode(Encoding::Protobuf, wire);
         assert!(read.is_ok_and(|message| message.content.as_ptr() == address));
     }
+
+    #[test]
+    fn a_query_asks_for_json_by_its_method_alone() {
+        for (query, encoding) in [
+            ("method=web", Encoding::Json),
+            ("a=b&method=web&c", Encoding::Json),
+            ("", Encoding::Protobuf),
+            ("method=", Encoding::Protobuf),
+            ("method=webs", Encoding::Protobuf),
+            ("xmethod=web", Encoding::Protobuf),
+            ("method=cli&method=web", Encoding::Protobuf),
+        ] {
+            assert_eq!(Encoding::of_query(query), encoding, "{query}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
@@ -44,7 +45,6 @@ pub enum EndpointError {
 ///
 /// Any [`Machine`] will do: port forwarding has events of its own, and
 /// [`PortForward`](super::PortForward) around it.
-#[derive(Debug)]
 pub struct Endpoint<S, C> {
     socket: S,
     codec: C,
@@ -440,7 +440,6 @@ where
 }
 
 /// What an [`Endpoint`] is made of.
-#[derive(Debug)]
 pub struct Parts<S, C> {
     /// The connection.
     pub socket: S,
@@ -559,4 +558,33 @@ fn poll_read_buf<S: AsyncRead + Unpin>(
     let mut limited = input.limit(limits::READ_BUFFER);
     let read = std::pin::pin!(socket.read_buf(&mut limited));
     read.poll(cx)
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for Endpoint<S, C> {
+    // What is under way is somebody's traffic: it is not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Endpoint")
+            .field("socket", &self.socket)
+            .field("codec", &self.codec)
+            .field("input", &self.input.len())
+            .field("queued", &self.queued)
+            .field("reading", &self.reading)
+            .field("shut", &self.shut)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for Parts<S, C> {
+    // What is under way is somebody's traffic: it is not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Parts")
+            .field("socket", &self.socket)
+            .field("codec", &self.codec)
+            .field("unread", &self.unread.len())
+            .field("unwritten", &self.unwritten.len())
+            .finish_non_exhaustive()
+    }
 }

@@ -38,6 +38,8 @@ pub struct PortStream<S, P> {
     gone: bool,
     /// The wire takes nothing more.
     broken: bool,
+    /// Bytes were taken since all of them were last known to be on the wire.
+    unflushed: bool,
     wakers: Arc<Wakers>,
     waker: Waker,
 }
@@ -88,6 +90,7 @@ where
             end: End::Open,
             gone: false,
             broken: false,
+            unflushed: false,
             waker: Waker::from(Arc::clone(&wakers)),
             wakers,
         })
@@ -222,6 +225,7 @@ where
         let connection = self.connection;
         self.codec_mut()
             .send(connection, Bytes::copy_from_slice(part));
+        self.unflushed = true;
         self.poll_wire();
         Poll::Ready(Ok(part.len()))
     }
@@ -230,12 +234,16 @@ where
         self.wakers.writer.register(cx.waker());
         self.poll_wire();
         let connection = self.connection;
-        if self.codec_mut().queued(connection) > 0 || self.endpoint.queued() > 0 {
-            if self.gone || self.broken {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
+        let waits = self.codec_mut().queued(connection) > 0 || self.endpoint.queued() > 0;
+        // What waited on a connection that is lost is queued nowhere any more.
+        let lost = self.unflushed && (self.broken || matches!(self.end, End::Failed(_)));
+        if lost || (waits && (self.gone || self.broken)) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if waits {
             return Poll::Pending;
         }
+        self.unflushed = false;
         Poll::Ready(Ok(()))
     }
 

@@ -39,7 +39,6 @@ pub struct TungsteniteSocket<W> {
 }
 
 /// What a [`TungsteniteSocket`] is made of.
-#[derive(Debug)]
 pub struct TungsteniteParts<W> {
     /// The WebSocket, with what it has read ahead and not yet written.
     pub websocket: W,
@@ -258,5 +257,17 @@ fn to_io(error: Error) -> io::Error {
         Error::Io(error) => error,
         error if is_over(&error) => io::Error::new(io::ErrorKind::BrokenPipe, error),
         error => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
+
+impl<W> fmt::Debug for TungsteniteParts<W> {
+    // Messages are somebody's traffic: they are not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TungsteniteParts")
+            .field("unread", &self.unread.len())
+            .field("unsent", &self.unsent.len())
+            .field("unfinished", &self.unfinished.len())
+            .finish_non_exhaustive()
     }
 }

@@ -75,3 +75,27 @@ impl LogSubprotocol {
         Ok(chosen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LogSubprotocol;
+    use crate::websocket::handshake::HandshakeError;
+
+    #[test]
+    fn the_clients_order_decides_and_what_nobody_knows_is_refused() {
+        let binary = Ok(Some(LogSubprotocol::Binary));
+        assert_eq!(
+            LogSubprotocol::choose(["v9, binary.k8s.io", "base64.binary.k8s.io"]),
+            binary
+        );
+        assert_eq!(LogSubprotocol::choose([]), Ok(None));
+        assert_eq!(LogSubprotocol::choose([" "]), Ok(None));
+        for offered in ["v4.channel.k8s.io", "binary", "BINARY.K8S.IO"] {
+            assert_eq!(
+                LogSubprotocol::choose([offered]),
+                Err(HandshakeError::Subprotocol),
+                "{offered}"
+            );
+        }
+    }
+}

@@ -9,7 +9,6 @@ use super::ForwardId;
 use crate::spdy::{Connection, StreamId};
 
 /// The two streams of one forwarded connection, and what waits to be sent on it.
-#[derive(Debug)]
 pub(super) struct Pair {
     pub(super) port: NonZeroU16,
     pub(super) error: StreamId,
@@ -63,7 +62,7 @@ impl Pair {
 
 /// The open pairs of a session. Those with something to send take turns, so that one in bulk does
 /// not keep the others waiting.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Pairs {
     pairs: BTreeMap<ForwardId, Pair>,
     streams: BTreeMap<StreamId, ForwardId>,

@@ -438,3 +438,125 @@ fn goodbye_comes_behind_what_was_sent() {
         .sum();
     assert_eq!(got, 1024 * 1024);
 }
+
+#[test]
+fn an_empty_failure_still_says_that_it_is_one() {
+    let mut session = Session::new();
+    let (here, there) = session.open();
+    session.server.fail(there, "");
+    session.run();
+    assert_eq!(
+        session.take_client(),
+        [PortForwardEvent::Failed {
+            connection: here,
+            message: "port forwarding failed".to_owned()
+        }]
+    );
+}
+
+#[test]
+fn a_server_that_breaks_a_connection_off_says_nothing_and_drops_what_waits() {
+    let mut session = Session::new();
+    let (here, there) = session.open();
+    session.server.send(there, Bytes::from_static(b"waits"));
+    session.server.close(there);
+    session.run();
+    assert_eq!(
+        session.take_client(),
+        [PortForwardEvent::Closed { connection: here }]
+    );
+    // What comes for it now concerns nobody.
+    session.client.send(here, Bytes::from_static(b"late"));
+    session.server.close(there);
+    session.run();
+    assert_eq!(session.take_server(), []);
+}
+
+fn syn(stream: u32, stream_type: &str, port: &str, request: &str) -> Frame {
+    Frame::SynStream {
+        stream: StreamId::new(stream).unwrap(),
+        associated: 0,
+        priority: 0,
+        slot: 0,
+        fin: false,
+        unidirectional: false,
+        headers: Headers::new()
+            .with("streamtype", stream_type.as_bytes())
+            .with("port", port.as_bytes())
+            .with("requestid", request.as_bytes()),
+    }
+}
+
+/// What a server answers to frames that no client of ours sends.
+fn answers(frames: &[Frame]) -> (Vec<Frame>, Vec<PortForwardEvent>) {
+    let mut server = Server::new();
+    let (mut encoder, mut wire) = (FrameEncoder::new(), BytesMut::new());
+    for frame in frames {
+        encoder.encode(frame, &mut wire);
+    }
+    server.handle_input(Instant::now(), &mut wire).unwrap();
+    let mut wire: BytesMut = std::iter::from_fn(|| server.poll_transmit())
+        .flatten()
+        .collect();
+    let mut decoder = FrameDecoder::new();
+    let answers = std::iter::from_fn(|| decoder.decode(&mut wire).unwrap()).collect();
+    (
+        answers,
+        std::iter::from_fn(|| server.poll_event()).collect(),
+    )
+}
+
+fn resets(answers: &[Frame]) -> Vec<(u32, RstStatus)> {
+    let resets = answers.iter().filter_map(|frame| match frame {
+        Frame::RstStream { stream, status } => Some((stream.value(), *status)),
+        _ => None,
+    });
+    resets.collect()
+}
+
+#[test]
+fn streams_of_one_request_with_two_ports_are_both_reset() {
+    let (answers, events) = answers(&[syn(1, "error", "80", "0"), syn(3, "data", "81", "0")]);
+    assert_eq!(
+        resets(&answers),
+        [(1, RstStatus::CANCEL), (3, RstStatus::CANCEL)]
+    );
+    assert_eq!(events, []);
+}
+
+#[test]
+fn data_that_waits_for_its_error_stream_is_kept_up_to_a_limit() {
+    let early = |count: usize| {
+        let mut frames = vec![syn(1, "data", "80", "0")];
+        frames.extend((0..count).map(|_| Frame::Data {
+            stream: StreamId::new(1).unwrap(),
+            bytes: vec![b'x'; 64 * 1024].into(),
+            fin: false,
+        }));
+        frames.push(syn(3, "error", "80", "0"));
+        answers(&frames)
+    };
+    let (answers, events) = early(4);
+    assert_eq!(resets(&answers), []);
+    assert!(matches!(events[0], PortForwardEvent::Opened { .. }));
+    assert_eq!(events.len(), 5);
+    let (answers, events) = early(5);
+    assert_eq!(resets(&answers), [(1, RstStatus::FLOW_CONTROL_ERROR)]);
+    assert_eq!(events, []);
+}
+
+#[test]
+fn the_end_of_a_session_is_told_once() {
+    let now = Instant::now();
+    let mut session = Session::new();
+    let (here, there) = session.open();
+    for _ in 0..2 {
+        assert_eq!(session.client.handle_eof(now), Ok(()));
+        assert_eq!(session.server.handle_eof(now), Ok(()));
+        assert_eq!(session.client.handle_timeout(now), Ok(()));
+    }
+    session.run();
+    let closed = |connection| [PortForwardEvent::Closed { connection }];
+    assert_eq!(session.take_client(), closed(here));
+    assert_eq!(session.take_server(), closed(there));
+}

@@ -1,4 +1,4 @@
-use std::{num::NonZeroU16, time::Instant};
+use std::{fmt, num::NonZeroU16, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,7 +7,6 @@ use crate::{ProtocolError, websocket::Tunnel};
 
 /// Port forwarding over SPDY inside the messages of a WebSocket
 /// ([`TUNNEL_SUBPROTOCOL`](crate::websocket::TUNNEL_SUBPROTOCOL)), whose borders mean nothing.
-#[derive(Debug)]
 pub struct Tunnelled<P> {
     inner: P,
     tunnel: Tunnel,
@@ -138,5 +137,16 @@ impl<P: PortForwardCodec> PortForwardCodec for Tunnelled<P> {
 
     fn is_finished(&self) -> bool {
         self.tunnel.is_finished()
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Tunnelled<P> {
+    // What is under way is somebody's traffic: it is not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tunnelled")
+            .field("inner", &self.inner)
+            .field("tunnel", &self.tunnel)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -83,7 +84,6 @@ pub enum ConnectionEvent {
 /// # Order of calls
 ///
 /// As for [`Codec`](crate::Codec).
-#[derive(Debug)]
 pub struct Connection {
     role: Role,
     decoder: FrameDecoder,
@@ -107,7 +107,6 @@ pub struct Connection {
     pings_since: Option<Instant>,
 }
 
-#[derive(Debug)]
 struct Stream {
     /// We may send.
     local_open: bool,
@@ -562,6 +561,23 @@ const ROOM: usize = 1024;
 /// PINGs of the peer that are echoed within [`PING_WINDOW`]. Clients of the field send one in 5 s.
 const MAX_PINGS: u32 = 100;
 const PING_WINDOW: Duration = Duration::from_secs(1);
+
+impl fmt::Debug for Connection {
+    // What is under way is what somebody types or sees: it is not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connection")
+            .field("role", &self.role)
+            .field("streams", &self.streams.len())
+            .field("last_peer", &self.last_peer)
+            .field("events", &self.events.len())
+            .field("transmit", &self.transmit.len())
+            .field("may_transmit", &self.may_transmit)
+            .field("inside_frame", &self.inside_frame)
+            .field("going_away", &self.going_away)
+            .finish_non_exhaustive()
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +18,10 @@ use crate::{Codec, Event, ExitStatus, ProtocolError, StreamSet, Subprotocol, lim
 /// [`Event::Exit`] comes when the error stream and both outputs have ended, or with the end of
 /// the connection. A connection that ends without a status gives [`Event::Close`] alone, never
 /// success.
-#[derive(Debug)]
+///
+/// v1 has no status to give: its server resets the error stream right after the set-up. Once both
+/// outputs have ended in order the exit is 0, as Go's client takes it, whatever the command's was:
+/// who has to know must not offer v1.
 pub struct ExecClient {
     connection: Connection,
     subprotocol: Subprotocol,
@@ -267,6 +270,22 @@ impl Codec for ExecClient {
 
     fn is_finished(&self) -> bool {
         self.finished
+    }
+}
+
+impl fmt::Debug for ExecClient {
+    // Events hold what somebody sees: they are not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExecClient")
+            .field("connection", &self.connection)
+            .field("subprotocol", &self.subprotocol)
+            .field("streams", &self.streams)
+            .field("open", &self.open)
+            .field("broken", &self.broken)
+            .field("finished", &self.finished)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,9 +22,9 @@ use crate::{
 /// matter. What the client sends before that comes out of [`poll_event`](Codec::poll_event) when
 /// it is ready; what is sent to it before that waits.
 ///
-/// The end is status, FIN of every stream, GOAWAY. Input that still arrives is thrown away, so
+/// The end is status, FIN of every stream, GOAWAY; in v1, as its servers in the field do it, without
+/// the status, so that a v1 client cannot tell a failure from success. Input that still arrives is thrown away, so
 /// that the caller may linger until the client closes and no output is lost (`T1`).
-#[derive(Debug)]
 pub struct ExecServer {
     connection: Connection,
     subprotocol: Subprotocol,
@@ -300,6 +300,23 @@ impl Codec for ExecServer {
 
     fn is_finished(&self) -> bool {
         self.finished
+    }
+}
+
+impl fmt::Debug for ExecServer {
+    // Events hold what somebody types: they are not shown.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExecServer")
+            .field("connection", &self.connection)
+            .field("subprotocol", &self.subprotocol)
+            .field("expected", &self.expected)
+            .field("streams", &self.streams)
+            .field("ready", &self.ready)
+            .field("stdin_ended", &self.stdin_ended)
+            .field("finished", &self.finished)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 

@@ -351,4 +351,54 @@ mod tests {
             })
         );
     }
+
+    #[test]
+    fn what_is_no_zlib_stream_of_a_connection_is_refused() {
+        let tail = [0, 0, 0xff, 0xff];
+        for (start, error) in [
+            // Not even two bytes of a zlib header before the tail.
+            (&b""[..], HeaderBlockError::Corrupt),
+            // FDICT, and no room for its id.
+            (
+                b"\x78\xbb",
+                HeaderBlockError::WrongDictionary { id: 0xffff },
+            ),
+            (
+                b"\x78\xbb\x12\x34\x56\x78\x00",
+                HeaderBlockError::WrongDictionary { id: 0x1234_5678 },
+            ),
+            // Another method, a window above 32 KiB, a wrong checksum.
+            (b"\x79\x00\x00", HeaderBlockError::Corrupt),
+            (b"\x88\x1c\x00", HeaderBlockError::Corrupt),
+            (b"\x78\x02\x00", HeaderBlockError::Corrupt),
+            // A block of the reserved type.
+            (b"\x78\x01\x06\x00", HeaderBlockError::Corrupt),
+            // The last block of a stream.
+            (
+                b"\x78\x01\x01\x04\x00\xfb\xff\x00\x00\x00\x00\x00",
+                HeaderBlockError::FinalBlock,
+            ),
+        ] {
+            let block = [start, &tail].concat();
+            assert_eq!(
+                HeaderDecoder::new().decode(&block),
+                Err(error),
+                "{block:x?}"
+            );
+        }
+        let cut: &[&[u8]] = &[b"", b"\x78", b"\x00\x00\xff"];
+        for block in cut {
+            assert_eq!(
+                HeaderDecoder::new().decode(block),
+                Err(HeaderBlockError::Unterminated)
+            );
+        }
+    }
+
+    #[test]
+    fn a_block_without_headers_is_empty() {
+        let headers = HeaderDecoder::new().decode(&block(&Headers::new()));
+        assert!(headers.is_ok_and(|headers| headers.is_empty()));
+        assert!(!Headers::new().with("a", b"").is_empty());
+    }
 }

@@ -286,6 +286,11 @@ mod tests {
             check_response(response("AAAA").into_iter(), KEY),
             Err(HandshakeError::Accept)
         );
+        let no_upgrade = [("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")];
+        assert_eq!(
+            check_response(no_upgrade.into_iter(), KEY),
+            Err(HandshakeError::NotAnUpgrade)
+        );
     }
 
     #[test]

@@ -146,7 +146,7 @@ const MAX_QUOTED: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use super::{PortsError, choose, parse_ports};
+    use super::{MAX_RAW_PORTS, PortsError, choose, parse_ports};
     use crate::{Subprotocol, websocket::handshake::HandshakeError};
 
     #[test]
@@ -171,5 +171,23 @@ mod tests {
             Ok(Some(Subprotocol::V4Base64))
         );
         assert_eq!(choose(["channel.k8s.io"]), Err(HandshakeError::Subprotocol));
+    }
+
+    #[test]
+    fn ports_above_the_limit_are_not_read_to_their_end() {
+        let many = vec!["1,2"; 10_000];
+        let ports = parse_ports(many);
+        assert_eq!(ports.map(|ports| ports.len()), Ok(MAX_RAW_PORTS + 1));
+        // So that a session of them is refused.
+        let mut named = vec!["80"; MAX_RAW_PORTS];
+        assert_eq!(
+            parse_ports(named.clone()).map(|ports| ports.len()),
+            Ok(MAX_RAW_PORTS)
+        );
+        named.push("no port");
+        assert_eq!(
+            parse_ports(named),
+            Err(PortsError::Malformed("no port".to_owned()))
+        );
     }
 }

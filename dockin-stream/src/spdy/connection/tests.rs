@@ -366,3 +366,24 @@ fn peer_without_flow_control_and_peer_with_it_are_the_same() {
         .sum();
     assert!(sent > 4 * 1024 * 1024);
 }
+
+#[test]
+fn ids_of_pings_start_again_before_they_would_be_a_servers() {
+    for (role, last, first) in [(Role::Client, u32::MAX, 1), (Role::Server, u32::MAX - 1, 2)] {
+        let mut connection = Connection::new(role, 8);
+        connection.may_transmit = true;
+        connection.next_ping = last;
+        connection.ping();
+        connection.ping();
+        let mut wire: BytesMut = std::iter::from_fn(|| connection.poll_transmit())
+            .flatten()
+            .collect();
+        let mut decoder = FrameDecoder::new();
+        let ids: Vec<Frame> = std::iter::from_fn(|| decoder.decode(&mut wire).unwrap()).collect();
+        assert_eq!(
+            ids,
+            [Frame::Ping { id: last }, Frame::Ping { id: first }],
+            "{role:?}"
+        );
+    }
+}

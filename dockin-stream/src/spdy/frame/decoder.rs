@@ -316,4 +316,38 @@ mod tests {
             [0, 0, 0, 1, 1, 0, 0, 1, 7]
         );
     }
+
+    #[test]
+    fn bad_payload_of_a_control_frame_is_named() {
+        let settings = |count: u32, entries: usize| {
+            let length = u32::try_from(4 + 8 * entries).unwrap();
+            let mut wire = b"\x80\x03\x00\x04".to_vec();
+            wire.extend(length.to_be_bytes());
+            wire.extend(count.to_be_bytes());
+            wire.resize(wire.len() + 8 * entries, 0);
+            wire
+        };
+        assert!(matches!(
+            decode(&settings(32, 32)),
+            Ok(Some(Frame::Settings { entries, .. })) if entries.len() == 32
+        ));
+        assert_eq!(
+            decode(&settings(33, 33)),
+            Err(FrameError::TooManySettings { count: 33, max: 32 })
+        );
+        assert_eq!(
+            decode(&settings(u32::MAX, 1)),
+            Err(FrameError::Length {
+                frame: "settings",
+                length: 12
+            })
+        );
+        assert_eq!(
+            decode(b"\x80\x03\x00\x07\x00\x00\x00\x08\xff\xff\xff\xff\x00\x00\x00\x00"),
+            Err(FrameError::StreamId {
+                frame: "goaway",
+                id: 0xffff_ffff
+            })
+        );
+    }
 }
