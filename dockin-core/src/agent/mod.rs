@@ -205,7 +205,7 @@ impl Agent {
         let protocol = upgrade.protocol();
         let dialer = Arc::new(RuntimeDialer::new(Arc::clone(&self.runtime), permit));
         tokio::spawn(async move {
-            let end = serve_ports(on_upgrade, protocol, dialer).await;
+            let end = serve_ports(on_upgrade, protocol, dialer, std::future::pending()).await;
             tracing::debug!(?end, "port-forward ended");
         });
         Ok(upgrade.into_response())

@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dockin_policy::{
@@ -22,7 +22,7 @@ use crate::{
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, InterceptorGate, RecordedGate, carry, week_time},
+    session::{FileCopy, IdleGate, InterceptorGate, RecordedGate, carry, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -130,6 +130,7 @@ impl Gateway {
             }
         };
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
+        let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             if matches!(protocol, Protocol::WebSocket(_)) {

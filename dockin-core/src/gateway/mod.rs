@@ -51,6 +51,7 @@ pub struct GatewayBuilder {
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
     access_policy: Option<Arc<AccessPolicy>>,
+    idle_timeout: Option<Duration>,
 }
 
 /// The one door to the containers of many clusters.
@@ -64,6 +65,8 @@ pub struct Gateway {
     /// What answers the reviews of API servers.
     access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
+    /// How long a session may be silent.
+    idle_timeout: Option<Duration>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -87,6 +90,14 @@ impl GatewayBuilder {
     /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
     pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
         self.access_policy = Some(policy);
+        self
+    }
+
+    /// Ends a session in which nothing is typed and nothing printed for `limit`, and a
+    /// port-forward without a byte either way; the client is told, and the audit trail. Pings do
+    /// not count. Without this no session is ended for that.
+    pub const fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = Some(limit);
         self
     }
 
@@ -118,6 +129,7 @@ impl GatewayBuilder {
             recordings: self.recordings,
             clusters: self.clusters,
             access_policy: self.access_policy,
+            idle_timeout: self.idle_timeout,
             refusals: RefusalMemory::default(),
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -151,6 +163,7 @@ impl Gateway {
             recordings: None,
             clusters: Vec::new(),
             access_policy: None,
+            idle_timeout: None,
         }
     }
 
