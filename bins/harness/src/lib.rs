@@ -17,6 +17,7 @@ mod house;
 mod kubectl;
 mod node;
 mod program;
+mod proxy;
 mod pty;
 mod server;
 mod wire;
@@ -27,6 +28,7 @@ pub use docker::{Container, Docker};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};
 pub use program::{Finished, Input, Program, finish};
+pub use proxy::ConnectProxy;
 pub use pty::Pty;
 pub use server::{Server, binary};
 

@@ -126,7 +126,9 @@ impl Activity {
         };
         loop {
             let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(left) = limit.checked_sub(last.elapsed()).filter(|left| !left.is_zero())
+            let Some(left) = limit
+                .checked_sub(last.elapsed())
+                .filter(|left| !left.is_zero())
             else {
                 return idle_message(limit);
             };

@@ -1,5 +1,10 @@
 use std::{
-    collections::HashMap, future::Future, num::NonZeroU16, pin::{Pin, pin}, sync::Arc, time::Duration,
+    collections::HashMap,
+    future::Future,
+    num::NonZeroU16,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -117,6 +122,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// How long a client may take to hear that its session has ended.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a client has to make something of what its connections were told.
+const HEARING: Duration = Duration::from_millis(500);
 
 /// A connection's number, its port, and what became of dialling it.
 type Dialled = (ForwardId, NonZeroU16, Result<Box<dyn PortStream>, Error>);
@@ -134,6 +141,10 @@ async fn carry<P: PortForwardCodec + Unpin>(
         tokio::select! {
             why = stop.as_mut() => {
                 session.fail_all(&why);
+                // kubectl looks at what it was told of a connection only while the session is
+                // there.
+                let listening = async { while let Some(Ok(_)) = session.next().await {} };
+                let _heard = tokio::time::timeout(HEARING, listening).await;
                 break Some(why);
             }
             event = session.next() => match event {

@@ -71,7 +71,10 @@ impl<G: Gate> Gate for IdleGate<G> {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.gate.poll_timeout(), self.look].into_iter().flatten().min()
+        [self.gate.poll_timeout(), self.look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn poll_action(&mut self) -> Option<GateAction<G::Note>> {
@@ -97,7 +100,11 @@ pub(crate) fn idle_message(limit: Duration) -> String {
 /// `1h30m`, `45s`: as the configuration has it.
 fn spoken(limit: Duration) -> String {
     let seconds = limit.as_secs();
-    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let units = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
     let text: String = units
         .iter()
         .filter(|(count, _)| *count > 0)
@@ -115,9 +122,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
-    use dockin_stream::{
-        Event, ExitStatus, OpenGate, Outcome, Output, Relay, TerminalSize,
-    };
+    use dockin_stream::{Event, ExitStatus, OpenGate, Outcome, Output, Relay, TerminalSize};
 
     use super::{IdleGate, spoken};
 
@@ -190,7 +195,12 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_as_it_was_configured() {
-        for (seconds, text) in [(45, "45s"), (1800, "30m"), (14_400, "4h"), (5430, "1h30m30s")] {
+        for (seconds, text) in [
+            (45, "45s"),
+            (1800, "30m"),
+            (14_400, "4h"),
+            (5430, "1h30m30s"),
+        ] {
             assert_eq!(spoken(Duration::from_secs(seconds)), text);
         }
     }
