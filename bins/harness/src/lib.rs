@@ -13,6 +13,7 @@
 mod apiserver;
 mod cri;
 mod docker;
+mod docker_api;
 mod house;
 mod kubectl;
 mod node;
@@ -25,6 +26,7 @@ mod wire;
 pub use apiserver::{ApiServer, Credential, Seen};
 pub use cri::{Cri, CriContainer};
 pub use docker::{Container, Docker};
+pub use docker_api::{Asking, DockerApi, Hijacked};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};
 pub use program::{Finished, Input, Program, finish};
