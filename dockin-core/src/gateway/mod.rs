@@ -19,7 +19,7 @@ mod routes;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dockin_policy::audit::redact_text;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -144,6 +144,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 struct Call {
     principal: Arc<Principal>,
     client: SocketAddr,
+    /// `Kubectl-Session`: the same for all requests of one kubectl.
+    kubectl: Option<HeaderValue>,
+    /// It asks for SPDY, perhaps for the second time.
+    spdy: bool,
 }
 
 impl Gateway {
@@ -222,6 +226,8 @@ impl Gateway {
         let call = Call {
             principal,
             client: peer.address,
+            kubectl: request.headers().get("kubectl-session").cloned(),
+            spdy: wants_spdy(request.headers()),
         };
         if request
             .headers()
@@ -323,9 +329,13 @@ impl Gateway {
         let wanted = target.clone();
         let result = access::authorize(authorizer, &call.principal, verb, target, session).await;
         if let Err(error) = &result {
-            self.auditor
-                .access_denied(call, verb, &wanted, error)
-                .await?;
+            // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
+            let upgrades = matches!(verb, Verb::Exec | Verb::Attach | Verb::PortForward);
+            if !(upgrades && self.refusals.seen_before(call, (verb, &wanted))) {
+                self.auditor
+                    .access_denied(call, verb, &wanted, error)
+                    .await?;
+            }
         }
         result
     }
@@ -384,7 +394,7 @@ impl Server for Gateway {
                 if error.kind() == ErrorKind::Unauthenticated {
                     response.headers_mut().insert(
                         header::WWW_AUTHENTICATE,
-                        http::HeaderValue::from_static("Bearer realm=\"dockin\""),
+                        HeaderValue::from_static("Bearer realm=\"dockin\""),
                     );
                 }
                 response
@@ -402,6 +412,12 @@ fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok());
     accept.is_some_and(|value| value.contains("g=apidiscovery.k8s.io"))
+}
+
+fn wants_spdy(headers: &HeaderMap) -> bool {
+    let wanted = headers.get(header::UPGRADE);
+    let wanted = wanted.and_then(|value| value.to_str().ok());
+    wanted.is_some_and(|value| value.to_ascii_lowercase().contains("spdy/"))
 }
 
 /// The token of `Authorization: Bearer …`.
