@@ -56,8 +56,16 @@ fn with_reader() -> (House, Container) {
     (house, container)
 }
 
+/// One kubectl of each version.
+fn kubectls() -> Vec<Kubectl> {
+    let mut known = BTreeSet::new();
+    let mut all = Kubectl::all();
+    all.retain(|kubectl| known.insert(kubectl.minor()));
+    all
+}
+
 fn everyone() -> impl Iterator<Item = (Kubectl, Transport)> {
-    Kubectl::all().into_iter().flat_map(|kubectl| {
+    kubectls().into_iter().flat_map(|kubectl| {
         let transports = kubectl.transports();
         transports
             .iter()
@@ -208,7 +216,7 @@ fn a_websockets_get_needs_the_right_to_exec_and_its_refusal_has_a_reason() {
         assert_eq!(status["reason"], "Forbidden", "{what}");
         let message = status["message"].as_str().unwrap();
         assert!(
-            message.contains("carol") && message.contains("cannot"),
+            message.contains("carol") && message.contains("may not"),
             "{what}: {message}"
         );
     }
@@ -239,7 +247,7 @@ fn one_denied_access_is_one_record_with_every_kubectl() {
             let got = finish(command.args(arguments), Input::Nothing, LIMIT);
             let which = format!("1.{} {transport:?} {verb}: {}", kubectl.minor(), got.stderr);
             assert_eq!(got.code, Some(1), "{which}");
-            assert!(got.stderr.contains("orbidden"), "{which}");
+            assert!(got.stderr.contains("`carol` may not"), "{which}");
             assert_eq!(denied(verb), expected, "{which}");
         }
     }
@@ -309,7 +317,7 @@ fn every_kubectl_works_with_the_transport_of_its_own_choice() {
             .args(arguments);
         command
     };
-    for kubectl in Kubectl::all() {
+    for kubectl in kubectls() {
         let which = format!("1.{}", kubectl.minor());
         let arguments = [
             "exec",
@@ -399,16 +407,13 @@ fn the_first_frame_is_empty_and_comes_without_company() {
 #[test]
 fn the_first_output_is_never_lost() {
     let (house, container) = house();
-    let kubectls = Kubectl::all();
-    let newest = kubectls.iter().filter(|kubectl| kubectl.minor() >= 30);
-    let mut minors = BTreeSet::new();
-    for kubectl in newest {
-        if !minors.insert(kubectl.minor()) {
+    for kubectl in kubectls() {
+        if kubectl.minor() < 30 {
             continue;
         }
-        for round in 0..8 {
+        for round in 0..5 {
             let arguments = ["exec", container.name(), "--", "echo", "the first word"];
-            let mut command = house.kubectl(kubectl, Transport::WebSocket);
+            let mut command = house.kubectl(&kubectl, Transport::WebSocket);
             let got = finish(command.args(arguments), Input::Nothing, LIMIT);
             let which = format!("1.{} round {round}: {}", kubectl.minor(), got.stderr);
             assert_eq!(

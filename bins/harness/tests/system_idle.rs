@@ -110,17 +110,22 @@ fn a_forward_that_nobody_uses_ends_and_one_in_use_does_not() {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         (program, stream)
     };
+    let mut letter = [0];
+    let mut forwards = Vec::new();
     for transport in BOTH {
         let (silent, mut silent_stream) = forward(transport);
-        let (_used, mut used_stream) = forward(transport);
-        let mut letter = [0];
         silent_stream.write_all(b"a").unwrap();
         silent_stream.read_exact(&mut letter).unwrap();
-        for _ in 0..10 {
-            used_stream.write_all(b"b").unwrap();
-            used_stream.read_exact(&mut letter).unwrap();
-            std::thread::sleep(Duration::from_secs(1));
+        forwards.push((transport, silent, silent_stream, forward(transport)));
+    }
+    for _ in 0..10 {
+        for (_, _, _, (_, used)) in &mut forwards {
+            used.write_all(b"b").unwrap();
+            used.read_exact(&mut letter).unwrap();
         }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    for (transport, silent, mut silent_stream, (_program, mut used)) in forwards {
         // The connection that was open hears of it, and so does who looks at kubectl.
         assert!(matches!(silent_stream.read(&mut letter), Ok(0) | Err(_)));
         let told = || silent.stderr().contains(TOLD);
@@ -129,8 +134,8 @@ fn a_forward_that_nobody_uses_ends_and_one_in_use_does_not() {
             "{transport:?}: {}",
             silent.stderr()
         );
-        used_stream.write_all(b"c").unwrap();
-        used_stream.read_exact(&mut letter).unwrap();
+        used.write_all(b"c").unwrap();
+        used.read_exact(&mut letter).unwrap();
         assert_eq!(&letter, b"c", "{transport:?}");
     }
     let idle = || {
