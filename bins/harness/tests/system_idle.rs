@@ -94,6 +94,34 @@ fn silence_ends_a_session_although_pings_flow_and_a_word_a_second_keeps_it() {
     assert!(eventually(LIMIT, alone), "{:#?}", container.processes());
 }
 
+/// A client that is stopped takes nothing, not even the end: its session ends all the same.
+#[test]
+fn a_client_that_is_stopped_does_not_keep_its_session() {
+    let (house, container) = house(&["sleep", "2147483647"]);
+    let mut stopped = Vec::new();
+    for transport in BOTH {
+        let arguments = ["exec", container.name(), "--", "yes"];
+        let program = Program::start(&mut house.preferred(transport, &arguments), Input::Nothing);
+        program.expect("y\ny\n");
+        let pid = i32::try_from(program.pid()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        stopped.push(program);
+    }
+    let idle = || {
+        let ended = ends(&house);
+        let idle = |event: &&Value| {
+            event["reason"]
+                .as_str()
+                .is_some_and(|reason| reason.contains(TOLD))
+        };
+        ended.iter().filter(idle).count() == 2
+    };
+    assert!(eventually(LIMIT, idle), "{:#?}", ends(&house));
+    let alone = || container.processes().len() == 1;
+    assert!(eventually(LIMIT, alone), "{:#?}", container.processes());
+}
+
 /// A forward that is used goes on, one that nobody uses ends: each byte counts, and no ping.
 #[test]
 fn a_forward_that_nobody_uses_ends_and_one_in_use_does_not() {

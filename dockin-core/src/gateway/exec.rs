@@ -15,7 +15,7 @@ use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Call, Cluster, Found, Gateway};
+use super::{Call, Cluster, Found, Gateway, STOPPING};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
@@ -130,6 +130,7 @@ impl Gateway {
         };
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
         let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
+        let overdue = gate.overdue();
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             if matches!(protocol, Protocol::WebSocket(_)) {
@@ -146,6 +147,12 @@ impl Gateway {
                     })
                 }
             };
+            let stop = async {
+                tokio::select! {
+                    () = gateway.cut.cancelled() => STOPPING.to_owned(),
+                    why = overdue => why,
+                }
+            };
             let carried = carry(
                 on_upgrade,
                 protocol,
@@ -153,7 +160,7 @@ impl Gateway {
                 container,
                 Relay::new(gate),
                 write_down,
-                &gateway.cut,
+                stop,
             );
             let carried = carried.await;
             if let Some(recorder) = recorder {

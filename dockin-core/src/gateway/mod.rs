@@ -139,6 +139,8 @@ impl GatewayBuilder {
 
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// What the clients of those that are cut are told.
+const STOPPING: &str = "session ended: the server is stopping";
 
 /// What a handler knows about a request that has passed authentication.
 struct Call {

@@ -14,7 +14,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Call, Cluster, Gateway};
+use super::{Call, Cluster, Gateway, STOPPING};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
@@ -78,9 +78,6 @@ impl Gateway {
         Ok(upgrade.into_response())
     }
 }
-
-/// What clients are told when the gateway stops.
-const STOPPING: &str = "session ended: the server is stopping";
 
 struct AuditedDialer {
     gateway: Arc<Gateway>,

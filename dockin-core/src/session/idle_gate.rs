@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, TerminalSize};
+use tokio_util::sync::CancellationToken;
 
 /// A gate that ends a session in which nothing is typed and nothing printed for some time.
 ///
@@ -19,6 +20,8 @@ pub struct IdleGate<G> {
     look: Option<Instant>,
     /// The limit has passed, and nobody was told yet.
     over: bool,
+    /// Cancelled when it has passed: who is told may not listen.
+    passed: CancellationToken,
 }
 
 impl<G> IdleGate<G> {
@@ -32,6 +35,21 @@ impl<G> IdleGate<G> {
             active: now,
             look: now.checked_add(limit),
             over: false,
+            passed: CancellationToken::new(),
+        }
+    }
+
+    /// Waits until the limit has passed and the client has had a moment to hear of it; gives what to
+    /// write down when he did not.
+    ///
+    /// A client that takes nothing (`^Z`, a lid that is closed) would else keep his session: its
+    /// last word goes behind output that waits for him.
+    pub(crate) fn overdue(&self) -> impl Future<Output = String> + Send + use<G> {
+        let (passed, limit) = (self.passed.clone(), self.limit);
+        async move {
+            passed.cancelled().await;
+            tokio::time::sleep(HEARING).await;
+            idle_message(limit)
         }
     }
 }
@@ -67,6 +85,9 @@ impl<G: Gate> Gate for IdleGate<G> {
             let end = self.active.checked_add(self.limit);
             self.over = end.is_some_and(|end| end <= now);
             self.look = end.filter(|_| !self.over);
+            if self.over {
+                self.passed.cancel();
+            }
         }
     }
 
@@ -91,6 +112,9 @@ impl<G: Gate> Gate for IdleGate<G> {
         })))
     }
 }
+
+/// How long a client has to take the end of his session.
+const HEARING: Duration = Duration::from_secs(5);
 
 /// What the client of a session that was idle for `limit` is told, and the audit trail.
 pub(crate) fn idle_message(limit: Duration) -> String {
