@@ -72,7 +72,8 @@ impl DockerApi {
     pub async fn newest(docker: &Docker) -> Self {
         let mut api = Self::new(docker, "1.24");
         let known = api.json(Method::GET, "/version", None).await;
-        let newest = known["ApiVersion"].as_str().expect("a version");
+        let newest = known.get("ApiVersion").and_then(Value::as_str);
+        let newest = newest.expect("a version");
         newest.clone_into(&mut api.version);
         api
     }
@@ -157,7 +158,8 @@ impl DockerApi {
         });
         let path = format!("/containers/{container}/exec");
         let made = self.json(Method::POST, &path, Some(wanted)).await;
-        made["Id"].as_str().expect("an id").to_owned()
+        let id = made.get("Id").and_then(Value::as_str);
+        id.expect("an id").to_owned()
     }
 
     /// Starts an exec and takes its stream.
@@ -202,8 +204,9 @@ impl DockerApi {
             let exec = self
                 .json(Method::GET, &format!("/exec/{id}/json"), None)
                 .await;
-            if exec["Running"] == false {
-                return exec["ExitCode"].as_i64().expect("a code");
+            if exec.get("Running") == Some(&Value::Bool(false)) {
+                let code = exec.get("ExitCode").and_then(Value::as_i64);
+                return code.expect("a code");
             }
             // The stream may end before the daemon has seen the process end.
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

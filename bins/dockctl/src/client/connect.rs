@@ -29,9 +29,25 @@ pub(super) struct Connector {
     host: String,
     port: u16,
     /// `None` for plain HTTP, which is for loopback only.
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
     /// What stands in between, and the TLS that it is spoken to with.
-    proxy: Option<(Proxy, Option<(Arc<ClientConfig>, ServerName<'static>)>)>,
+    proxy: Option<(Proxy, Option<Tls>)>,
+}
+
+/// How to begin TLS, and whose certificate it must bring.
+struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    async fn handshake<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(self.name.clone(), socket).await
+    }
 }
 
 /// A connection, perhaps inside that to a proxy.
@@ -49,7 +65,8 @@ impl Connector {
             let name = connection.server_name.as_deref().unwrap_or(&host);
             let name = ServerName::try_from(name.to_owned())
                 .map_err(|_| Failure::local(format!("`{name}` is no server name")))?;
-            Some((tls::client_config(connection)?, name))
+            let config = tls::client_config(connection)?;
+            Some(Tls { config, name })
         } else {
             None
         };
@@ -105,11 +122,10 @@ impl Connector {
                 })??
             }
         };
-        let Some((config, name)) = &self.tls else {
+        let Some(tls) = &self.tls else {
             return Ok(Wire::Plain(socket));
         };
-        let handshake = TlsConnector::from(config.clone()).connect(name.clone(), socket);
-        let stream = within(CONNECT_TIMEOUT, handshake)
+        let stream = within(CONNECT_TIMEOUT, tls.handshake(socket))
             .await
             .ok_or_else(|| late("TLS handshake with"))?
             .map_err(|error| self.refused_certificate(&error))?;
@@ -120,7 +136,7 @@ impl Connector {
     async fn through(
         &self,
         proxy: &Proxy,
-        tls: Option<&(Arc<ClientConfig>, ServerName<'static>)>,
+        tls: Option<&Tls>,
     ) -> Result<BufReader<Socket>, Failure> {
         let unreachable = |error: io::Error| {
             Failure::gateway(format!(
@@ -131,9 +147,9 @@ impl Connector {
         let socket = dial(&proxy.host, proxy.port).await.map_err(unreachable)?;
         let socket = match tls {
             None => Either::Left(socket),
-            Some((config, name)) => {
-                let handshake = TlsConnector::from(config.clone()).connect(name.clone(), socket);
-                Either::Right(Box::new(handshake.await.map_err(unreachable)?))
+            Some(tls) => {
+                let stream = tls.handshake(socket).await.map_err(unreachable)?;
+                Either::Right(Box::new(stream))
             }
         };
         let mut socket = BufReader::with_capacity(limits::READ_BUFFER, socket);
@@ -180,13 +196,11 @@ async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
 
 /// The TLS of a proxy: it is trusted when the system trusts it, or the gateway's authority vouches
 /// for it.
-fn proxy_tls(
-    proxy: &Proxy,
-    connection: &Connection,
-) -> Result<(Arc<ClientConfig>, ServerName<'static>), Failure> {
+fn proxy_tls(proxy: &Proxy, connection: &Connection) -> Result<Tls, Failure> {
     let name = ServerName::try_from(proxy.host.clone())
         .map_err(|_| Failure::local(format!("`{}` is no server name", proxy.host)))?;
-    Ok((tls::proxy_config(connection)?, name))
+    let config = tls::proxy_config(connection)?;
+    Ok(Tls { config, name })
 }
 
 /// A connection to the gateway.
