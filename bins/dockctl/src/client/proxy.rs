@@ -78,11 +78,19 @@ impl Proxy {
             Some((credential, address)) => (Some(credential), address),
             None => (None, authority),
         };
-        let address: Authority = address.parse().map_err(|_| wrong("is no URL"))?;
-        let host = bare(address.host()).to_owned();
-        if host.is_empty() || (address.port().is_some() && address.port_u16().is_none()) {
+        let (host, port) = split_port(address);
+        // A host that can stand in a URL.
+        let known: Result<Authority, _> = host.parse();
+        if bare(host).is_empty() || known.is_err() {
             return Err(wrong("is no URL"));
         }
+        let port = match port.unwrap_or_default() {
+            "" if encrypted => 443,
+            "" => 80,
+            digits => digits
+                .parse()
+                .map_err(|_| wrong("has no port that there is"))?,
+        };
         let credential = credential
             .map(|text| {
                 let (name, password) = text.split_once(':').unwrap_or((text, ""));
@@ -92,10 +100,8 @@ impl Proxy {
             .transpose()?;
         Ok(Self {
             encrypted,
-            host,
-            port: address
-                .port_u16()
-                .unwrap_or(if encrypted { 443 } else { 80 }),
+            host: bare(host).to_owned(),
+            port,
             credential,
         })
     }
@@ -391,7 +397,7 @@ mod tests {
             ("socks5://me:secret@proxy", "SOCKS"),
             ("ftp://me:secret@proxy", "neither"),
             ("http://me:secret@", "no URL"),
-            ("http://me:secret@proxy:99999", "no URL"),
+            ("http://me:secret@proxy:99999", "port"),
             ("http://me:%zz@proxy", "password"),
         ] {
             let failure = Proxy::parse(url, "HTTPS_PROXY").unwrap_err().to_string();
