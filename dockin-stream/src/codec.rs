@@ -77,6 +77,14 @@ pub trait Codec {
         self.poll_transmit()
     }
 
+    /// Bytes that were [sent](Self::send) and wait inside until the peer takes them:
+    /// [`poll_transmit`](Self::poll_transmit) does not give them yet. Above
+    /// [`HIGH_WATER`](crate::limits::HIGH_WATER) nothing more should be sent before the peer has
+    /// been heard.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     fn poll_timeout(&self) -> Option<Instant>;
 
@@ -119,6 +127,9 @@ impl<C: Codec + ?Sized> Codec for Box<C> {
     }
     fn to_copy(&self) -> usize {
         (**self).to_copy()
+    }
+    fn held(&self) -> usize {
+        (**self).held()
     }
     fn poll_transmit_into(&mut self, room: &mut BytesMut) -> Option<Bytes> {
         (**self).poll_transmit_into(room)

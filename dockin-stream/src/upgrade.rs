@@ -33,6 +33,8 @@ pub enum Protocol {
     SpdyPorts,
     /// Port-forward over SPDY inside WebSocket messages.
     TunnelledPorts,
+    /// Port-forward over WebSocket channels, two for each port of the request's query.
+    ChannelPorts(Subprotocol),
 }
 
 /// Why there is no upgrade.
@@ -101,10 +103,19 @@ impl Accepted {
     /// As [`remote_command`](Self::remote_command).
     pub fn port_forward(headers: &HeaderMap) -> Result<Self, UpgradeError> {
         if handshake::is_upgrade(pairs(headers)) {
-            if !handshake::offers_tunnel(values(headers, &header::SEC_WEBSOCKET_PROTOCOL)) {
-                return Err(no_common(&[TUNNEL_SUBPROTOCOL]));
+            let offered = || values(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+            // The tunnel has none of the channels' limits: it is taken wherever it is offered.
+            if handshake::offers_tunnel(offered()) {
+                let (tunnel, name) = (Protocol::TunnelledPorts, TUNNEL_SUBPROTOCOL);
+                return Self::websocket(headers, tunnel, Some(name));
             }
-            return Self::websocket(headers, Protocol::TunnelledPorts, Some(TUNNEL_SUBPROTOCOL));
+            let chosen = portforward::channel::choose(offered()).map_err(|_| {
+                let [raw, base64] = portforward::channel::SUBPROTOCOLS.map(Subprotocol::as_str);
+                no_common(&[TUNNEL_SUBPROTOCOL, raw, base64])
+            })?;
+            // Without any offer the channels are meant, and none is named back.
+            let protocol = Protocol::ChannelPorts(chosen.unwrap_or(Subprotocol::V4));
+            return Self::websocket(headers, protocol, chosen.map(Subprotocol::as_str));
         }
         if !is_spdy(headers) {
             return Err(UpgradeError::NotRequested);
@@ -295,7 +306,7 @@ impl Protocol {
             Self::Spdy(subprotocol) => {
                 Some(Box::new(spdy::ExecServer::new(subprotocol, streams, now)))
             }
-            Self::SpdyPorts | Self::TunnelledPorts => None,
+            Self::SpdyPorts | Self::TunnelledPorts | Self::ChannelPorts(_) => None,
         }
     }
 
@@ -308,7 +319,7 @@ impl Protocol {
                 Some(Box::new(channel::Client::new(subprotocol, streams, seed)))
             }
             Self::Spdy(subprotocol) => Some(Box::new(spdy::ExecClient::new(subprotocol, streams))),
-            Self::SpdyPorts | Self::TunnelledPorts => None,
+            Self::SpdyPorts | Self::TunnelledPorts | Self::ChannelPorts(_) => None,
         }
     }
 }

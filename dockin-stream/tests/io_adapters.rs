@@ -6,7 +6,10 @@
     reason = "a failed unwrap is a failed test, and time has to start somewhere"
 )]
 
-use std::time::{Duration, Instant};
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use dockin_stream::{
@@ -465,7 +468,9 @@ async fn much_input_before_the_streams_exist_stops_no_output() {
     let mut client = Endpoint::new(near, codec, Bytes::new());
     let codec = spdy::ExecServer::new(Subprotocol::V4, PIPES, Instant::now());
     let mut server = Endpoint::new(far, codec, Bytes::new());
-    let typed = pattern(3 * limits::HIGH_WATER, 2);
+    // As much as is taken before the server has been heard.
+    let typed = pattern(5 * 60_000, 2);
+    assert!(typed.len() > limits::HIGH_WATER);
     for chunk in typed.chunks(60_000) {
         let event = Event::Stdin(Bytes::copy_from_slice(chunk));
         client.feed(event).await.unwrap();
@@ -495,4 +500,60 @@ async fn much_input_before_the_streams_exist_stops_no_output() {
     })
     .await
     .unwrap();
+}
+
+/// A server that accepts no stream gets no input yet: what waits for it is bounded, and all of it
+/// arrives once the streams are accepted.
+#[tokio::test]
+async fn input_stops_while_a_spdy_server_accepts_no_stream_and_goes_on_once_it_does() {
+    const PIECE: usize = 16 * 1024;
+    const ALL: usize = 4 * limits::HIGH_WATER;
+    let (near, far) = duplex(4096);
+    let client = spdy::ExecClient::new(Subprotocol::V4, PIPES);
+    let (mut sink, mut stream) = Endpoint::new(near, client, Bytes::new()).split();
+    let piece = Bytes::from(vec![b'x'; PIECE]);
+    let mut sent = 0;
+    while let Poll::Ready(result) = futures::poll!(sink.send(Event::Stdin(piece.clone()))) {
+        result.unwrap();
+        sent += PIECE;
+        assert!(sent <= limits::HIGH_WATER, "{sent} bytes wait");
+    }
+    assert!(sent > limits::HIGH_WATER / 2, "{sent}");
+    // The sink's half keeps the piece that it could not pass on.
+    sent += PIECE;
+    let say = async {
+        while sent < ALL {
+            sink.send(Event::Stdin(piece.clone())).await.unwrap();
+            sent += PIECE;
+        }
+        sink.send(Event::HalfClose).await.unwrap();
+        std::future::pending::<()>().await
+    };
+    let listen = async {
+        while let Some(event) = stream.next().await {
+            event.unwrap();
+        }
+    };
+    let serve = async {
+        let codec = spdy::ExecServer::new(Subprotocol::V4, PIPES, Instant::now());
+        let mut server = Endpoint::new(far, codec, Bytes::new());
+        server.ready().await.unwrap();
+        let mut heard = 0;
+        loop {
+            match server.next().await.unwrap().unwrap() {
+                Event::Stdin(bytes) => heard += bytes.len(),
+                Event::HalfClose => return heard,
+                event => panic!("{event:?}"),
+            }
+        }
+    };
+    let all = async {
+        tokio::select! {
+            heard = serve => heard,
+            () = say => 0,
+            () = listen => 0,
+        }
+    };
+    let heard = timeout(Duration::from_secs(20), all).await.unwrap();
+    assert_eq!(heard, ALL);
 }

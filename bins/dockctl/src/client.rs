@@ -2,6 +2,7 @@
 //! become a stream.
 
 mod connect;
+mod proxy;
 mod tls;
 
 use std::{future::Future, time::Duration};

@@ -117,6 +117,8 @@ pub(crate) struct Connection {
     pub(crate) authority: Option<Vec<u8>>,
     /// The name that the certificate must have instead of the server's host.
     pub(crate) server_name: Option<String>,
+    /// The URL of the proxy that leads to the server.
+    pub(crate) proxy_url: Option<String>,
     /// The certificate is not looked at. Only ever true for a loopback address.
     pub(crate) insecure: bool,
     /// Bearer token.
@@ -305,6 +307,7 @@ impl KubeConfig {
                 cluster.certificate_authority.as_deref(),
             )?,
             server_name: cluster.tls_server_name.clone(),
+            proxy_url: cluster.proxy_url.clone().filter(|url| !url.is_empty()),
             insecure,
             token,
             client_certificate,
@@ -359,9 +362,9 @@ fn check_server(name: &str, cluster: &Cluster) -> Result<(Uri, bool), Failure> {
             "cluster `{name}`: insecure-skip-tls-verify is refused for `{host}`: anyone on the way could take the token\nput the authority's certificate into certificate-authority-data"
         )));
     }
-    if cluster.proxy_url.is_some() {
+    if cluster.proxy_url.is_some() && server.scheme_str() == Some("http") {
         return Err(Failure::local(format!(
-            "cluster `{name}`: proxy-url is not supported"
+            "cluster `{name}`: plain http through proxy-url would show the token to the proxy\nuse https"
         )));
     }
     Ok((server, cluster.insecure_skip_tls_verify))

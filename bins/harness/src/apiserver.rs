@@ -34,7 +34,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     House,
-    node::{AgentNode, Node, Streaming},
+    node::{AgentNode, CriNode, Node, Streaming},
 };
 
 /// A kube-apiserver's stand-in on loopback. It ends when its owner goes.
@@ -117,10 +117,22 @@ impl ApiServer {
     pub fn start(house: &mut House) -> Self {
         let (node, data) = (house.node().to_owned(), house.data());
         let node = AgentNode::new(&node, house.agent().address(), &data);
-        Self::in_front_of(Box::new(node))
+        Self::in_front_of(runtime(), Box::new(node))
     }
 
-    fn in_front_of(node: Box<dyn Node>) -> Self {
+    /// Starts it in front of the tests' containerd, with one pod called `cri` that sleeps.
+    ///
+    /// # Panics
+    ///
+    /// It cannot listen, or there is no containerd.
+    #[must_use]
+    pub fn start_with_containerd() -> Self {
+        let runtime = runtime();
+        let node = runtime.block_on(CriNode::new());
+        Self::in_front_of(runtime, Box::new(node))
+    }
+
+    fn in_front_of(runtime: Runtime, node: Box<dyn Node>) -> Self {
         let now = Timestamp::now();
         let authority = Authority::new(now).expect("an authority");
         let server = authority.server(&["127.0.0.1".to_owned()], now);
@@ -130,11 +142,6 @@ impl ApiServer {
             node,
             seen: Mutex::default(),
         });
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
         let listener = runtime
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .expect("a free port");
@@ -183,6 +190,14 @@ impl ApiServer {
     pub fn forget(&self) {
         self.state.seen().clear();
     }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 impl Drop for ApiServer {

@@ -13,10 +13,12 @@
 mod apiserver;
 mod cri;
 mod docker;
+mod docker_api;
 mod house;
 mod kubectl;
 mod node;
 mod program;
+mod proxy;
 mod pty;
 mod server;
 mod wire;
@@ -24,9 +26,11 @@ mod wire;
 pub use apiserver::{ApiServer, Credential, Seen};
 pub use cri::{Cri, CriContainer};
 pub use docker::{Container, Docker};
+pub use docker_api::{Asking, DockerApi, Hijacked};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};
 pub use program::{Finished, Input, Program, finish};
+pub use proxy::ConnectProxy;
 pub use pty::Pty;
 pub use server::{Server, binary};
 

@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dockin_core::{
-    directory::Pod,
+    directory::{Container, ContainerState, Pod},
     kubernetes::{ExecOptions, LogQuery},
     tls::{self, Identity},
 };
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::{Cri, CriContainer};
 
 /// A connection to a streaming server.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -90,6 +92,61 @@ impl AgentNode {
             .body(Empty::<Bytes>::new())
             .expect("a request");
         sender.send_request(request).await.expect("an answer")
+    }
+}
+
+/// A node whose kubelet has the streams come from containerd itself, as kubelets do.
+pub(crate) struct CriNode {
+    container: CriContainer,
+}
+
+impl CriNode {
+    /// With one container, in the only pod `cri`.
+    pub(crate) async fn new() -> Self {
+        let cri = Cri::from_environment().await;
+        let container = cri.container(&["sleep", "2147483647"], false, false).await;
+        Self { container }
+    }
+}
+
+#[async_trait]
+impl Node for CriNode {
+    async fn pods(&self) -> Vec<Pod> {
+        vec![Pod {
+            namespace: "default".to_owned(),
+            name: "cri".to_owned(),
+            node: "containerd".to_owned(),
+            containers: vec![Container {
+                name: "main".to_owned(),
+                state: ContainerState::Running { started: 1 },
+                ..Container::default()
+            }],
+            ..Pod::default()
+        }]
+    }
+
+    async fn streaming(
+        &self,
+        _pod: &Pod,
+        _container: &str,
+        wanted: &Streaming,
+    ) -> (Box<dyn Socket>, String) {
+        let url = match wanted {
+            Streaming::Exec(options) => {
+                let argv: Vec<&str> = options.argv.iter().map(String::as_str).collect();
+                self.container.exec(&argv, options.streams).await
+            }
+            Streaming::Attach(options) => self.container.attach(options.streams).await,
+            Streaming::PortForward => self.container.port_forward(&[]).await,
+        };
+        let url: Uri = url.parse().expect("a URL");
+        let address = url.authority().expect("an address").as_str();
+        let socket = TcpStream::connect(address).await.expect("containerd");
+        (Box::new(socket), url.path().to_owned())
+    }
+
+    async fn log(&self, _pod: &Pod, _container: &str, _wanted: &LogQuery) -> Response<Incoming> {
+        panic!("containerd's logs are files, which only a kubelet reads")
     }
 }
 

@@ -14,7 +14,7 @@ use dockin_core::{
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
 use serde::Deserialize;
-pub(crate) use trail::{Audit, Mode, Recording};
+pub(crate) use trail::{Age, Audit, Mode, Recording};
 
 use crate::resource_manager::ResourceManager;
 
@@ -38,6 +38,9 @@ pub(crate) struct Config {
     /// Where sessions are recorded; they are not, without.
     #[serde(default)]
     pub(crate) recording: Option<Recording>,
+    /// How long a session may be silent; without end when absent.
+    #[serde(default)]
+    pub(crate) idle_timeout: Option<Age>,
     /// Who may reach what.
     #[serde(default)]
     access: Vec<AccessEntry>,

@@ -136,6 +136,8 @@ rules: rules.yaml
 #               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}
 audit: audit/audit.jsonl
 # recording: {{ directory: recordings, input: false, key: recording.key }}
+# Ends sessions in which nothing is typed, printed or forwarded for so long.
+# idle_timeout: 30m
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit.
 access:

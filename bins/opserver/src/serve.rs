@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Config, Mode, TlsFiles},
+    config::{self, Age, Config, Mode, TlsFiles},
     resource_manager,
 };
 
@@ -64,6 +64,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     }
     if let Some(recording) = &config.recording {
         builder = builder.recordings(RecordingStore::open(recording.options()?)?);
+    }
+    if let Some(Age(limit)) = config.idle_timeout {
+        builder = builder.idle_timeout(limit);
     }
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);

@@ -1,6 +1,9 @@
 //! The node agent's service: a kubelet-like API over mutual TLS, for gateways alone.
 
-use std::{future::ready, sync::Arc};
+use std::{
+    future::{pending, ready},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use dockin_stream::{OpenGate, Relay};
@@ -181,10 +184,10 @@ impl Agent {
         tokio::spawn(async move {
             let relay = Relay::new(OpenGate::default());
             // The gateway is told by the end of the connection.
-            let never = CancellationToken::new();
+            let never = pending();
             let write_down = |()| ready(Ok(()));
             let carried = carry(
-                on_upgrade, protocol, streams, container, relay, write_down, &never,
+                on_upgrade, protocol, streams, container, relay, write_down, never,
             )
             .await;
             tracing::info!(
@@ -205,7 +208,7 @@ impl Agent {
         let protocol = upgrade.protocol();
         let dialer = Arc::new(RuntimeDialer::new(Arc::clone(&self.runtime), permit));
         tokio::spawn(async move {
-            let end = serve_ports(on_upgrade, protocol, dialer).await;
+            let end = serve_ports(on_upgrade, protocol, dialer, pending()).await;
             tracing::debug!(?end, "port-forward ended");
         });
         Ok(upgrade.into_response())

@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dockin_policy::{
@@ -15,14 +15,14 @@ use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Call, Cluster, Found, Gateway};
+use super::{Call, Cluster, Found, Gateway, STOPPING};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, InterceptorGate, RecordedGate, carry, week_time},
+    session::{FileCopy, IdleGate, InterceptorGate, RecordedGate, carry, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -64,8 +64,7 @@ impl Gateway {
         let subject = subject(&permit, &found);
         if verb == Verb::Exec {
             let verdict = judge_argv(&rules, &subject, &options.argv);
-            self.admit(&call, &permit, &options.argv, &verdict, &request)
-                .await?;
+            self.admit(&call, &permit, &options.argv, &verdict).await?;
         }
         let gate = self.gate(rules, subject, &options, verb);
         let gateway = Arc::clone(self);
@@ -130,6 +129,8 @@ impl Gateway {
             }
         };
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
+        let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
+        let overdue = gate.overdue();
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             if matches!(protocol, Protocol::WebSocket(_)) {
@@ -146,6 +147,12 @@ impl Gateway {
                     })
                 }
             };
+            let stop = async {
+                tokio::select! {
+                    () = gateway.cut.cancelled() => STOPPING.to_owned(),
+                    why = overdue => why,
+                }
+            };
             let carried = carry(
                 on_upgrade,
                 protocol,
@@ -153,7 +160,7 @@ impl Gateway {
                 container,
                 Relay::new(gate),
                 write_down,
-                &gateway.cut,
+                stop,
             );
             let carried = carried.await;
             if let Some(recorder) = recorder {
@@ -230,11 +237,11 @@ impl Gateway {
         permit: &Permit,
         argv: &[String],
         verdict: &Verdict,
-        request: &Request<Incoming>,
     ) -> Result<(), Error> {
         let admitted = matches!(verdict.decision, Decision::Allow | Decision::Alert);
         // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
-        let repeated = !admitted && self.refusals.seen_before(call, permit, argv, request);
+        let what = (permit.verb(), permit.target(), argv);
+        let repeated = !admitted && self.refusals.seen_before(call, what);
         if !repeated {
             self.auditor
                 .command_judged(call, permit, argv, verdict)
@@ -292,26 +299,23 @@ pub(super) struct RefusalMemory(Mutex<VecDeque<u64>>);
 const REMEMBERED: usize = 256;
 
 impl RefusalMemory {
-    /// Whether the same kubectl process was refused the same thing already. Each refusal is
-    /// forgotten when it has been seen again, so that a third request counts anew.
-    fn seen_before(
-        &self,
-        call: &Call,
-        permit: &Permit,
-        argv: &[String],
-        request: &Request<Incoming>,
-    ) -> bool {
-        let Some(session) = request.headers().get("kubectl-session") else {
+    /// Whether this is kubectl's second try: the same process was refused `what` over WebSocket,
+    /// and now asks for SPDY. A refusal is forgotten when it has been seen again, so that a third
+    /// request counts anew.
+    pub(super) fn seen_before(&self, call: &Call, what: impl Hash) -> bool {
+        let Some(kubectl) = &call.kubectl else {
             return false;
         };
         let mut hasher = DefaultHasher::new();
-        (session.as_bytes(), call.client.ip(), argv).hash(&mut hasher);
-        (&permit.principal().user, permit.target()).hash(&mut hasher);
+        (kubectl.as_bytes(), call.client.ip(), &call.principal.user).hash(&mut hasher);
+        what.hash(&mut hasher);
         let key = hasher.finish();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = seen.iter().position(|known| *known == key) {
-            seen.remove(position);
-            return true;
+        if call.spdy {
+            let position = seen.iter().position(|known| *known == key);
+            return position
+                .and_then(|position| seen.remove(position))
+                .is_some();
         }
         if seen.len() == REMEMBERED {
             seen.pop_front();

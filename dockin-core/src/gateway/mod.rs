@@ -19,7 +19,7 @@ mod routes;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dockin_policy::audit::redact_text;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -51,6 +51,7 @@ pub struct GatewayBuilder {
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
     access_policy: Option<Arc<AccessPolicy>>,
+    idle_timeout: Option<Duration>,
 }
 
 /// The one door to the containers of many clusters.
@@ -64,6 +65,8 @@ pub struct Gateway {
     /// What answers the reviews of API servers.
     access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
+    /// How long a session may be silent.
+    idle_timeout: Option<Duration>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -87,6 +90,14 @@ impl GatewayBuilder {
     /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
     pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
         self.access_policy = Some(policy);
+        self
+    }
+
+    /// Ends a session in which nothing is typed and nothing printed for `limit`, and a
+    /// port-forward without a byte either way; the client is told, and the audit trail. Pings do
+    /// not count. Without this no session is ended for that.
+    pub const fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = Some(limit);
         self
     }
 
@@ -118,6 +129,7 @@ impl GatewayBuilder {
             recordings: self.recordings,
             clusters: self.clusters,
             access_policy: self.access_policy,
+            idle_timeout: self.idle_timeout,
             refusals: RefusalMemory::default(),
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -127,11 +139,17 @@ impl GatewayBuilder {
 
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// What the clients of those that are cut are told.
+const STOPPING: &str = "session ended: the server is stopping";
 
 /// What a handler knows about a request that has passed authentication.
 struct Call {
     principal: Arc<Principal>,
     client: SocketAddr,
+    /// `Kubectl-Session`: the same for all requests of one kubectl.
+    kubectl: Option<HeaderValue>,
+    /// It asks for SPDY, perhaps for the second time.
+    spdy: bool,
 }
 
 impl Gateway {
@@ -151,6 +169,7 @@ impl Gateway {
             recordings: None,
             clusters: Vec::new(),
             access_policy: None,
+            idle_timeout: None,
         }
     }
 
@@ -209,6 +228,8 @@ impl Gateway {
         let call = Call {
             principal,
             client: peer.address,
+            kubectl: request.headers().get("kubectl-session").cloned(),
+            spdy: wants_spdy(request.headers()),
         };
         if request
             .headers()
@@ -310,9 +331,13 @@ impl Gateway {
         let wanted = target.clone();
         let result = access::authorize(authorizer, &call.principal, verb, target, session).await;
         if let Err(error) = &result {
-            self.auditor
-                .access_denied(call, verb, &wanted, error)
-                .await?;
+            // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
+            let upgrades = matches!(verb, Verb::Exec | Verb::Attach | Verb::PortForward);
+            if !(upgrades && self.refusals.seen_before(call, (verb, &wanted))) {
+                self.auditor
+                    .access_denied(call, verb, &wanted, error)
+                    .await?;
+            }
         }
         result
     }
@@ -371,7 +396,7 @@ impl Server for Gateway {
                 if error.kind() == ErrorKind::Unauthenticated {
                     response.headers_mut().insert(
                         header::WWW_AUTHENTICATE,
-                        http::HeaderValue::from_static("Bearer realm=\"dockin\""),
+                        HeaderValue::from_static("Bearer realm=\"dockin\""),
                     );
                 }
                 response
@@ -389,6 +414,12 @@ fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok());
     accept.is_some_and(|value| value.contains("g=apidiscovery.k8s.io"))
+}
+
+fn wants_spdy(headers: &HeaderMap) -> bool {
+    let wanted = headers.get(header::UPGRADE);
+    let wanted = wanted.and_then(|value| value.to_str().ok());
+    wanted.is_some_and(|value| value.to_ascii_lowercase().contains("spdy/"))
 }
 
 /// The token of `Authorization: Bearer …`.

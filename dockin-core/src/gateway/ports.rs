@@ -1,16 +1,26 @@
-use std::sync::Arc;
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+};
 
-use super::{Call, Cluster, Gateway};
+use super::{Call, Cluster, Gateway, STOPPING};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     runtime::{PortStream, Runtime},
     service::{Body, Dial, port_forward, serve_ports},
+    session::idle_message,
 };
 
 impl Gateway {
@@ -31,11 +41,13 @@ impl Gateway {
         let call = Arc::new(call);
         let on_upgrade = hyper::upgrade::on(&mut request);
         let protocol = upgrade.protocol();
+        let activity = Activity::begin();
         let dialer = Arc::new(AuditedDialer {
             gateway: Arc::clone(self),
             call: Arc::clone(&call),
             runtime: found.runtime,
             permit: permit.clone(),
+            activity: activity.clone(),
         });
         let gateway = Arc::clone(self);
         let (written, started) = oneshot::channel();
@@ -49,8 +61,13 @@ impl Gateway {
             if failed {
                 return;
             }
-            let served = serve_ports(on_upgrade, protocol, dialer);
-            let end = gateway.cut.run_until_cancelled(served).await.unwrap_or_default();
+            let stop = async {
+                tokio::select! {
+                    () = gateway.cut.cancelled() => STOPPING.to_owned(),
+                    why = activity.idle(gateway.idle_timeout) => why,
+                }
+            };
+            let end = serve_ports(on_upgrade, protocol, dialer, stop).await;
             if let Err(error) = gateway.auditor.forward_ended(&call, &permit, &end).await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }
@@ -67,15 +84,107 @@ struct AuditedDialer {
     call: Arc<Call>,
     runtime: Arc<dyn Runtime>,
     permit: Permit,
+    activity: Activity,
 }
 
 #[async_trait]
 impl Dial for AuditedDialer {
     async fn dial(&self, port: u16) -> Result<Box<dyn PortStream>, Error> {
+        self.activity.note();
         self.gateway
             .auditor
             .port_opened(&self.call, &self.permit, port)
             .await?;
-        self.runtime.dial(&self.permit, port).await
+        let stream = self.runtime.dial(&self.permit, port).await?;
+        Ok(Box::new(Noted {
+            stream,
+            activity: self.activity.clone(),
+        }))
+    }
+}
+
+/// When somebody last used the session.
+#[derive(Clone)]
+struct Activity(Arc<Mutex<Instant>>);
+
+impl Activity {
+    fn begin() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Waits until nothing was noted for `limit`; gives what to say then.
+    async fn idle(&self, limit: Option<Duration>) -> String {
+        let Some(limit) = limit else {
+            return std::future::pending().await;
+        };
+        loop {
+            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(left) = limit
+                .checked_sub(last.elapsed())
+                .filter(|left| !left.is_zero())
+            else {
+                return idle_message(limit);
+            };
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+/// A connection to a port whose every byte is noted.
+struct Noted {
+    stream: Box<dyn PortStream>,
+    activity: Activity,
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.activity.note();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.activity.note();
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.activity.note();
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use dockin_stream::{
     StreamSet, Subprotocol,
-    io::{Endpoint, EndpointError},
+    io::Endpoint,
     upgrade::{Offer, Protocol},
 };
-use futures::{SinkExt, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper_util::rt::TokioIo;
@@ -18,7 +18,7 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime};
+use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime, kube_session::KubeSession};
 use crate::{
     Error, ErrorKind,
     access::Permit,
@@ -310,18 +310,10 @@ impl KubeRuntime {
         // Exec and attach always have a codec; the seed is for WebSocket.
         let codec = protocol.client_codec(streams, 0);
         let codec = codec.ok_or_else(|| Error::new(ErrorKind::Misuse, "no codec"))?;
-        let name = self.name.clone();
-        let broken = move |error: EndpointError| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("connection to cluster `{name}` broke"),
-            )
-            .with_source(error)
-        };
         let endpoint = Endpoint::new(socket, codec, bytes::Bytes::new());
-        Ok(Box::pin(
-            endpoint.map_err(broken.clone()).sink_map_err(broken),
-        ))
+        // The container's own process is not ours to end.
+        let takes_keys = verb == "exec" && streams.tty && streams.stdin;
+        Ok(Box::pin(KubeSession::new(endpoint, &self.name, takes_keys)))
     }
 
     fn unavailable(&self, what: &str) -> Error {

@@ -6,6 +6,8 @@ pub mod agent;
 pub mod docker;
 #[cfg(feature = "kube")]
 pub mod kube;
+#[cfg(feature = "kube")]
+mod kube_session;
 #[cfg(any(feature = "docker", feature = "process"))]
 mod piped;
 #[cfg(feature = "process")]

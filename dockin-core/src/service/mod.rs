@@ -15,4 +15,4 @@ pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_port
 pub(crate) use respond::full_body;
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
 pub use serve::{Peer, Server, serve};
-pub use upgrade::{BoxIo, port_forward, remote_command, upgraded};
+pub use upgrade::{BoxIo, PortsProtocol, PortsUpgrade, port_forward, remote_command, upgraded};

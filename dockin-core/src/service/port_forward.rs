@@ -1,12 +1,19 @@
 use std::{
-    collections::HashMap, future::Future, num::NonZeroU16, pin::Pin, sync::Arc, time::Duration,
+    collections::HashMap,
+    future::Future,
+    num::NonZeroU16,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dockin_stream::{
     io::{self, EndpointError, PortForward},
-    portforward::{Client, ForwardId, PortForwardCodec, PortForwardEvent, Server, Tunnelled},
+    portforward::{
+        Client, ForwardId, PortForwardCodec, PortForwardEvent, Server, Tunnelled, channel,
+    },
     upgrade::Protocol,
 };
 use futures::{
@@ -16,7 +23,7 @@ use futures::{
 };
 use hyper::upgrade::OnUpgrade;
 
-use super::{BoxIo, upgraded};
+use super::{BoxIo, PortsProtocol, upgraded};
 use crate::{
     Error, ErrorKind,
     access::Permit,
@@ -65,7 +72,15 @@ pub struct PortsEnd {
 
 /// Serves a port-forward session to its end: each connection that the client opens is dialled
 /// and carried, and one connection's failure leaves the others alone.
-pub async fn serve_ports(upgrade: OnUpgrade, protocol: Protocol, dial: Arc<dyn Dial>) -> PortsEnd {
+///
+/// What `stop` gives ends the session: it is told on each connection that is open then.
+pub async fn serve_ports(
+    upgrade: OnUpgrade,
+    PortsProtocol { protocol, ports }: PortsProtocol,
+    dial: Arc<dyn Dial>,
+    stop: impl Future<Output = String> + Send,
+) -> PortsEnd {
+    let stop = pin!(stop);
     let mut end = PortsEnd::default();
     let (socket, early) = match upgraded(upgrade).await {
         Ok(connection) => connection,
@@ -77,23 +92,38 @@ pub async fn serve_ports(upgrade: OnUpgrade, protocol: Protocol, dial: Arc<dyn D
     let result = match protocol {
         Protocol::SpdyPorts => {
             let session = PortForward::new(socket, Server::new(), early, KEEPALIVE);
-            carry(session, &dial, &mut end).await
+            carry(session, &dial, stop, &mut end).await
         }
         Protocol::TunnelledPorts => {
             let session = PortForward::new(socket, Tunnelled::server(), early, KEEPALIVE);
-            carry(session, &dial, &mut end).await
+            carry(session, &dial, stop, &mut end).await
         }
+        Protocol::ChannelPorts(subprotocol) => match channel::Server::new(subprotocol, &ports) {
+            Ok(server) => {
+                let session = PortForward::new(socket, server, early, KEEPALIVE);
+                carry(session, &dial, stop, &mut end).await
+            }
+            Err(error) => Err(Error::new(ErrorKind::Malformed, error.to_string())),
+        },
         Protocol::WebSocket(_) | Protocol::Spdy(_) => {
             end.error = Some("not a port-forward protocol".to_owned());
             return end;
         }
     };
-    end.error = result.err().map(|error| error.chain());
+    match result {
+        Ok(stopped) => end.error = stopped,
+        Err(error) => end.error = Some(error.chain()),
+    }
     end
 }
 
 /// Proof of life: below the 30 s after which middle boxes forget a connection.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How long a client may take to hear that its session has ended.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a client has to make something of what its connections were told.
+const HEARING: Duration = Duration::from_millis(500);
 
 /// A connection's number, its port, and what became of dialling it.
 type Dialled = (ForwardId, NonZeroU16, Result<Box<dyn PortStream>, Error>);
@@ -102,14 +132,23 @@ type Dialling = Pin<Box<dyn Future<Output = Result<Dialled, Aborted>> + Send>>;
 async fn carry<P: PortForwardCodec + Unpin>(
     mut session: PortForward<BoxIo, P>,
     dial: &Arc<dyn Dial>,
+    mut stop: Pin<&mut (impl Future<Output = String> + Send)>,
     end: &mut PortsEnd,
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     let mut dialling: FuturesUnordered<Dialling> = FuturesUnordered::new();
     let mut handles: HashMap<ForwardId, AbortHandle> = HashMap::new();
-    loop {
+    let stopped = loop {
         tokio::select! {
+            why = stop.as_mut() => {
+                session.fail_all(&why);
+                // kubectl looks at what it was told of a connection only while the session is
+                // there.
+                let listening = async { while let Some(Ok(_)) = session.next().await {} };
+                let _heard = tokio::time::timeout(HEARING, listening).await;
+                break Some(why);
+            }
             event = session.next() => match event {
-                None => break,
+                None => break None,
                 Some(Err(error)) => return Err(broken(error)),
                 Some(Ok(PortForwardEvent::Opened { connection, port })) => {
                     end.connections += 1;
@@ -144,10 +183,14 @@ async fn carry<P: PortForwardCodec + Unpin>(
                 }
             }
         }
-    }
+    };
     // Who is gone need not hear it.
-    let _gone = session.finish().await;
-    Ok(())
+    match &stopped {
+        None => drop(session.finish().await),
+        // Who does not listen is not waited for.
+        Some(_) => drop(tokio::time::timeout(GOODBYE, session.finish()).await),
+    }
+    Ok(stopped)
 }
 
 fn broken(error: EndpointError) -> Error {

@@ -1,15 +1,18 @@
+use std::num::NonZeroU16;
+
 use bytes::Bytes;
 use dockin_stream::{
     io::into_socket,
-    upgrade::{Accepted, UpgradeError},
+    portforward::channel,
+    upgrade::{Accepted, Protocol, UpgradeError},
 };
-use http::Request;
+use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::serve::BufferedTcp;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, kubernetes::query::parse_ports};
 
 /// A connection of any kind.
 pub type BoxIo = Box<dyn Io>;
@@ -30,12 +33,53 @@ pub fn remote_command<B>(request: &Request<B>) -> Result<Accepted, Error> {
 }
 
 /// A checked request for port-forward.
+#[derive(Clone, Debug)]
+pub struct PortsUpgrade {
+    accepted: Accepted,
+    protocol: PortsProtocol,
+}
+
+/// What a port-forward session speaks.
+#[derive(Clone, Debug)]
+pub struct PortsProtocol {
+    pub(super) protocol: Protocol,
+    /// The query's, where no stream names them.
+    pub(super) ports: Vec<NonZeroU16>,
+}
+
+impl PortsUpgrade {
+    /// What will be spoken.
+    #[must_use]
+    pub fn protocol(&self) -> PortsProtocol {
+        self.protocol.clone()
+    }
+
+    /// The 101.
+    #[must_use]
+    pub fn into_response<B: Default>(self) -> Response<B> {
+        self.accepted.into_response()
+    }
+}
+
+/// Checks a request for port-forward.
 ///
 /// # Errors
 ///
-/// As [`remote_command`].
-pub fn port_forward<B>(request: &Request<B>) -> Result<Accepted, Error> {
-    Accepted::port_forward(request.headers()).map_err(refused)
+/// As [`remote_command`]; `Malformed` too when the protocol takes its ports from the query, and
+/// there are none, too many, or one is no port.
+pub fn port_forward<B>(request: &Request<B>) -> Result<PortsUpgrade, Error> {
+    let accepted = Accepted::port_forward(request.headers()).map_err(refused)?;
+    let protocol = accepted.protocol();
+    let mut ports = Vec::new();
+    if let Protocol::ChannelPorts(subprotocol) = protocol {
+        let named = parse_ports(request.uri().query().unwrap_or_default())?;
+        ports = named.into_iter().filter_map(NonZeroU16::new).collect();
+        // Made only to be asked: behind the 101 nobody could be told.
+        channel::Server::new(subprotocol, &ports)
+            .map_err(|error| Error::new(ErrorKind::Malformed, format!("`ports`: {error}")))?;
+    }
+    let protocol = PortsProtocol { protocol, ports };
+    Ok(PortsUpgrade { accepted, protocol })
 }
 
 fn refused(error: UpgradeError) -> Error {

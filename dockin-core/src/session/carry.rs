@@ -1,5 +1,6 @@
 use std::{
     future::Future,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,6 @@ use dockin_stream::{
 };
 use futures::SinkExt;
 use hyper::upgrade::OnUpgrade;
-use tokio_util::sync::CancellationToken;
 
 use crate::{runtime::BoxSession, service::upgraded};
 
@@ -46,7 +46,7 @@ impl Carried {
 
 /// Carries a session between a client that upgrades and the container, to its end.
 ///
-/// When `cut` is cancelled the session ends, and the client is told.
+/// What `stop` gives ends the session, and the client is told it if he listens.
 ///
 /// When this returns, or is dropped, the container's side is gone too, and with it every
 /// process of the session.
@@ -57,7 +57,7 @@ pub(crate) async fn carry<G, W, F>(
     mut container: BoxSession,
     relay: Relay<G>,
     write_down: W,
-    cut: &CancellationToken,
+    stop: impl Future<Output = String> + Send,
 ) -> Carried
 where
     G: Gate + Unpin,
@@ -80,25 +80,38 @@ where
         let _gone = client.finish().await;
         return Carried::nothing();
     }
-    let relayed = run_relay(&mut client, &mut container, relay, write_down);
-    let Some((outcome, transferred)) = cut.run_until_cancelled(relayed).await else {
-        drop(container);
-        let status = ExitStatus::internal_error("session ended: the server is stopping");
-        let goodbye = async {
-            client.send(Event::Exit(status.clone())).await?;
-            client.finish().await
-        };
-        // Without a word kubectl takes the end for success; one that does not listen is left.
-        let _told = tokio::time::timeout(GOODBYE, goodbye).await;
-        return Carried {
-            outcome: Outcome::Stopped(status),
-            transferred: Transferred::default(),
-        };
+    let mut stop = pin!(stop);
+    let relayed = {
+        let relayed = run_relay(&mut client, &mut container, relay, write_down);
+        tokio::select! {
+            relayed = relayed => Ok(relayed),
+            why = stop.as_mut() => Err(why),
+        }
+    };
+    let (outcome, transferred) = match relayed {
+        Ok(relayed) => relayed,
+        Err(why) => {
+            drop(container);
+            let status = ExitStatus::internal_error(why);
+            let goodbye = async {
+                client.send(Event::Exit(status.clone())).await?;
+                client.finish().await
+            };
+            // Without a word kubectl takes the end for success; one that does not listen is left.
+            let _told = tokio::time::timeout(GOODBYE, goodbye).await;
+            return Carried {
+                outcome: Outcome::Stopped(status),
+                transferred: Transferred::default(),
+            };
+        }
     };
     // The processes end now; the client may take its time with the last bytes.
     drop(container);
-    if let Err(error) = client.finish().await {
-        tracing::debug!(%error, "client went away before the last byte");
+    tokio::select! {
+        finished = client.finish() => if let Err(error) = finished {
+            tracing::debug!(%error, "client went away before the last byte");
+        },
+        why = stop => tracing::debug!(why, "client does not take the last bytes"),
     }
     Carried {
         outcome,

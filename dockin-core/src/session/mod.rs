@@ -6,6 +6,8 @@ mod copy;
 #[cfg(feature = "gateway")]
 mod gate;
 #[cfg(feature = "gateway")]
+mod idle_gate;
+#[cfg(feature = "gateway")]
 mod recorded_gate;
 
 #[cfg(feature = "gateway")]
@@ -17,5 +19,9 @@ pub use copy::{CopyDirection, FileCopy};
 pub use gate::InterceptorGate;
 #[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
+#[cfg(feature = "gateway")]
+pub use idle_gate::IdleGate;
+#[cfg(feature = "gateway")]
+pub(crate) use idle_gate::idle_message;
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;

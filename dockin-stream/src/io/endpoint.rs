@@ -57,6 +57,8 @@ pub struct Endpoint<S, C> {
     answers: usize,
     /// Who wants to read once they are fewer.
     impatient: Option<Waker>,
+    /// Who wants to write once the codec holds less back.
+    held_up: Option<Waker>,
     unflushed: bool,
     /// The writing side is shut down.
     shut: bool,
@@ -93,6 +95,7 @@ where
             queued: 0,
             answers: 0,
             impatient: None,
+            held_up: None,
             unflushed: false,
             shut: false,
             reading: Reading::Open,
@@ -217,8 +220,19 @@ where
         self.collect();
     }
 
-    /// One turn of the machine: time, reading, writing.
+    /// One turn of the machine, and a word to who waited for what it brought.
     fn advance(&mut self, cx: &mut Context<'_>) -> Result<Progress, EndpointError> {
+        let turn = self.turn(cx);
+        if (self.reading != Reading::Open || self.codec.held() < limits::HIGH_WATER)
+            && let Some(waker) = self.held_up.take()
+        {
+            waker.wake();
+        }
+        turn
+    }
+
+    /// Time, reading, writing.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Progress, EndpointError> {
         let mut progress = Progress::Waiting;
         if self.poll_timer(cx)? {
             progress = Progress::Made;
@@ -495,6 +509,15 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EndpointError>> {
+        if self.reading == Reading::Open && Codec::held(&self.codec) >= limits::HIGH_WATER {
+            // What must come first is read by who polls the stream. Meanwhile a connection that
+            // breaks is found here.
+            self.held_up = Some(cx.waker().clone());
+            return match self.poll_drain(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            };
+        }
         if self.queued < limits::HIGH_WATER {
             return Poll::Ready(Ok(()));
         }

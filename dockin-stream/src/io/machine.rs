@@ -48,6 +48,11 @@ pub trait Machine {
         0
     }
 
+    /// See [`Codec::held`].
+    fn held(&self) -> usize {
+        0
+    }
+
     /// The next bytes for the wire, as [`Codec::poll_transmit_into`] gives them. `queued` bytes wait
     /// there already: what can take turns waits until they are fewer.
     fn poll_transmit(&mut self, queued: usize, room: &mut BytesMut) -> Option<Bytes>;
@@ -94,6 +99,10 @@ impl<C: Codec + ?Sized> Machine for C {
 
     fn to_copy(&self) -> usize {
         Codec::to_copy(self)
+    }
+
+    fn held(&self) -> usize {
+        Codec::held(self)
     }
 
     fn poll_transmit(&mut self, _queued: usize, room: &mut BytesMut) -> Option<Bytes> {

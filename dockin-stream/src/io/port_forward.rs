@@ -120,6 +120,13 @@ where
         }
     }
 
+    /// Ends every connection; `message` is for the client.
+    pub fn fail_all(&mut self, message: &str) {
+        for (connection, _) in self.carried.drain() {
+            self.endpoint.codec_mut().0.fail(connection, message);
+        }
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn len(&self) -> usize {

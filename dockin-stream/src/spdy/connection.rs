@@ -116,6 +116,7 @@ struct Stream {
     replied: bool,
     /// What waits for the reply, and whether FIN is behind it.
     held: VecDeque<Bytes>,
+    held_bytes: usize,
     held_fin: bool,
 }
 
@@ -206,6 +207,7 @@ impl Connection {
                 remote_open: true,
                 replied: false,
                 held: VecDeque::new(),
+                held_bytes: 0,
                 held_fin: false,
             },
         );
@@ -247,6 +249,7 @@ impl Connection {
                 if state.replied {
                     self.put_data(stream, bytes);
                 } else {
+                    state.held_bytes += bytes.len() + HELD_PIECE;
                     state.held.push_back(bytes);
                 }
             }
@@ -299,6 +302,14 @@ impl Connection {
                 status,
             });
         }
+    }
+
+    /// What of a stream waits for the peer's reply: its bytes, and what keeping them costs.
+    #[must_use]
+    pub fn held(&self, stream: StreamId) -> usize {
+        self.streams
+            .get(&stream)
+            .map_or(0, |state| state.held_bytes)
     }
 
     /// Whether a stream is neither reset nor closed in both directions.
@@ -394,6 +405,7 @@ impl Connection {
                 remote_open: true,
                 replied: false,
                 held: VecDeque::new(),
+                held_bytes: 0,
                 held_fin: false,
             },
         );
@@ -500,6 +512,7 @@ impl Connection {
             return;
         };
         let (held, fin) = (std::mem::take(&mut state.held), state.held_fin);
+        state.held_bytes = 0;
         for bytes in held {
             self.put_data(stream, bytes);
         }
@@ -556,6 +569,8 @@ impl Connection {
 
 /// Payloads up to this many bytes are copied behind their header: one buffer costs less than two.
 const COPY_MAX: usize = 1024;
+/// What a piece that waits for a reply costs on top of its bytes.
+const HELD_PIECE: usize = 64;
 /// Bytes of headers and small payloads that one allocation holds at least.
 const ROOM: usize = 1024;
 /// PINGs of the peer that are echoed within [`PING_WINDOW`]. Clients of the field send one in 5 s.

@@ -13,7 +13,8 @@ use crate::{Codec, Event, ExitStatus, ProtocolError, StreamSet, Subprotocol, lim
 ///
 /// All streams are opened at once, without a round trip for each. Standard input waits inside
 /// until the server has accepted its stream, because Go servers drop what comes earlier: take
-/// input for it once [`is_ready`](Codec::is_ready).
+/// input for it once [`is_ready`](Codec::is_ready), or stop while [`held`](Codec::held) says that
+/// much waits, as an `Endpoint` does.
 ///
 /// [`Event::Exit`] comes when the error stream and both outputs have ended, or with the end of
 /// the connection. A connection that ends without a status gives [`Event::Close`] alone, never
@@ -259,6 +260,14 @@ impl Codec for ExecClient {
 
     fn poll_timeout(&self) -> Option<Instant> {
         None
+    }
+
+    fn held(&self) -> usize {
+        if self.finished {
+            return 0;
+        }
+        let streams = self.streams.ids();
+        streams.map(|stream| self.connection.held(stream)).sum()
     }
 
     /// Whether the server has answered every stream.

@@ -48,6 +48,47 @@ fn ports_are_offered_and_accepted_over_spdy() {
 }
 
 #[test]
+fn ports_over_a_websocket_take_the_tunnel_first_and_channels_else() {
+    let accepted = |offered: Option<&'static str>| {
+        let mut headers = request(&Offer::websocket([7; 16], &[Subprotocol::V5]));
+        headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+        if let Some(offered) = offered {
+            let offered = HeaderValue::from_static(offered);
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
+        }
+        let accepted = Accepted::port_forward(&headers).unwrap();
+        let protocol = accepted.protocol();
+        let response: Response<()> = accepted.into_response();
+        let named = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let named = named.map(|name| name.to_str().unwrap().to_owned());
+        (protocol, named)
+    };
+    let (raw, base64) = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io");
+    let tunnel = "SPDY/3.1+portforward.k8s.io";
+    for (offered, protocol, named) in [
+        (
+            Some("v4.channel.k8s.io, SPDY/3.1+portforward.k8s.io"),
+            Protocol::TunnelledPorts,
+            Some(tunnel),
+        ),
+        (
+            Some(raw),
+            Protocol::ChannelPorts(Subprotocol::V4),
+            Some(raw),
+        ),
+        (
+            Some("v5.channel.k8s.io, v4.base64.channel.k8s.io"),
+            Protocol::ChannelPorts(Subprotocol::V4Base64),
+            Some(base64),
+        ),
+        (None, Protocol::ChannelPorts(Subprotocol::V4), None),
+    ] {
+        let named = named.map(str::to_owned);
+        assert_eq!(accepted(offered), (protocol, named), "{offered:?}");
+    }
+}
+
+#[test]
 fn a_websocket_without_an_offer_is_the_oldest_version_and_is_named_nothing_back() {
     let mut headers = request(&Offer::websocket([7; 16], &[Subprotocol::V5]));
     headers.remove(header::SEC_WEBSOCKET_PROTOCOL);

@@ -45,6 +45,17 @@ pub(super) fn client_config(connection: &Connection) -> Result<Arc<ClientConfig>
     Ok(Arc::new(config))
 }
 
+/// The TLS side of a connection to a proxy, which is shown no certificate of ours.
+pub(super) fn proxy_config(connection: &Connection) -> Result<Arc<ClientConfig>, Failure> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusted
+        .roots
+        .extend(roots(connection.authority.as_deref())?.roots);
+    let config = ClientConfig::builder().with_root_certificates(trusted);
+    Ok(Arc::new(config.with_no_client_auth()))
+}
+
 fn roots(authority: Option<&[u8]>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     if let Some(pem) = authority {

@@ -96,7 +96,7 @@ struct Size(u64);
 
 /// A time, as `7d`.
 #[derive(Clone, Copy, Debug)]
-struct Age(Duration);
+pub(crate) struct Age(pub(crate) Duration);
 
 impl<'de> Deserialize<'de> for Audit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -376,3 +376,38 @@ fn stream_opened_by_the_server_is_refused() {
         }]
     );
 }
+
+#[test]
+fn input_that_waits_for_its_stream_is_counted_until_the_server_takes_it() {
+    let mut server = Server::new(Subprotocol::V4, ALL);
+    server.hear();
+    for _ in 0..3 {
+        let piece = Bytes::from_static(b"0123456789");
+        server.client.send(Event::Stdin(piece));
+    }
+    let held = server.client.held();
+    assert!(held >= 30, "{held}");
+    assert_eq!(server.hear(), []);
+    server.say(&[reply(1), reply(3)]).unwrap();
+    assert_eq!(server.client.held(), 0);
+    let sent: usize = server
+        .hear()
+        .iter()
+        .map(|frame| match frame {
+            Frame::Data { bytes, .. } => bytes.len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(sent, 30);
+}
+
+#[test]
+fn input_for_a_server_that_is_gone_is_held_no_more() {
+    let mut server = Server::new(Subprotocol::V4, ALL);
+    server
+        .client
+        .send(Event::Stdin(Bytes::from_static(b"typed")));
+    assert!(server.client.held() > 0);
+    server.eof().unwrap();
+    assert_eq!(server.client.held(), 0);
+}
