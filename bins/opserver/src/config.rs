@@ -38,6 +38,9 @@ pub(crate) struct Config {
     /// Where sessions are recorded; they are not, without.
     #[serde(default)]
     pub(crate) recording: Option<Recording>,
+    /// Whether bash and zsh are asked for the line they hold before it goes on.
+    #[serde(default = "yes")]
+    pub(crate) ask_shells: bool,
     /// Who may reach what.
     #[serde(default)]
     access: Vec<AccessEntry>,
@@ -49,6 +52,10 @@ pub(crate) struct Config {
     /// The resource manager that plugins ask; none when absent.
     #[serde(default)]
     pub(crate) resource_manager: Option<ResourceManager>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Access rules: one document, or a Casbin model and policy.

@@ -136,6 +136,7 @@ rules: rules.yaml
 #               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}
 audit: audit/audit.jsonl
 # recording: {{ directory: recordings, input: false, key: recording.key }}
+# bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit.
 access:

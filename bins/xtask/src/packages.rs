@@ -11,7 +11,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need {
         // libFuzzer is C++.
         program: "c++",
@@ -36,6 +36,10 @@ const NEEDS: [Need; 9] = [
     Need {
         program: "busybox",
         package: "busybox-static",
+    },
+    Need {
+        program: "zsh",
+        package: "zsh",
     },
     Need {
         program: "redis-server",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{
-    Decision, Interceptor, RuleSet, Subject, Verdict,
+    BufferQuery, Decision, Interceptor, RuleSet, Subject, Verdict,
     audit::redact_argv,
     judge_argv,
     recording::{CastHeader, RecordedSession},
@@ -67,7 +67,7 @@ impl Gateway {
             self.admit(&call, &permit, &options.argv, &verdict, &request)
                 .await?;
         }
-        let gate = self.gate(rules, subject, &options, verb);
+        let gate = self.gate(rules, subject, &options, verb)?;
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
@@ -97,7 +97,7 @@ impl Gateway {
         permit: Permit,
         found: Found,
         options: ExecOptions,
-        gate: InterceptorGate,
+        (gate, argv): (InterceptorGate, Vec<String>),
         (protocol, on_upgrade): (Protocol, OnUpgrade),
     ) -> Result<(), Error> {
         self.auditor
@@ -111,10 +111,7 @@ impl Gateway {
             }
         };
         let opened = if permit.verb() == Verb::Exec {
-            found
-                .runtime
-                .exec(&permit, &options.argv, options.streams)
-                .await
+            found.runtime.exec(&permit, &argv, options.streams).await
         } else {
             found.runtime.attach(&permit, options.streams).await
         };
@@ -246,13 +243,15 @@ impl Gateway {
         Ok(())
     }
 
+    /// What watches the session, and the command that starts it: the one that was asked for,
+    /// or one that starts the same shell so that it can be asked for its lines.
     fn gate(
         &self,
         rules: Arc<RuleSet>,
         subject: Subject,
         options: &ExecOptions,
         verb: Verb,
-    ) -> InterceptorGate {
+    ) -> Result<(InterceptorGate, Vec<String>), Error> {
         // What an attached main process is cannot be known from here: it is judged as the
         // strictest thing it may be, a shell.
         let shell = ["sh".to_owned()];
@@ -261,10 +260,30 @@ impl Gateway {
         } else {
             &shell
         };
-        let interceptor =
+        let mut interceptor =
             Interceptor::new(Arc::clone(&rules), subject, argv, options.streams.tty, None);
-        InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules)
+        let mut run = options.argv.clone();
+        if self.asks_shells && options.streams.tty && options.streams.stdin && verb == Verb::Exec {
+            let query = buffer_query()?;
+            if let Some(wrapped) = query.wrap(argv) {
+                interceptor = interceptor.with_query(&query);
+                run = wrapped;
+            }
+        }
+        let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
+        Ok((gate, run))
     }
+}
+
+/// A question to which nobody can know the answer's nonce beforehand.
+fn buffer_query() -> Result<BufferQuery, Error> {
+    let mut nonce = [0_u8; 16];
+    getrandom::fill(&mut nonce).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "the system gives no random bytes")
+            .with_source(error.to_string())
+    })?;
+    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(BufferQuery::new(&nonce))
 }
 
 /// Whom and what the rules are asked about.

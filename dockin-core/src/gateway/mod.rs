@@ -51,6 +51,7 @@ pub struct GatewayBuilder {
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
     access_policy: Option<Arc<AccessPolicy>>,
+    asks_shells: bool,
 }
 
 /// The one door to the containers of many clusters.
@@ -64,6 +65,8 @@ pub struct Gateway {
     /// What answers the reviews of API servers.
     access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
+    /// Whether shells that can are asked for the lines they hold.
+    asks_shells: bool,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -87,6 +90,14 @@ impl GatewayBuilder {
     /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
     pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
         self.access_policy = Some(policy);
+        self
+    }
+
+    /// Whether interactive shells that can, which are bash and zsh, are asked for the line they
+    /// hold before it goes on; they are by default. Without that, lines are read from keys and
+    /// screen alone, as those of other shells are.
+    pub const fn ask_shells(mut self, ask: bool) -> Self {
+        self.asks_shells = ask;
         self
     }
 
@@ -119,6 +130,7 @@ impl GatewayBuilder {
             clusters: self.clusters,
             access_policy: self.access_policy,
             refusals: RefusalMemory::default(),
+            asks_shells: self.asks_shells,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -151,6 +163,7 @@ impl Gateway {
             recordings: None,
             clusters: Vec::new(),
             access_policy: None,
+            asks_shells: true,
         }
     }
 

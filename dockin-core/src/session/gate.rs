@@ -66,6 +66,11 @@ impl Gate for InterceptorGate {
             .handle_output(now, stream == OutputStream::Stderr, bytes);
     }
 
+    fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
+        self.interceptor
+            .shown(now, stream == OutputStream::Stderr, bytes)
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.refresh();
         self.interceptor.handle_timeout(now);

@@ -75,8 +75,13 @@ impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
     }
 
     fn handle_output(&mut self, now: Instant, stream: OutputStream, bytes: &Bytes) {
-        self.record_output(now, bytes);
         self.gate.handle_output(now, stream, bytes);
+    }
+
+    fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
+        let bytes = self.gate.shown(now, stream, bytes);
+        self.record_output(now, &bytes);
+        bytes
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -21,7 +21,9 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
+use self::{
+    action::Actions, judgement::Judgement, query::Curtain, script::Script, terminal::Terminal,
+};
 pub use self::{
     action::{Action, Confidence, JudgedLine, LineSource, Mode},
     query::BufferQuery,
@@ -40,6 +42,8 @@ use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin}
 #[derive(Debug)]
 pub struct Interceptor {
     inner: Inner,
+    /// Hides what an asked shell says.
+    curtain: Option<Curtain>,
     actions: Actions,
 }
 
@@ -94,16 +98,19 @@ impl Interceptor {
         };
         Self {
             inner,
+            curtain: None,
             actions: Actions::default(),
         }
     }
 
-    /// Asks the shell for its edit buffer before a line goes on; it must have been started with
-    /// the text of [`BufferQuery::startup`].
+    /// Asks the shell for its edit buffer before a line goes on; it must have been started as
+    /// [`BufferQuery::wrap`] says. What it answers must not be seen: pass its output on as
+    /// [`shown`](Self::shown) gives it.
     #[must_use]
     pub fn with_query(mut self, query: &BufferQuery) -> Self {
         if let Inner::Terminal(terminal) = &mut self.inner {
             terminal.ask(query);
+            self.curtain = Some(Curtain::new(query));
         }
         self
     }
@@ -184,7 +191,7 @@ impl Interceptor {
         }
     }
 
-    /// Looks at bytes that the container sent; they reach the user in any case.
+    /// Looks at bytes that the container sent; the user gets what [`shown`](Self::shown) gives.
     ///
     /// Costs nothing unless the session has a terminal.
     pub fn handle_output(&mut self, now: Instant, is_stderr: bool, bytes: &[u8]) {
@@ -194,8 +201,23 @@ impl Interceptor {
         }
     }
 
+    /// What the user sees of `bytes` that the container sent: all but the words between an asked
+    /// shell and this interceptor.
+    pub fn shown(&mut self, now: Instant, is_stderr: bool, bytes: Bytes) -> Bytes {
+        match &mut self.curtain {
+            Some(curtain) if !is_stderr => curtain.feed(now, bytes),
+            _ => bytes,
+        }
+    }
+
     /// Time has come to [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(curtain) = &mut self.curtain {
+            let late = curtain.handle_timeout(now);
+            if !late.is_empty() {
+                self.actions.draw(false, late);
+            }
+        }
         if let Inner::Terminal(terminal) = &mut self.inner {
             terminal.handle_timeout(now, &mut self.actions);
         }
@@ -204,10 +226,12 @@ impl Interceptor {
     /// When [`handle_timeout`](Self::handle_timeout) is due, if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.inner {
+        let line = match &self.inner {
             Inner::Terminal(terminal) => terminal.poll_timeout(),
             _ => None,
-        }
+        };
+        let curtain = self.curtain.as_ref().and_then(Curtain::poll_timeout);
+        [line, curtain].into_iter().flatten().min()
     }
 
     /// The next thing to do, `None` when nothing is left to do now.

@@ -15,7 +15,7 @@ use super::{
     action::{Actions, Confidence, JudgedLine, LineSource},
     foreground::Foreground,
     judgement::Judgement,
-    query::{Answer, Answers, BufferQuery},
+    query::{Answer, Answers, BufferQuery, Message},
     reading::searched,
 };
 use crate::{
@@ -76,6 +76,8 @@ pub(super) struct Terminal {
     chord: bool,
     /// Inside a refused bracketed paste, whose rest is swallowed.
     drops_paste: bool,
+    /// The line has keys that search the history.
+    searches: bool,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
     query: Option<Query>,
@@ -85,6 +87,9 @@ pub(super) struct Terminal {
 #[derive(Debug)]
 struct Query {
     answers: Answers,
+    /// The shell that knows the key has said that it is at its prompt, and no line has gone to it
+    /// since, other than pieces of one that is not complete.
+    at_prompt: bool,
     /// The held line was asked for.
     asked: bool,
     answer: Option<Answer>,
@@ -163,6 +168,7 @@ impl Terminal {
             is_operating: false,
             chord: false,
             drops_paste: false,
+            searches: false,
             prompt_changed: false,
             query: None,
         }
@@ -171,6 +177,7 @@ impl Terminal {
     pub(super) fn ask(&mut self, query: &BufferQuery) {
         self.query = Some(Query {
             answers: Answers::new(query),
+            at_prompt: false,
             asked: false,
             answer: None,
             misses: 0,
@@ -179,22 +186,25 @@ impl Terminal {
 
     /// Asks for the held line, when a line editor is there to answer; true while the answer is
     /// waited for.
-    fn is_asking(&mut self, is_over: bool, actions: &mut Actions) -> bool {
-        if self.query.is_none() {
-            return false;
+    fn is_asking(&mut self, is_quiet: bool, is_over: bool, actions: &mut Actions) -> bool {
+        let may_ask = self.query.as_ref().is_some_and(|query| {
+            query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
+        });
+        // Keys of a search must be echoed first: whether it goes on can only be seen.
+        if may_ask && self.searches && !is_quiet && !is_over {
+            return true;
         }
-        // Line editors ask for paste marks at their prompt and at no other time.
-        // During a search of the history the key would end the search and mean something else.
-        let is_editing = self.screen.has_bracketed_paste()
+        let is_editing = may_ask
+            && !self.editor.is_pasting()
             && !self.screen.is_alternate()
-            && searched(&self.screen.cursor_line()).is_none();
+            && !self.is_searching();
         let Some(query) = &mut self.query else {
             return false;
         };
         if query.answer.is_some() {
             return false;
         }
-        if !query.asked && is_editing && query.misses < MAX_MISSES && !self.editor.is_pasting() {
+        if is_editing {
             query.asked = true;
             actions.forward(Bytes::from_static(BufferQuery::KEY));
             return true;
@@ -241,12 +251,18 @@ impl Terminal {
 
     pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         self.screen.process(bytes);
-        if let Some(query) = &mut self.query
-            && let Some(answer) = query.answers.feed(bytes)
-            && query.asked
-        {
-            query.answer = Some(answer);
-            query.misses = 0;
+        if let Some(query) = &mut self.query {
+            for message in query.answers.feed(bytes) {
+                match message {
+                    Message::Prompt => query.at_prompt = true,
+                    Message::Answer(answer) if query.asked => {
+                        query.answer = Some(answer);
+                        query.misses = 0;
+                    }
+                    // Nobody asked.
+                    Message::Answer(_) => {}
+                }
+            }
         }
         self.last_output = Some(now);
         self.has_output = Since {
@@ -354,6 +370,15 @@ impl Terminal {
         actions.forward(chunk.slice(start..));
     }
 
+    /// True while the line editor reads a search text, in which the key would be one more.
+    fn is_searching(&self) -> bool {
+        let row = self.screen.cursor_line();
+        // bash runs into an error at a key of our kind there.
+        searched(&row).is_some()
+            // vi mode draws the text in place of prompt and line.
+            || row.starts_with(['/', '?']) && self.screen.line(false).is_none()
+    }
+
     fn begin_line(&mut self, now: Instant) {
         self.is_anchor_quiet = self.has_output.submit
             && self
@@ -404,8 +429,12 @@ impl Terminal {
             Key::Control(0x03) => {
                 self.editor.start_line();
                 self.pieces.clear();
+                self.leave_prompt();
             }
-            _ => self.editor.apply(key),
+            _ => {
+                self.searches |= matches!(key, Key::Control(0x12 | 0x13));
+                self.editor.apply(key);
+            }
         }
         let is_answer = key == Key::Reply && !was_touched;
         if is_answer || matches!(key, Key::Control(0x03 | 0x1a)) && self.editor.is_empty() {
@@ -441,7 +470,7 @@ impl Terminal {
         let is_over = now.saturating_duration_since(since) >= LONGEST_WAIT;
         let is_quiet =
             self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
-        if self.is_asking(is_over, actions) {
+        if self.is_asking(is_quiet, is_over, actions) {
             return false;
         }
         let reading = self.read();
@@ -485,6 +514,7 @@ impl Terminal {
 
     fn finish_line(&mut self) {
         self.pieces.clear();
+        self.leave_prompt();
         self.has_output.submit = false;
         self.next_line();
     }
@@ -498,6 +528,14 @@ impl Terminal {
         self.screen.clear_anchor();
         self.chord = false;
         self.is_filled = false;
+        self.searches = false;
+    }
+
+    /// What reads the next keys may not be the shell that can be asked.
+    const fn leave_prompt(&mut self) {
+        if let Some(query) = &mut self.query {
+            query.at_prompt = false;
+        }
     }
 
     /// Sends a held `^D` that changes the line or nothing.

@@ -364,7 +364,12 @@ impl Terminal {
             }
         }
         whole.push('\n');
+        let at_prompt = self.query.as_ref().is_some_and(|query| query.at_prompt);
         self.release(actions);
+        // Nothing of it has run, so the same shell asks for the rest.
+        if let Some(query) = &mut self.query {
+            query.at_prompt = at_prompt;
+        }
         self.pieces = whole;
         true
     }
