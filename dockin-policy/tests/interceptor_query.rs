@@ -138,6 +138,12 @@ impl Session {
             child,
             directory,
         };
+        // A slow machine takes its time to start a shell.
+        let due = Instant::now() + Duration::from_secs(10);
+        while !String::from_utf8_lossy(&session.shown).contains("/data]$ ") {
+            assert!(Instant::now() < due, "{:?}", session.shown);
+            session.step();
+        }
         session.rest();
         session
     }

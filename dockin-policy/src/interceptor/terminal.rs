@@ -478,6 +478,9 @@ impl Terminal {
             .query
             .as_ref()
             .is_some_and(|query| query.answer.is_some());
+        if is_answered && !is_quiet && !is_over && self.waits_for_redraw(&reading) {
+            return false;
+        }
         if !is_answered && !reading.agrees && !is_quiet && !is_over {
             return false;
         }

@@ -120,11 +120,7 @@ impl Terminal {
             self.release(actions);
             return;
         }
-        let same = |other: &str| {
-            let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            squeeze(other) == squeeze(&answer.line)
-        };
-        let confidence = if same(&reading.screen) || reading.is_sure && same(&reading.keys) {
+        let confidence = if is_confirmed(answer, reading) {
             Confidence::Sure
         } else {
             Confidence::Likely
@@ -292,6 +288,19 @@ impl Terminal {
         self.judgement
             .judge(format!("{}{}", self.pieces, reading.keys).as_bytes())
             .is_refusal()
+    }
+
+    /// True while the shell has answered and what it holds is not on the screen again: bash wipes
+    /// the line to answer, and draws it anew.
+    ///
+    /// Only where it matters: to compare the answer with the screen, and to tell of a refusal
+    /// below the line.
+    pub(super) fn waits_for_redraw(&self, reading: &Reading) -> bool {
+        let answer = self.query.as_ref().and_then(|query| query.answer.as_ref());
+        answer.is_some_and(|answer| {
+            let whole = || format!("{}{}", self.pieces, answer.line);
+            !is_confirmed(answer, reading) || self.judgement.judge(whole().as_bytes()).is_refusal()
+        })
     }
 
     /// What else the line may mean; only rules that name it count there.
@@ -496,6 +505,12 @@ impl Terminal {
         }
         self.editor.start_line();
     }
+}
+
+/// Whether keys or screen say the same as the shell.
+fn is_confirmed(answer: &Answer, reading: &Reading) -> bool {
+    let same = |other: &str| other.split_whitespace().eq(answer.line.split_whitespace());
+    same(&reading.screen) || reading.is_sure && same(&reading.keys)
 }
 
 /// Longest construct over several lines, bytes.
