@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use dockin_policy::{
-    Decision, JudgedLine, Verdict,
+    Decision, JudgedLine, Settlement, Verdict,
     audit::{
-        AccessDenied, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal, EventTarget,
-        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd, SessionStart,
-        redact_argv, redact_text,
+        AccessDenied, Approval, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal,
+        EventTarget, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd,
+        SessionStart, redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -18,6 +18,7 @@ use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
     access_policy::AccessChange,
+    approval::ApprovalRequest,
     audit::{AuditSink, Filter},
     kubernetes::ExecOptions,
     policy::Reload,
@@ -149,9 +150,11 @@ impl Auditor {
         permit: &Permit,
         argv: &[String],
         verdict: &Verdict,
+        approver: Option<String>,
     ) -> Result<(), Error> {
         let command = Command {
             argv: Some(redact_argv(argv)),
+            approver,
             ..judged(verdict)
         };
         self.append(call, permit, verdict_kind(verdict, command))
@@ -169,10 +172,60 @@ impl Auditor {
             line: Some(redact_text(&line.line)),
             confidence: Some(line.confidence.as_str().to_owned()),
             source: Some(line.source.as_str().to_owned()),
+            approver: line.approver.clone(),
             ..judged(&line.verdict)
         };
         self.append(call, permit, verdict_kind(&line.verdict, command))
             .await
+    }
+
+    pub(super) async fn approval_requested(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        request: &ApprovalRequest,
+    ) -> Result<(), Error> {
+        let approval = Approval {
+            request: request.number.to_string(),
+            line: request.line.clone(),
+            rule: request.rule.clone(),
+            reason: Some(request.reason.clone()),
+            ..Approval::default()
+        };
+        self.append(call, permit, AuditKind::ApprovalRequested(approval))
+            .await
+    }
+
+    pub(super) async fn approval_settled(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        (number, line, rule): (u64, String, Option<String>),
+        settlement: &Settlement,
+    ) -> Result<(), Error> {
+        let approval = Approval {
+            request: number.to_string(),
+            line: redact_text(&line),
+            rule,
+            ..Approval::default()
+        };
+        let kind = match settlement {
+            Settlement::Approved { by } => AuditKind::ApprovalGranted(Approval {
+                approver: Some(by.clone()),
+                ..approval
+            }),
+            Settlement::Refused { by, why } => AuditKind::ApprovalRefused(Approval {
+                approver: Some(by.clone()),
+                reason: (!why.is_empty()).then(|| redact_text(why)),
+                ..approval
+            }),
+            Settlement::Expired => AuditKind::ApprovalExpired(approval),
+            Settlement::Cancelled => AuditKind::ApprovalRefused(Approval {
+                reason: Some("taken back".to_owned()),
+                ..approval
+            }),
+        };
+        self.append(call, permit, kind).await
     }
 
     pub(super) async fn forward_started(&self, call: &Call, permit: &Permit) -> Result<(), Error> {
@@ -302,6 +355,7 @@ fn judged(verdict: &Verdict) -> Command {
 fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
     match verdict.decision {
         Decision::Allow | Decision::Alert => AuditKind::CommandVerdict(command),
+        Decision::Ask if command.approver.is_some() => AuditKind::CommandVerdict(command),
         Decision::Ask | Decision::Deny => AuditKind::CommandRefused(command),
     }
 }

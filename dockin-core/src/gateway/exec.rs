@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{
-    BufferQuery, Decision, Interceptor, RuleSet, Subject, Verdict,
+    BufferQuery, Decision, Interceptor, RuleSet, Settlement, Subject, Verdict,
     audit::redact_argv,
     judge_argv,
     recording::{CastHeader, RecordedSession},
@@ -15,7 +15,7 @@ use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Call, Cluster, Found, Gateway};
+use super::{Call, Cluster, Found, Gateway, approval::Desk};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
@@ -45,6 +45,7 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
+        let call = Arc::new(call);
         let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let options = match verb {
@@ -67,7 +68,9 @@ impl Gateway {
             self.admit(&call, &permit, &options.argv, &verdict, &request)
                 .await?;
         }
-        let gate = self.gate(rules, subject, &options, verb)?;
+        let (desk, inbox) = Desk::new();
+        let (gate, run) = self.gate(rules, subject, &options, verb)?;
+        let gate = gate.with_answers(inbox);
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
@@ -79,7 +82,7 @@ impl Gateway {
                     permit,
                     found,
                     options,
-                    gate,
+                    (gate, run, desk),
                     (upgrade.protocol(), on_upgrade),
                 )
                 .await?;
@@ -93,11 +96,11 @@ impl Gateway {
     /// Starts what the permit is for, and leaves the session to a task.
     async fn open(
         self: Arc<Self>,
-        call: Call,
+        call: Arc<Call>,
         permit: Permit,
         found: Found,
         options: ExecOptions,
-        (gate, argv): (InterceptorGate, Vec<String>),
+        (gate, argv, desk): (InterceptorGate, Vec<String>, Desk),
         (protocol, on_upgrade): (Protocol, OnUpgrade),
     ) -> Result<(), Error> {
         self.auditor
@@ -132,10 +135,10 @@ impl Gateway {
             if matches!(protocol, Protocol::WebSocket(_)) {
                 tokio::time::sleep(SETTLE).await;
             }
-            let write_down = |line| {
-                let (gateway, call, permit) = (&gateway, &call, &permit);
+            let write_down = |note| {
+                let (gateway, call, permit, desk) = (&gateway, &call, &permit, &desk);
                 async move {
-                    gateway.auditor.line_judged(call, permit, &line).await.map_err(|error| {
+                    gateway.note(call, permit, desk, note).await.map_err(|error| {
                         ExitStatus::internal_error(format!(
                             "session ended: it cannot be written down ({})",
                             error.chain()
@@ -153,6 +156,9 @@ impl Gateway {
                 &gateway.cut,
             );
             let carried = carried.await;
+            if let Err(error) = gateway.close_desk(&call, &permit, &desk).await {
+                tracing::error!(session = %permit.session(), error = error.chain(), "question not audited");
+            }
             if let Some(recorder) = recorder {
                 let stored = recorder.finish(carried.exit_code()).await;
                 let told = gateway.auditor.recording_ended(&call, &permit, stored).await;
@@ -222,23 +228,36 @@ impl Gateway {
 
     /// Lets an exec's command pass, or refuses it; either way it is written down first.
     async fn admit(
-        &self,
-        call: &Call,
+        self: &Arc<Self>,
+        call: &Arc<Call>,
         permit: &Permit,
         argv: &[String],
         verdict: &Verdict,
         request: &Request<Incoming>,
     ) -> Result<(), Error> {
-        let admitted = matches!(verdict.decision, Decision::Allow | Decision::Alert);
+        let settlement = match verdict.decision {
+            Decision::Ask => self.ask_about(call, permit, argv, verdict).await?,
+            _ => None,
+        };
+        let approver = match &settlement {
+            Some(Settlement::Approved { by }) => Some(by.clone()),
+            _ => None,
+        };
+        let admitted =
+            matches!(verdict.decision, Decision::Allow | Decision::Alert) || approver.is_some();
         // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
         let repeated = !admitted && self.refusals.seen_before(call, permit, argv, request);
         if !repeated {
             self.auditor
-                .command_judged(call, permit, argv, verdict)
+                .command_judged(call, permit, argv, verdict, approver)
                 .await?;
         }
         if !admitted {
-            return Err(Error::new(ErrorKind::Forbidden, verdict.to_string()));
+            let mut why = verdict.to_string();
+            if let Some(settlement) = settlement {
+                why = format!("{why}; {settlement}");
+            }
+            return Err(Error::new(ErrorKind::Forbidden, why));
         }
         Ok(())
     }
@@ -269,6 +288,9 @@ impl Gateway {
                 interceptor = interceptor.with_query(&query);
                 run = wrapped;
             }
+        }
+        if let Some(person) = &self.second_person {
+            interceptor = interceptor.with_approvals(person.wait);
         }
         let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
         Ok((gate, run))

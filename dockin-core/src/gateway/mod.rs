@@ -4,6 +4,7 @@
 //! One file per surface: [`pods`](self) lists and reads, `exec` opens sessions, `logs` and
 //! `ports` carry what their names say; `routes` is the one table of paths.
 
+mod approval;
 mod auditor;
 mod cluster;
 mod exec;
@@ -26,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::cluster::{Cluster, Found, Listing};
 use self::{
+    approval::SecondPerson,
     auditor::Auditor,
     exec::RefusalMemory,
     routes::{Route, Routed},
@@ -34,6 +36,7 @@ use crate::{
     Error, ErrorKind, Target, TargetError,
     access::{self, Authorizer, Permit, SessionId, Verb},
     access_policy::{AccessChange, AccessPolicy},
+    approval::Approvals,
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
@@ -52,6 +55,7 @@ pub struct GatewayBuilder {
     clusters: Vec<Cluster>,
     access_policy: Option<Arc<AccessPolicy>>,
     asks_shells: bool,
+    second_person: Option<SecondPerson>,
 }
 
 /// The one door to the containers of many clusters.
@@ -67,6 +71,7 @@ pub struct Gateway {
     refusals: RefusalMemory,
     /// Whether shells that can are asked for the lines they hold.
     asks_shells: bool,
+    second_person: Option<SecondPerson>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -90,6 +95,13 @@ impl GatewayBuilder {
     /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
     pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
         self.access_policy = Some(policy);
+        self
+    }
+
+    /// Holds what the rules say `ask` about until `approvals` answers, for up to `wait`; without
+    /// this it is refused at once.
+    pub fn approvals(mut self, approvals: Arc<dyn Approvals>, wait: Duration) -> Self {
+        self.second_person = Some(SecondPerson { approvals, wait });
         self
     }
 
@@ -131,6 +143,7 @@ impl GatewayBuilder {
             access_policy: self.access_policy,
             refusals: RefusalMemory::default(),
             asks_shells: self.asks_shells,
+            second_person: self.second_person,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -164,6 +177,7 @@ impl Gateway {
             clusters: Vec::new(),
             access_policy: None,
             asks_shells: true,
+            second_person: None,
         }
     }
 

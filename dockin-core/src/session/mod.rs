@@ -14,8 +14,8 @@ pub(crate) use carry::Carried;
 pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
-pub use gate::InterceptorGate;
-#[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
+#[cfg(feature = "gateway")]
+pub use gate::{InterceptorGate, SessionNote};
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;

@@ -53,9 +53,12 @@ pub struct Command {
     /// How certain the line is: `sure`, `likely`, `opaque`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<String>,
-    /// Where the line was read from: `script`, `keys`, `screen`.
+    /// Where the line was read from: `script`, `keys`, `screen`, `buffer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Who let a command go on that asks for a second person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
 }
 
 /// Which way files went; there are only two.

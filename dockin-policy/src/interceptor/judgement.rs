@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    action::{Actions, Confidence, JudgedLine, LineSource},
+    action::{Confidence, JudgedLine, LineSource},
+    approval::Approvals,
     history::{Expanded, History},
 };
 use crate::{
@@ -18,6 +19,8 @@ pub(super) struct Judgement {
     subject: Subject,
     session: SessionState,
     history: History,
+    /// The line that waits for a second person.
+    pub(super) approvals: Approvals,
 }
 
 /// A verdict that is not carried out yet, and the state if it is.
@@ -42,10 +45,14 @@ impl Judgement {
             subject,
             session: SessionState::interactive(dialect),
             history: History::default(),
+            approvals: Approvals::default(),
         }
     }
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        if !Arc::ptr_eq(&self.rules, &rules) {
+            self.approvals.rules_changed();
+        }
         self.rules = rules;
     }
 
@@ -104,21 +111,6 @@ impl Judgement {
             self.session = session;
         }
     }
-
-    /// Judges that an interpreter will read code nobody can judge; false ends the session.
-    pub(super) fn opaque_program(&self, actions: &mut Actions) -> bool {
-        let opinion = self.judge_unknown();
-        actions.judged(opinion.to_record(
-            JudgedLine::UNKNOWN,
-            Confidence::Opaque,
-            LineSource::Script,
-        ));
-        if opinion.is_refusal() {
-            actions.end(format!("refused: {}", opinion.verdict));
-            return false;
-        }
-        true
-    }
 }
 
 impl Opinion {
@@ -126,7 +118,12 @@ impl Opinion {
         &self.verdict
     }
 
-    /// Approval cannot be asked for yet, so `ask` refuses too.
+    /// True when a second person may let the line go on.
+    pub(super) fn asks(&self) -> bool {
+        self.verdict.decision == Decision::Ask
+    }
+
+    /// Whether the line does not go on as it is; an approval is asked for elsewhere.
     pub(super) fn is_refusal(&self) -> bool {
         self.verdict.decision >= Decision::Ask
     }
@@ -175,6 +172,7 @@ impl Opinion {
             verdict,
             confidence,
             source,
+            approver: None,
         }
     }
 }

@@ -8,24 +8,31 @@
 //! ```
 
 mod action;
+mod approval;
 mod foreground;
 mod history;
 mod judgement;
+mod opaque;
 mod query;
 mod reading;
 mod refusal;
 mod script;
 mod terminal;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
 use self::{
-    action::Actions, judgement::Judgement, query::Curtain, script::Script, terminal::Terminal,
+    action::Actions, judgement::Judgement, opaque::Opaque, query::Curtain, script::Script,
+    terminal::Terminal,
 };
 pub use self::{
     action::{Action, Confidence, JudgedLine, LineSource, Mode},
+    approval::{HeldLine, HoldId, Settlement},
     query::BufferQuery,
 };
 use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin};
@@ -38,7 +45,10 @@ use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin}
 /// [`Action::Judged`] comes before the [`Action::Forward`] of the bytes that
 /// submit the line it is about.
 ///
-/// Lines that ask for approval are refused: nobody is asked yet.
+/// A line that asks for approval is refused, unless somebody [can be
+/// asked](Self::with_approvals): then it waits as [`Action::Held`] until
+/// [`settle`](Self::settle), its time or the user ends that, and everything sent meanwhile waits
+/// behind it.
 #[derive(Debug)]
 pub struct Interceptor {
     inner: Inner,
@@ -50,11 +60,7 @@ pub struct Interceptor {
 #[derive(Debug)]
 enum Inner {
     PassThrough,
-    Opaque {
-        judgement: Box<Judgement>,
-        started: bool,
-        ended: bool,
-    },
+    Opaque(Box<Opaque>),
     Script(Box<Script>),
     Terminal(Box<Terminal>),
 }
@@ -89,11 +95,11 @@ impl Interceptor {
                 Some(StdinProgram::Shell(_)) => Inner::Script(Box::new(Script::new(
                     Judgement::new(rules, subject, program.as_ref()),
                 ))),
-                Some(_) => Inner::Opaque {
-                    judgement: Box::new(Judgement::new(rules, subject, program.as_ref())),
-                    started: false,
-                    ended: false,
-                },
+                Some(_) => Inner::Opaque(Box::new(Opaque::new(Judgement::new(
+                    rules,
+                    subject,
+                    program.as_ref(),
+                )))),
             }
         };
         Self {
@@ -115,12 +121,60 @@ impl Interceptor {
         self
     }
 
+    /// Holds lines that ask for approval, each for up to `wait`, in place of refusing them.
+    ///
+    /// In an editor's command row and in the middle of a paste there is nothing to hold, so they
+    /// are refused there all the same.
+    #[must_use]
+    pub fn with_approvals(mut self, wait: Duration) -> Self {
+        if let Some(judgement) = self.judgement() {
+            judgement.approvals.allow(wait);
+        }
+        self
+    }
+
+    /// Ends the wait of the held line `id`; false when it does not wait any more.
+    ///
+    /// Whether whoever approves may, and is another person, is the caller's business. An approval
+    /// that comes after other rules were put in force is none.
+    pub fn settle(&mut self, now: Instant, id: HoldId, settlement: Settlement) -> bool {
+        let actions = &mut self.actions;
+        let Some(judgement) = (match &mut self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => Some(&mut opaque.judgement),
+            Inner::Script(script) => Some(&mut script.judgement),
+            Inner::Terminal(terminal) => Some(terminal.judgement()),
+        }) else {
+            return false;
+        };
+        let Some((opinion, settlement)) = judgement.approvals.settle(Some(id), settlement, actions)
+        else {
+            return false;
+        };
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque(opaque) => opaque.settled(&opinion, &settlement, actions),
+            Inner::Script(script) => script.settled(now, opinion, &settlement, actions),
+            Inner::Terminal(terminal) => terminal.settled(now, opinion, &settlement, actions),
+        }
+        true
+    }
+
+    fn judgement(&mut self) -> Option<&mut Judgement> {
+        match &mut self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => Some(&mut opaque.judgement),
+            Inner::Script(script) => Some(&mut script.judgement),
+            Inner::Terminal(terminal) => Some(terminal.judgement()),
+        }
+    }
+
     /// How the session is watched.
     #[must_use]
     pub fn mode(&self) -> Mode {
         match self.inner {
             Inner::PassThrough => Mode::PassThrough,
-            Inner::Opaque { .. } => Mode::Opaque,
+            Inner::Opaque(_) => Mode::Opaque,
             Inner::Script(_) => Mode::Script,
             Inner::Terminal(_) => Mode::Terminal,
         }
@@ -130,8 +184,8 @@ impl Interceptor {
     pub fn set_rules(&mut self, rules: Arc<RuleSet>) {
         match &mut self.inner {
             Inner::PassThrough => {}
-            Inner::Opaque { judgement, .. } => judgement.set_rules(rules),
-            Inner::Script(script) => script.set_rules(rules),
+            Inner::Opaque(opaque) => opaque.judgement.set_rules(rules),
+            Inner::Script(script) => script.judgement.set_rules(rules),
             Inner::Terminal(terminal) => terminal.set_rules(rules),
         }
     }
@@ -140,8 +194,8 @@ impl Interceptor {
     pub const fn set_time(&mut self, time: WeekTime) {
         match &mut self.inner {
             Inner::PassThrough => {}
-            Inner::Opaque { judgement, .. } => judgement.set_time(time),
-            Inner::Script(script) => script.set_time(time),
+            Inner::Opaque(opaque) => opaque.judgement.set_time(time),
+            Inner::Script(script) => script.judgement.set_time(time),
             Inner::Terminal(terminal) => terminal.set_time(time),
         }
     }
@@ -153,19 +207,8 @@ impl Interceptor {
         }
         match &mut self.inner {
             Inner::PassThrough => self.actions.forward(bytes),
-            Inner::Opaque {
-                judgement,
-                started,
-                ended,
-            } => {
-                if !std::mem::replace(started, true) {
-                    *ended = !judgement.opaque_program(&mut self.actions);
-                }
-                if !*ended {
-                    self.actions.forward(bytes);
-                }
-            }
-            Inner::Script(script) => script.handle_stdin(&bytes, &mut self.actions),
+            Inner::Opaque(opaque) => opaque.handle_stdin(now, bytes, &mut self.actions),
+            Inner::Script(script) => script.handle_stdin(now, &bytes, &mut self.actions),
             Inner::Terminal(terminal) => terminal.handle_stdin(now, bytes, &mut self.actions),
         }
     }
@@ -174,12 +217,8 @@ impl Interceptor {
     pub fn handle_half_close(&mut self, now: Instant) {
         match &mut self.inner {
             Inner::PassThrough => self.actions.half_close(),
-            Inner::Opaque { ended, .. } => {
-                if !*ended {
-                    self.actions.half_close();
-                }
-            }
-            Inner::Script(script) => script.handle_half_close(&mut self.actions),
+            Inner::Opaque(opaque) => opaque.handle_half_close(&mut self.actions),
+            Inner::Script(script) => script.handle_half_close(now, &mut self.actions),
             Inner::Terminal(terminal) => terminal.handle_half_close(now, &mut self.actions),
         }
     }
@@ -218,8 +257,11 @@ impl Interceptor {
                 self.actions.draw(false, late);
             }
         }
-        if let Inner::Terminal(terminal) = &mut self.inner {
-            terminal.handle_timeout(now, &mut self.actions);
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque(opaque) => opaque.handle_timeout(now, &mut self.actions),
+            Inner::Script(script) => script.handle_timeout(now, &mut self.actions),
+            Inner::Terminal(terminal) => terminal.handle_timeout(now, &mut self.actions),
         }
     }
 
@@ -227,8 +269,10 @@ impl Interceptor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let line = match &self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => opaque.judgement.approvals.poll_timeout(),
+            Inner::Script(script) => script.judgement.approvals.poll_timeout(),
             Inner::Terminal(terminal) => terminal.poll_timeout(),
-            _ => None,
         };
         let curtain = self.curtain.as_ref().and_then(Curtain::poll_timeout);
         [line, curtain].into_iter().flatten().min()

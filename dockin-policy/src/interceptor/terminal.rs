@@ -78,6 +78,8 @@ pub(super) struct Terminal {
     drops_paste: bool,
     /// The line has keys that search the history.
     searches: bool,
+    /// The line that waits for a second person, and whether it was typed without echo.
+    waiting: Option<(String, bool)>,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
     query: Option<Query>,
@@ -169,6 +171,7 @@ impl Terminal {
             chord: false,
             drops_paste: false,
             searches: false,
+            waiting: None,
             prompt_changed: false,
             query: None,
         }
@@ -217,6 +220,10 @@ impl Terminal {
         query.asked
     }
 
+    pub(super) const fn judgement(&mut self) -> &mut Judgement {
+        &mut self.judgement
+    }
+
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
         self.judgement.set_rules(rules);
     }
@@ -236,6 +243,7 @@ impl Terminal {
             actions.end(format!("more than {MAX_BACKLOG} bytes typed ahead"));
             return;
         }
+        let bytes = self.take_back(now, bytes, actions);
         self.backlog.push_back(bytes);
         self.run(now, actions);
     }
@@ -277,6 +285,9 @@ impl Terminal {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(until) = self.judgement.approvals.poll_timeout() {
+            return Some(until);
+        }
         if let Some(since) = self.clearing {
             return Some(since + CLEAR_WAIT);
         }
@@ -302,6 +313,12 @@ impl Terminal {
     }
 
     fn run(&mut self, now: Instant, actions: &mut Actions) {
+        if let Some((opinion, settlement)) = self.judgement.approvals.expire(now, actions) {
+            self.settle(now, opinion, &settlement, actions);
+        }
+        if self.judgement.approvals.is_waiting() {
+            return;
+        }
         if let Some(since) = self.clearing {
             let is_clear = self
                 .refused
@@ -318,6 +335,9 @@ impl Terminal {
         }
         while self.clearing.is_none() {
             if self.held.is_some() && !self.try_release(now, actions) {
+                return;
+            }
+            if self.judgement.approvals.is_waiting() {
                 return;
             }
             let Some(chunk) = self.backlog.pop_front() else {

@@ -9,6 +9,7 @@ use crate::{
     Completeness,
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
+        approval::Settlement,
         history::Expanded,
         judgement::Opinion,
         query::Answer,
@@ -425,11 +426,27 @@ impl Terminal {
         } else {
             text.as_str()
         };
-        actions.judged(opinion.to_record(shown, confidence, source));
+        let record = opinion.to_record(shown, confidence, source);
+        if self.held.is_some() && self.judgement.approvals.takes(&opinion) {
+            actions.draw(
+                false,
+                refusal::held_on_terminal(opinion.verdict(), is_hidden),
+            );
+            let approvals = &mut self.judgement.approvals;
+            approvals.hold(now, opinion, record, actions);
+            self.waiting = Some((text, is_hidden));
+            return;
+        }
+        actions.judged(record);
         if opinion.is_refusal() {
             self.refuse(now, &opinion, &text, is_hidden, actions);
             return;
         }
+        self.accept(opinion, &text, is_hidden, actions);
+    }
+
+    /// Sends a line on.
+    fn accept(&mut self, opinion: Opinion, text: &str, is_hidden: bool, actions: &mut Actions) {
         if ["PS1", "PS2", "PROMPT", "prompt"]
             .iter()
             .any(|name| text.contains(name))
@@ -441,10 +458,53 @@ impl Terminal {
             self.foreground.start(&programs, self.screen.prompt());
         }
         if !is_hidden && !self.foreground.is_other_language() {
-            self.judgement.remember(&text);
+            self.judgement.remember(text);
         }
         self.judgement.adopt(opinion);
         self.release(actions);
+    }
+
+    /// Looks for `^C` while a line waits for a second person: it takes the line back. Gives what
+    /// is behind it.
+    pub(super) fn take_back(&mut self, now: Instant, bytes: Bytes, actions: &mut Actions) -> Bytes {
+        let interrupt = bytes.iter().position(|byte| *byte == 0x03);
+        let Some(at) = interrupt.filter(|_| self.judgement.approvals.is_waiting()) else {
+            return bytes;
+        };
+        let approvals = &mut self.judgement.approvals;
+        if let Some((opinion, settlement)) = approvals.settle(None, Settlement::Cancelled, actions)
+        {
+            self.settle(now, opinion, &settlement, actions);
+        }
+        bytes.slice(at + 1..)
+    }
+
+    /// Goes on behind a line that waited for a second person, and with what was typed meanwhile.
+    pub(in crate::interceptor) fn settled(
+        &mut self,
+        now: Instant,
+        opinion: Opinion,
+        settlement: &Settlement,
+        actions: &mut Actions,
+    ) {
+        self.settle(now, opinion, settlement, actions);
+        self.run(now, actions);
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        opinion: Opinion,
+        settlement: &Settlement,
+        actions: &mut Actions,
+    ) {
+        let (text, is_hidden) = self.waiting.take().unwrap_or_default();
+        actions.draw(false, refusal::settled_on_terminal(settlement));
+        if settlement.is_approval() {
+            self.accept(opinion, &text, is_hidden, actions);
+        } else {
+            self.drop_line(now, &text, actions);
+        }
     }
 
     fn refuse(
@@ -455,11 +515,16 @@ impl Terminal {
         is_hidden: bool,
         actions: &mut Actions,
     ) {
+        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
+        self.drop_line(now, text, actions);
+    }
+
+    /// Makes the shell drop the line that was refused.
+    fn drop_line(&mut self, now: Instant, text: &str, actions: &mut Actions) {
         self.held = None;
         self.backlog.clear();
         self.backlog_bytes = 0;
         self.decoder = KeyDecoder::new();
-        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
         if self.editor.is_pasting() {
             actions.forward(Bytes::from_static(b"\x1b[201~"));
         }
