@@ -85,7 +85,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)); then PROMPT_COMMAND[7]=
             )),
             // The keys are bound at the first prompt, behind what the user's own files bind.
             Dialect::Zsh => Some(format!(
-                r#"__dockin_query() {{ emulate -L zsh; setopt localoptions nomultibyte; local hex= at; for ((at = 1; at <= $#BUFFER; at++)); do hex+=$(printf %02x "'$BUFFER[at]"); done; printf '\033]633;E;%s;%s;\007' {nonce} $hex > /dev/tty; }}
+                r#"__dockin_query() {{ emulate -L zsh; setopt localoptions nomultibyte; local hex= at code; for ((at = 1; at <= $#BUFFER; at++)); do printf -v code %02x "'$BUFFER[at]"; hex+=$code; done; printf '\033]633;E;%s;%s;\007' {nonce} $hex > /dev/tty; }}
 __dockin_mark() {{ printf '\033]633;E;%s;>\007' {nonce}; }}
 __dockin_bind() {{ local map; zle -N __dockin_query; for map in emacs viins vicmd; do bindkey -M $map '^[[99;7~' __dockin_query; done; precmd_functions=(${{precmd_functions:#__dockin_bind}}); }}
 precmd_functions+=(__dockin_bind __dockin_mark)

@@ -189,7 +189,8 @@ impl Terminal {
 
     /// Asks for the held line, when a line editor is there to answer; true while the answer is
     /// waited for.
-    fn is_asking(&mut self, is_quiet: bool, is_over: bool, actions: &mut Actions) -> bool {
+    fn is_asking(&mut self, waited: Duration, is_quiet: bool, actions: &mut Actions) -> bool {
+        let is_over = waited >= LONGEST_WAIT;
         let may_ask = self.query.as_ref().is_some_and(|query| {
             query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
         });
@@ -212,7 +213,7 @@ impl Terminal {
             actions.forward(Bytes::from_static(BufferQuery::KEY));
             return true;
         }
-        if query.asked && is_over {
+        if query.asked && waited >= ANSWER_WAIT {
             query.misses += 1;
             query.asked = false;
             return false;
@@ -297,7 +298,7 @@ impl Terminal {
             .as_ref()
             .is_some_and(|query| query.asked && query.answer.is_none())
         {
-            return Some(held.since + LONGEST_WAIT);
+            return Some(held.since + ANSWER_WAIT);
         }
         let quiet = self
             .last_output
@@ -487,10 +488,11 @@ impl Terminal {
             _ => {}
         }
         let quiet_since = self.last_output.map_or(since, |output| output.max(since));
-        let is_over = now.saturating_duration_since(since) >= LONGEST_WAIT;
+        let waited = now.saturating_duration_since(since);
+        let is_over = waited >= LONGEST_WAIT;
         let is_quiet =
             self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
-        if self.is_asking(is_quiet, is_over, actions) {
+        if self.is_asking(waited, is_quiet, actions) {
             return false;
         }
         let reading = self.read();
@@ -578,6 +580,9 @@ impl Terminal {
 const QUIET: Duration = Duration::from_millis(30);
 /// A submit key waits no longer, whatever is missing: people notice about this much.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
+/// An asked shell is waited for this long: it has said that it is at its prompt, so it will answer,
+/// however slow its machine is.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Output before the first key of a line is a prompt if it is older than this.
 const SETTLED: Duration = Duration::from_millis(10);
 /// How long a shell may take to drop a refused line before the next key is tried.
