@@ -82,7 +82,15 @@ impl Session {
         let query = BufferQuery::new("n0nce");
         let bash = "PS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist\nPROMPT_COMMAND='history -a'\n";
         let zsh = "PS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist HISTSIZE=99 SAVEHIST=99\nsetopt INC_APPEND_HISTORY\nbindkey -e\n";
-        for (file, text) in [(".bashrc", bash), (".bash_profile", bash), (".zshrc", zsh)] {
+        let login = bash.replace(
+            "PROMPT_COMMAND='history -a'",
+            "PROMPT_COMMAND=\"${PROMPT_COMMAND:+$PROMPT_COMMAND; }history -a\"",
+        );
+        for (file, text) in [
+            (".bashrc", bash),
+            (".bash_profile", &login),
+            (".zshrc", zsh),
+        ] {
             std::fs::write(directory.path().join(file), text).unwrap();
         }
         let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();

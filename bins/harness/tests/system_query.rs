@@ -151,7 +151,7 @@ fn bash_is_judged_by_the_line_it_holds() {
     assert_eq!(text.lines().count(), 2, "{text}{}", listed.stderr);
     for line in text.lines() {
         let recording: Value = serde_json::from_str(line).unwrap();
-        let id = recording["id"].as_str().unwrap();
+        let id = recording["session"].as_str().unwrap();
         let cast = ["session", "replay", "--directory", &directory, id, "--cast"];
         let cast = finish(house.dockctl().args(cast), Input::Nothing, LIMIT);
         assert!(cast.text().contains("echo fi''rst"), "{}", cast.stderr);

@@ -61,6 +61,9 @@ impl Judgement {
     }
 
     pub(super) fn completeness(&self, line: &[u8]) -> Completeness {
+        if is_plain(line) && !self.session.has_aliases() {
+            return Completeness::Complete;
+        }
         is_complete_in(line, &self.session)
     }
 
@@ -112,6 +115,31 @@ impl Judgement {
         }
     }
 }
+
+/// True for a line of plain words, behind which no shell asks for more: most of them.
+fn is_plain(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let first = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    !OPENING.contains(&first)
+        && line
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" _-./=:,+@%".contains(byte))
+}
+
+/// Words that open a construct.
+const OPENING: [&[u8]; 11] = [
+    b"if",
+    b"for",
+    b"while",
+    b"until",
+    b"case",
+    b"select",
+    b"function",
+    b"time",
+    b"coproc",
+    b"repeat",
+    b"foreach",
+];
 
 impl Opinion {
     pub(super) fn verdict(&self) -> &Verdict {

@@ -105,12 +105,13 @@ precmd_functions+=(__dockin_bind __dockin_mark)
         Some(format!("exec \"$0\" --rcfile <(printf %s {text}) \"$@\""))
     }
 
-    /// A login shell has no start file of a name that can be given, but it runs `PROMPT_COMMAND`.
+    /// A login shell has no start file of a name that can be given, but it runs `PROMPT_COMMAND`,
+    /// unless its own start files put another one in place.
     fn bash_login(&self) -> Option<String> {
         let startup = self.startup(Dialect::Bash)?;
         let text = quoted(&format!(
-            "exec 9<&-; PROMPT_COMMAND=${{PROMPT_COMMAND#. /dev/fd/9}}; \
-             [ -n \"$PROMPT_COMMAND\" ] || unset PROMPT_COMMAND\n\
+            "exec 9<&-; PROMPT_COMMAND=${{PROMPT_COMMAND/. \\/dev\\/fd\\/9/:}}; \
+             [ \"$PROMPT_COMMAND\" != : ] || unset PROMPT_COMMAND\n\
              {startup}declare +x PROMPT_COMMAND\n__dockin_mark\n"
         ));
         Some(format!(

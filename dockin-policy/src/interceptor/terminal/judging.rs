@@ -449,13 +449,13 @@ impl Terminal {
     fn accept(&mut self, opinion: Opinion, text: &str, is_hidden: bool, actions: &mut Actions) {
         if ["PS1", "PS2", "PROMPT", "prompt"]
             .iter()
-            .any(|name| text.contains(name))
+            .any(|name| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some())
         {
             self.prompt_changed = true;
         }
         if !self.foreground.is_other_language() && !is_hidden {
-            let programs = opinion.verdict().programs.clone().unwrap_or_default();
-            self.foreground.start(&programs, self.screen.prompt());
+            let programs = opinion.verdict().programs.as_deref().unwrap_or_default();
+            self.foreground.start(programs, self.screen.prompt());
         }
         if !is_hidden && !self.foreground.is_other_language() {
             self.judgement.remember(text);
