@@ -6,9 +6,9 @@ use bytes::Bytes;
 use dockin_policy::{
     Decision, JudgedLine, Settlement, Verdict,
     audit::{
-        AccessDenied, Approval, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal,
-        EventTarget, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd,
-        SessionStart, redact_argv, redact_text,
+        AccessDenied, Approval, AuditEvent, AuditKind, Command, CopiedFile, Copy, Direction,
+        EventPrincipal, EventTarget, Failure, LoginFailed, PolicyReload, PortForward,
+        RecordingStored, SessionEnd, SessionStart, redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -23,7 +23,7 @@ use crate::{
     kubernetes::ExecOptions,
     policy::Reload,
     service::PortsEnd,
-    session::{Carried, CopyDirection, FileCopy},
+    session::{ArchivedFile, Carried, CopyDirection, FileCopy, Manifest},
 };
 
 /// Makes events and appends them; a call returns when its event is durable.
@@ -88,11 +88,12 @@ impl Auditor {
         call: &Call,
         permit: &Permit,
         carried: &Carried,
-        copy: Option<&FileCopy>,
+        copy: Option<(&FileCopy, &Manifest)>,
     ) -> Result<(), Error> {
         let transferred = carried.transferred;
-        if let Some(copy) = copy {
-            self.append(call, permit, AuditKind::FileCopy(copied(copy, transferred)))
+        if let Some((copy, manifest)) = copy {
+            let copied = copied(copy, manifest, transferred);
+            self.append(call, permit, AuditKind::FileCopy(copied))
                 .await?;
         }
         let (exit_status, reason) = match &carried.outcome {
@@ -360,15 +361,22 @@ fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
     }
 }
 
-fn copied(copy: &FileCopy, transferred: Transferred) -> Copy {
+fn copied(copy: &FileCopy, manifest: &Manifest, transferred: Transferred) -> Copy {
     let (direction, bytes) = match copy.direction {
         CopyDirection::Upload => (Direction::Upload, transferred.stdin),
         CopyDirection::Download => (Direction::Download, transferred.output),
+    };
+    let (files, more_files) = manifest.files();
+    let listed = |file: &ArchivedFile| CopiedFile {
+        path: redact_text(&file.path),
+        bytes: file.bytes,
     };
     Copy {
         direction,
         path: redact_text(&copy.path),
         bytes,
+        files: files.iter().map(listed).collect(),
+        more_files,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, InterceptorGate, RecordedGate, carry, week_time},
+    session::{FileCopy, InterceptorGate, Manifest, RecordedGate, carry, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -129,6 +129,12 @@ impl Gateway {
                 return Err(error);
             }
         };
+        let copy = FileCopy::detect(&options.argv);
+        let manifest = Arc::new(Mutex::new(Manifest::default()));
+        let gate = match &copy {
+            Some(copy) => gate.with_copy(copy.direction, Arc::clone(&manifest)),
+            None => gate,
+        };
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
@@ -166,9 +172,10 @@ impl Gateway {
                     tracing::error!(session = %permit.session(), error = error.chain(), "recording not audited");
                 }
             }
-            let copy = FileCopy::detect(&options.argv);
-            let ended =
-                gateway.auditor.session_ended(&call, &permit, &carried, copy.as_ref());
+            let manifest =
+                std::mem::take(&mut *manifest.lock().unwrap_or_else(PoisonError::into_inner));
+            let copy = copy.as_ref().map(|copy| (copy, &manifest));
+            let ended = gateway.auditor.session_ended(&call, &permit, &carried, copy);
             if let Err(error) = ended.await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }

@@ -1,5 +1,5 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -11,6 +11,7 @@ use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, Termina
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::{CopyDirection, Manifest};
 use crate::policy::Rules;
 
 /// What a session's gate wants written down.
@@ -44,6 +45,8 @@ pub struct InterceptorGate {
     current: Arc<RuleSet>,
     /// Answers about held lines.
     answers: Option<UnboundedReceiver<(HoldId, Settlement)>>,
+    /// What lists the files of a copy.
+    copy: Option<(CopyDirection, Arc<Mutex<Manifest>>)>,
     /// When to look for them next; only while a line is held.
     next_look: Option<Instant>,
 }
@@ -57,6 +60,7 @@ impl InterceptorGate {
             rules,
             current,
             answers: None,
+            copy: None,
             next_look: None,
         }
     }
@@ -66,6 +70,25 @@ impl InterceptorGate {
     pub fn with_answers(mut self, answers: UnboundedReceiver<(HoldId, Settlement)>) -> Self {
         self.answers = Some(answers);
         self
+    }
+
+    /// Lists the files of the archive that passes in this direction.
+    pub(crate) fn with_copy(
+        mut self,
+        direction: CopyDirection,
+        manifest: Arc<Mutex<Manifest>>,
+    ) -> Self {
+        self.copy = Some((direction, manifest));
+        self
+    }
+
+    fn list(&self, direction: CopyDirection, bytes: &Bytes) {
+        if let Some((wanted, manifest)) = &self.copy
+            && *wanted == direction
+        {
+            let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+            manifest.feed(bytes);
+        }
     }
 
     fn take_answers(&mut self, now: Instant) {
@@ -104,6 +127,7 @@ impl Gate for InterceptorGate {
 
     fn handle_stdin(&mut self, now: Instant, bytes: Bytes) {
         self.refresh();
+        self.list(CopyDirection::Upload, &bytes);
         self.interceptor.handle_stdin(now, bytes);
     }
 
@@ -116,6 +140,9 @@ impl Gate for InterceptorGate {
     }
 
     fn handle_output(&mut self, now: Instant, stream: OutputStream, bytes: &Bytes) {
+        if stream == OutputStream::Stdout {
+            self.list(CopyDirection::Download, bytes);
+        }
         self.interceptor
             .handle_output(now, stream == OutputStream::Stderr, bytes);
     }

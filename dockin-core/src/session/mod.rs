@@ -6,6 +6,8 @@ mod copy;
 #[cfg(feature = "gateway")]
 mod gate;
 #[cfg(feature = "gateway")]
+mod manifest;
+#[cfg(feature = "gateway")]
 mod recorded_gate;
 
 #[cfg(feature = "gateway")]
@@ -17,5 +19,7 @@ pub use copy::{CopyDirection, FileCopy};
 pub(crate) use gate::week_time;
 #[cfg(feature = "gateway")]
 pub use gate::{InterceptorGate, SessionNote};
+#[cfg(feature = "gateway")]
+pub(crate) use manifest::{ArchivedFile, Manifest};
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;

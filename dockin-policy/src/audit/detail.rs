@@ -82,6 +82,22 @@ pub struct Copy {
     pub path: String,
     /// Bytes copied.
     pub bytes: u64,
+    /// The files, as the archive names them; none when it could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<CopiedFile>,
+    /// How many more files there were than are listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_files: u64,
+}
+
+/// One file of a copy.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct CopiedFile {
+    /// Its path in the archive, redacted.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// Details of a forwarded port.
