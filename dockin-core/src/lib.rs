@@ -21,6 +21,7 @@ pub mod access_list;
 pub mod access_policy;
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod approval;
 pub mod audit;
 pub mod directory;
 mod error;

@@ -23,7 +23,10 @@ mod shell;
 pub mod terminal;
 mod verdict;
 
-pub use interceptor::{Action, BufferQuery, Confidence, Interceptor, JudgedLine, LineSource, Mode};
+pub use interceptor::{
+    Action, BufferQuery, Confidence, HeldLine, HoldId, Interceptor, JudgedLine, LineSource, Mode,
+    Settlement,
+};
 pub use judge::{
     Subject, WeekTime, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin,
 };

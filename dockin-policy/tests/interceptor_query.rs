@@ -1,5 +1,5 @@
-//! Real bash behind a real pseudo-terminal, asked for its edit buffer: the lines that are judged
-//! beside those that its own history has.
+//! Real bash and zsh behind a real pseudo-terminal, asked for their edit buffer: the lines that are
+//! judged beside those that their own history has.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use dockin_policy::{
-    Action, BufferQuery, Confidence, Dialect, Interceptor, JudgedLine, LineSource, RuleSet, Subject,
+    Action, BufferQuery, Confidence, Interceptor, JudgedLine, LineSource, RuleSet, Subject,
 };
 
 /// Keys of one session each; `\r` ends a line.
@@ -69,25 +69,41 @@ struct Session {
     keyboard: pty_process::blocking::Pty,
     output: mpsc::Receiver<Vec<u8>>,
     lines: Vec<JudgedLine>,
+    /// What the user sees.
+    shown: Vec<u8>,
     last: Instant,
     child: std::process::Child,
     directory: tempfile::TempDir,
 }
 
 impl Session {
-    fn start(asks: bool) -> Self {
+    fn start(asks: bool, argv: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let query = BufferQuery::new("n0nce");
-        let startup = format!(
-            "{}\nPS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist\nPROMPT_COMMAND='history -a'\n",
-            query.startup(Dialect::Bash).unwrap()
+        let bash = "PS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist\nPROMPT_COMMAND='history -a'\n";
+        let zsh = "PS1='[app@pod-0 /data]$ '\nHISTFILE=$HOME/.hist HISTSIZE=99 SAVEHIST=99\nsetopt INC_APPEND_HISTORY\nbindkey -e\n";
+        let login = bash.replace(
+            "PROMPT_COMMAND='history -a'",
+            "PROMPT_COMMAND=\"${PROMPT_COMMAND:+$PROMPT_COMMAND; }history -a\"",
         );
-        std::fs::write(directory.path().join("rc"), startup).unwrap();
+        for (file, text) in [
+            (".bashrc", bash),
+            (".bash_profile", &login),
+            (".zshrc", zsh),
+        ] {
+            std::fs::write(directory.path().join(file), text).unwrap();
+        }
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        let run = if asks {
+            query.wrap(&argv).unwrap()
+        } else {
+            argv.clone()
+        };
         std::fs::write(directory.path().join("some_file"), "").unwrap();
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
-        let child = pty_process::blocking::Command::new("bash")
-            .args(["--noprofile", "--rcfile", "rc", "-i"])
+        let child = pty_process::blocking::Command::new(&run[0])
+            .args(&run[1..])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("TERM", "xterm")
@@ -108,7 +124,6 @@ impl Session {
             }
         });
         let rules = RuleSet::parse(include_str!("cases/allow_all_rules.yaml")).unwrap();
-        let argv = ["bash".to_owned()];
         let interceptor = Interceptor::new(
             Arc::new(rules),
             Subject::default(),
@@ -126,10 +141,17 @@ impl Session {
             keyboard: pty,
             output,
             lines: Vec::new(),
+            shown: Vec::new(),
             last: Instant::now(),
             child,
             directory,
         };
+        // A slow machine takes its time to start a shell.
+        let due = Instant::now() + Duration::from_secs(10);
+        while !String::from_utf8_lossy(&session.shown).contains("/data]$ ") {
+            assert!(Instant::now() < due, "{:?}", session.shown);
+            session.step();
+        }
         session.rest();
         session
     }
@@ -151,8 +173,10 @@ impl Session {
         });
         if let Ok(bytes) = self.output.recv_timeout(pause) {
             self.last = Instant::now();
-            self.interceptor
-                .handle_output(Instant::now(), false, &bytes);
+            let (now, bytes) = (Instant::now(), Bytes::from(bytes));
+            self.interceptor.handle_output(now, false, &bytes);
+            let shown = self.interceptor.shown(now, false, bytes);
+            self.shown.extend_from_slice(&shown);
         }
         self.carry_out();
         if self
@@ -197,6 +221,12 @@ impl Session {
             .map(str::to_owned)
             .collect()
     }
+
+    /// Nothing of the question or the answer.
+    fn shows_no_query(&self) -> bool {
+        let shown = String::from_utf8_lossy(&self.shown);
+        !shown.contains("]633") && !shown.contains("dockin") && !shown.contains("99;7~")
+    }
 }
 
 impl Drop for Session {
@@ -216,12 +246,12 @@ fn normal(line: &str) -> String {
 
 /// Sessions whose lines are all as the history has them, those that are not, and lines that were
 /// taken as sure and are none of the history's.
-fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
+fn measure(asks: bool, sessions: &[&str], argv: &[&str]) -> (usize, Vec<String>, Vec<String>) {
     let mut exact = 0;
     let mut wrong = Vec::new();
     let mut wrongly_sure = Vec::new();
-    for keys in SESSIONS {
-        let mut session = Session::start(asks);
+    for keys in sessions {
+        let mut session = Session::start(asks, argv);
         session.type_keys(keys);
         // A construct over several lines stands in the file as several lines.
         let wanted = normal(&session.history().join("\n"));
@@ -244,6 +274,11 @@ fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
         }
         if asks {
             assert!(
+                session.shows_no_query(),
+                "{keys:?}: {:?}",
+                String::from_utf8_lossy(&session.shown)
+            );
+            assert!(
                 session
                     .lines
                     .iter()
@@ -258,7 +293,7 @@ fn measure(asks: bool) -> (usize, Vec<String>, Vec<String>) {
 
 #[test]
 fn a_shell_that_is_asked_tells_the_line_that_it_runs() {
-    let (exact, wrong, wrongly_sure) = measure(true);
+    let (exact, wrong, wrongly_sure) = measure(true, SESSIONS, &["bash"]);
     println!(
         "with the query {exact} of {} sessions are exact ({:.1} %):\n  {}",
         SESSIONS.len(),
@@ -275,7 +310,7 @@ fn a_shell_that_is_asked_tells_the_line_that_it_runs() {
 
 #[test]
 fn a_line_that_is_not_asked_for_is_never_wrong_and_sure() {
-    let (exact, wrong, wrongly_sure) = measure(false);
+    let (exact, wrong, wrongly_sure) = measure(false, SESSIONS, &["bash"]);
     println!(
         "without the query {exact} of {} sessions are exact ({:.1} %):\n  {}",
         SESSIONS.len(),
@@ -288,4 +323,66 @@ fn a_line_that_is_not_asked_for_is_never_wrong_and_sure() {
         "{exact} of {}",
         SESSIONS.len()
     );
+}
+
+/// Keys that mean the same to zsh and to a login shell.
+const OTHERS: &[&str] = &[
+    "echo plain\r",
+    "eco\x02h\x05 moved\r",
+    "echo a b c\x17\x17z\r",
+    "echo first\recho second\r\x1b[A\x1b[A\r",
+    "echo findme\recho other\r\x12find\r",
+    "echo some_fi\t\r",
+    "echo h\u{e9}llo w\u{f6}rld\r",
+    "\x1b[200~echo pasted\x1b[201~\r",
+    "PS1='other> '\recho prompt\r",
+    "alias e=echo\re aliased\r",
+];
+
+#[test]
+fn zsh_and_login_shells_can_be_asked_as_well() {
+    for argv in [&["zsh"][..], &["zsh", "-l"], &["bash", "-l"]] {
+        let (exact, wrong, wrongly_sure) = measure(true, OTHERS, argv);
+        assert!(wrongly_sure.is_empty(), "{argv:?}: {wrongly_sure:#?}");
+        assert!(exact == OTHERS.len(), "{argv:?}: {wrong:#?}");
+    }
+}
+
+/// The key would be text to whatever reads lines inside the shell that knows it.
+#[test]
+fn nothing_but_the_shell_that_knows_the_key_is_asked() {
+    let mut session = Session::start(true, &["bash"]);
+    session.type_keys("bash --norc\recho in''ner\rexit\recho back\r");
+    let shown = String::from_utf8_lossy(&session.shown).into_owned();
+    assert!(shown.contains("inner") && !shown.contains('~'), "{shown:?}");
+    let sources: Vec<_> = session
+        .lines
+        .iter()
+        .map(|line| (line.line.as_str(), line.source == LineSource::Buffer))
+        .collect();
+    assert_eq!(
+        sources,
+        [
+            ("bash --norc", true),
+            ("echo in''ner", false),
+            ("exit", false),
+            ("echo back", true)
+        ]
+    );
+}
+
+#[test]
+fn a_shell_that_no_longer_answers_is_not_waited_for_at_every_line() {
+    let mut session = Session::start(true, &["bash"]);
+    session.type_keys("bind -r '\\e[99;7~'\r");
+    for _ in 0..4 {
+        session.type_keys("echo on\r");
+    }
+    assert_eq!(session.lines.len(), 5);
+    let before = Instant::now();
+    session.type_keys("echo la''st\r");
+    assert!(before.elapsed() < Duration::from_secs(5));
+    let shown = String::from_utf8_lossy(&session.shown);
+    assert!(shown.contains("last"), "{shown}");
+    assert_eq!(session.lines.last().unwrap().source, LineSource::Keys);
 }

@@ -19,8 +19,15 @@ pub trait Gate {
     fn handle_half_close(&mut self, now: Instant);
     /// The client's terminal changed its size.
     fn handle_resize(&mut self, size: TerminalSize);
-    /// The container printed `bytes`; they are on their way to the client.
+    /// The container printed `bytes`; the client gets what [`shown`](Self::shown) makes of them.
     fn handle_output(&mut self, now: Instant, stream: OutputStream, bytes: &Bytes);
+    /// What the client gets of `bytes`, asked right after
+    /// [`handle_output`](Self::handle_output): all of them, unless the gate talks to the
+    /// container itself and hides the answers.
+    fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
+        let _all = (now, stream);
+        bytes
+    }
     /// Time has come to [`poll_timeout`](Self::poll_timeout).
     fn handle_timeout(&mut self, now: Instant);
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -251,8 +258,12 @@ impl<G: Gate> Relay<G> {
     fn output(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) {
         self.transferred.output += bytes.len() as u64;
         self.gate.handle_output(now, stream, &bytes);
-        self.outputs
-            .push_back(Output::ToClient(stream.event(bytes)));
+        let was_empty = bytes.is_empty();
+        let shown = self.gate.shown(now, stream, bytes);
+        if was_empty || !shown.is_empty() {
+            self.outputs
+                .push_back(Output::ToClient(stream.event(shown)));
+        }
         self.run_gate();
     }
 

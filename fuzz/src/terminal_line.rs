@@ -77,7 +77,11 @@ impl Session {
             match action {
                 Action::Forward(bytes) => self.forwarded.extend_from_slice(&bytes),
                 Action::End { .. } => self.ended = true,
-                Action::Draw { .. } | Action::Judged(_) | Action::HalfClose => {}
+                Action::Draw { .. }
+                | Action::Judged(_)
+                | Action::Held(_)
+                | Action::Settled { .. }
+                | Action::HalfClose => {}
             }
         }
     }

@@ -399,3 +399,42 @@ fn copies_are_judged_as_what_they_run() {
         .collect();
     assert_eq!(copies, Vec::<Value>::new());
 }
+
+#[test]
+fn a_copy_leaves_the_names_and_sizes_of_its_files() {
+    let (house, container) = house();
+    let folder = house.scratch().join("up");
+    fs::create_dir_all(folder.join("inside")).unwrap();
+    fs::write(folder.join("one"), vec![b'x'; 70_000]).unwrap();
+    fs::write(folder.join("inside/two"), "12345").unwrap();
+    let up = folder.display().to_string();
+    let down = house.scratch().join("down").display().to_string();
+    let remote = format!("{}:/data/up", container.name());
+    for arguments in [["cp", &up, &remote], ["cp", &remote, &down]] {
+        let mut command = house.preferred(Transport::WebSocket, &arguments);
+        let got = finish(&mut command, Input::Nothing, LIMIT);
+        assert_eq!(got.code, Some(0), "{arguments:?}: {}", got.stderr);
+    }
+    assert!(eventually(SOON, || count(&house, "file.copy") == 2));
+    for event in house.audit() {
+        if event["event"] != "file.copy" {
+            continue;
+        }
+        let mut files: Vec<(&str, u64)> = event["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| {
+                (
+                    file["path"].as_str().unwrap(),
+                    file["bytes"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        files.sort_unstable_by_key(|(_, bytes)| *bytes);
+        assert!(files[0].0.ends_with("up/inside/two"), "{event}");
+        assert!(files[1].0.ends_with("up/one"), "{event}");
+        assert_eq!((files[0].1, files[1].1), (5, 70_000), "{event}");
+        assert_eq!(files.len(), 2, "{event}");
+    }
+}

@@ -41,6 +41,9 @@ pub(crate) struct Config {
     /// How long a session may be silent; without end when absent.
     #[serde(default)]
     pub(crate) idle_timeout: Option<Age>,
+    /// Whether bash and zsh are asked for the line they hold before it goes on.
+    #[serde(default = "yes")]
+    pub(crate) ask_shells: bool,
     /// Who may reach what.
     #[serde(default)]
     access: Vec<AccessEntry>,
@@ -52,6 +55,10 @@ pub(crate) struct Config {
     /// The resource manager that plugins ask; none when absent.
     #[serde(default)]
     pub(crate) resource_manager: Option<ResourceManager>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Access rules: one document, or a Casbin model and policy.

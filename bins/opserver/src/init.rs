@@ -138,6 +138,7 @@ audit: audit/audit.jsonl
 # recording: {{ directory: recordings, input: false, key: recording.key }}
 # Ends sessions in which nothing is typed, printed or forwarded for so long.
 # idle_timeout: 30m
+# bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit.
 access:

@@ -71,7 +71,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);
     }
-    let gateway = Arc::new(builder.build()?);
+    let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
     if let Some(wanted) = &config.resource_manager {
         let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;

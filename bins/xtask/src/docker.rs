@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-/// The image that the tests run: the machine's static busybox and nothing else.
+/// The image that the tests run: the machine's static busybox, and its bash and zsh with the
+/// libraries they need.
 const IMAGE: &str = "dockin.local/busybox:test";
 
 pub(crate) struct Docker {
@@ -98,6 +99,9 @@ impl Docker {
                     .map_err(|error| format!("{applet}: {error}"))?;
             }
         }
+        for shell in ["bash", "zsh"] {
+            copy_program(shell, &root)?;
+        }
         let mut tar = Command::new("tar")
             .arg("-C")
             .arg(&root)
@@ -185,6 +189,43 @@ impl Drop for Docker {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Copies a program of the machine and the libraries it is linked with into the image's `root`.
+fn copy_program(name: &str, root: &Path) -> Result<(), String> {
+    let program = crate::packages::find(name).ok_or_else(|| format!("no {name}"))?;
+    let copy = |from: &Path, to: PathBuf| {
+        let folder = to.parent().unwrap_or(root);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::copy(from, &to))
+            .map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))
+    };
+    copy(&program, root.join("bin").join(name))?;
+    let listed = Command::new("ldd").arg(&program).output();
+    let listed = listed.map_err(|error| format!("ldd {name}: {error}"))?;
+    let mut libraries: Vec<PathBuf> = String::from_utf8_lossy(&listed.stdout)
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect();
+    let terminals = ["/lib/terminfo/x/xterm", "/usr/share/terminfo/x/xterm"];
+    libraries.extend(terminals.map(PathBuf::from));
+    for file in libraries.iter().filter(|file| file.exists()) {
+        copy(file, root.join(file.strip_prefix("/").unwrap_or(file)))?;
+    }
+    // zsh loads its line editor as a module.
+    let modules = Path::new("/usr/lib").join(format!("{}-linux-gnu/zsh", std::env::consts::ARCH));
+    if name == "zsh" {
+        let to = root.join(modules.strip_prefix("/").unwrap_or(&modules));
+        std::fs::create_dir_all(to.parent().unwrap_or(root)).map_err(|error| error.to_string())?;
+        let mut copied = Command::new("cp");
+        let status = copied.arg("-a").arg(&modules).arg(&to).status();
+        let status = status.map_err(|error| format!("{copied:?}: {error}"))?;
+        if !status.success() {
+            return Err(format!("{copied:?}: {status}"));
+        }
+    }
+    Ok(())
 }
 
 /// Docker needs control groups; a bare machine may have none mounted.

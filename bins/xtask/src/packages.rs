@@ -38,6 +38,10 @@ const NEEDS: [Need; 10] = [
         package: "busybox-static",
     },
     Need {
+        program: "zsh",
+        package: "zsh",
+    },
+    Need {
         program: "redis-server",
         package: "redis-server",
     },

@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use dockin_policy::{
-    Decision, JudgedLine, Verdict,
+    Decision, JudgedLine, Settlement, Verdict,
     audit::{
-        AccessDenied, AuditEvent, AuditKind, Command, Copy, Direction, EventPrincipal, EventTarget,
-        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, SessionEnd, SessionStart,
-        redact_argv, redact_text,
+        AccessDenied, Approval, AuditEvent, AuditKind, Command, CopiedFile, Copy, Direction,
+        EventPrincipal, EventTarget, Failure, LoginFailed, PolicyReload, PortForward,
+        RecordingStored, SessionEnd, SessionStart, redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -18,11 +18,12 @@ use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
     access_policy::AccessChange,
+    approval::ApprovalRequest,
     audit::{AuditSink, Filter},
     kubernetes::ExecOptions,
     policy::Reload,
     service::PortsEnd,
-    session::{Carried, CopyDirection, FileCopy},
+    session::{ArchivedFile, Carried, CopyDirection, FileCopy, Manifest},
 };
 
 /// Makes events and appends them; a call returns when its event is durable.
@@ -87,11 +88,12 @@ impl Auditor {
         call: &Call,
         permit: &Permit,
         carried: &Carried,
-        copy: Option<&FileCopy>,
+        copy: Option<(&FileCopy, &Manifest)>,
     ) -> Result<(), Error> {
         let transferred = carried.transferred;
-        if let Some(copy) = copy {
-            self.append(call, permit, AuditKind::FileCopy(copied(copy, transferred)))
+        if let Some((copy, manifest)) = copy {
+            let copied = copied(copy, manifest, transferred);
+            self.append(call, permit, AuditKind::FileCopy(copied))
                 .await?;
         }
         let (exit_status, reason) = match &carried.outcome {
@@ -149,9 +151,11 @@ impl Auditor {
         permit: &Permit,
         argv: &[String],
         verdict: &Verdict,
+        approver: Option<String>,
     ) -> Result<(), Error> {
         let command = Command {
             argv: Some(redact_argv(argv)),
+            approver,
             ..judged(verdict)
         };
         self.append(call, permit, verdict_kind(verdict, command))
@@ -169,10 +173,60 @@ impl Auditor {
             line: Some(redact_text(&line.line)),
             confidence: Some(line.confidence.as_str().to_owned()),
             source: Some(line.source.as_str().to_owned()),
+            approver: line.approver.clone(),
             ..judged(&line.verdict)
         };
         self.append(call, permit, verdict_kind(&line.verdict, command))
             .await
+    }
+
+    pub(super) async fn approval_requested(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        request: &ApprovalRequest,
+    ) -> Result<(), Error> {
+        let approval = Approval {
+            request: request.number.to_string(),
+            line: request.line.clone(),
+            rule: request.rule.clone(),
+            reason: Some(request.reason.clone()),
+            ..Approval::default()
+        };
+        self.append(call, permit, AuditKind::ApprovalRequested(approval))
+            .await
+    }
+
+    pub(super) async fn approval_settled(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        (number, line, rule): (u64, String, Option<String>),
+        settlement: &Settlement,
+    ) -> Result<(), Error> {
+        let approval = Approval {
+            request: number.to_string(),
+            line: redact_text(&line),
+            rule,
+            ..Approval::default()
+        };
+        let kind = match settlement {
+            Settlement::Approved { by } => AuditKind::ApprovalGranted(Approval {
+                approver: Some(by.clone()),
+                ..approval
+            }),
+            Settlement::Refused { by, why } => AuditKind::ApprovalRefused(Approval {
+                approver: Some(by.clone()),
+                reason: (!why.is_empty()).then(|| redact_text(why)),
+                ..approval
+            }),
+            Settlement::Expired => AuditKind::ApprovalExpired(approval),
+            Settlement::Cancelled => AuditKind::ApprovalRefused(Approval {
+                reason: Some("taken back".to_owned()),
+                ..approval
+            }),
+        };
+        self.append(call, permit, kind).await
     }
 
     pub(super) async fn forward_started(&self, call: &Call, permit: &Permit) -> Result<(), Error> {
@@ -302,19 +356,27 @@ fn judged(verdict: &Verdict) -> Command {
 fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
     match verdict.decision {
         Decision::Allow | Decision::Alert => AuditKind::CommandVerdict(command),
+        Decision::Ask if command.approver.is_some() => AuditKind::CommandVerdict(command),
         Decision::Ask | Decision::Deny => AuditKind::CommandRefused(command),
     }
 }
 
-fn copied(copy: &FileCopy, transferred: Transferred) -> Copy {
+fn copied(copy: &FileCopy, manifest: &Manifest, transferred: Transferred) -> Copy {
     let (direction, bytes) = match copy.direction {
         CopyDirection::Upload => (Direction::Upload, transferred.stdin),
         CopyDirection::Download => (Direction::Download, transferred.output),
+    };
+    let (files, more_files) = manifest.files();
+    let listed = |file: &ArchivedFile| CopiedFile {
+        path: redact_text(&file.path),
+        bytes: file.bytes,
     };
     Copy {
         direction,
         path: redact_text(&copy.path),
         bytes,
+        files: files.iter().map(listed).collect(),
+        more_files,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{
-    Decision, Interceptor, RuleSet, Subject, Verdict,
+    BufferQuery, Decision, Interceptor, RuleSet, Settlement, Subject, Verdict,
     audit::redact_argv,
     judge_argv,
     recording::{CastHeader, RecordedSession},
@@ -15,14 +15,14 @@ use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Call, Cluster, Found, Gateway, STOPPING};
+use super::{Call, Cluster, Found, Gateway, STOPPING, approval::Desk};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, IdleGate, InterceptorGate, RecordedGate, carry, week_time},
+    session::{FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, carry, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -45,6 +45,7 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
+        let call = Arc::new(call);
         let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let options = match verb {
@@ -66,7 +67,9 @@ impl Gateway {
             let verdict = judge_argv(&rules, &subject, &options.argv);
             self.admit(&call, &permit, &options.argv, &verdict).await?;
         }
-        let gate = self.gate(rules, subject, &options, verb);
+        let (desk, inbox) = Desk::new();
+        let (gate, run) = self.gate(rules, subject, &options, verb)?;
+        let gate = gate.with_answers(inbox);
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
@@ -78,7 +81,7 @@ impl Gateway {
                     permit,
                     found,
                     options,
-                    gate,
+                    (gate, run, desk),
                     (upgrade.protocol(), on_upgrade),
                 )
                 .await?;
@@ -92,11 +95,11 @@ impl Gateway {
     /// Starts what the permit is for, and leaves the session to a task.
     async fn open(
         self: Arc<Self>,
-        call: Call,
+        call: Arc<Call>,
         permit: Permit,
         found: Found,
         options: ExecOptions,
-        gate: InterceptorGate,
+        (gate, argv, desk): (InterceptorGate, Vec<String>, Desk),
         (protocol, on_upgrade): (Protocol, OnUpgrade),
     ) -> Result<(), Error> {
         self.auditor
@@ -110,10 +113,7 @@ impl Gateway {
             }
         };
         let opened = if permit.verb() == Verb::Exec {
-            found
-                .runtime
-                .exec(&permit, &options.argv, options.streams)
-                .await
+            found.runtime.exec(&permit, &argv, options.streams).await
         } else {
             found.runtime.attach(&permit, options.streams).await
         };
@@ -128,6 +128,12 @@ impl Gateway {
                 return Err(error);
             }
         };
+        let copy = FileCopy::detect(&options.argv);
+        let manifest = Arc::new(Mutex::new(Manifest::default()));
+        let gate = match &copy {
+            Some(copy) => gate.with_copy(copy.direction, Arc::clone(&manifest)),
+            None => gate,
+        };
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
         let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
         let overdue = gate.overdue();
@@ -136,10 +142,10 @@ impl Gateway {
             if matches!(protocol, Protocol::WebSocket(_)) {
                 tokio::time::sleep(SETTLE).await;
             }
-            let write_down = |line| {
-                let (gateway, call, permit) = (&gateway, &call, &permit);
+            let write_down = |note| {
+                let (gateway, call, permit, desk) = (&gateway, &call, &permit, &desk);
                 async move {
-                    gateway.auditor.line_judged(call, permit, &line).await.map_err(|error| {
+                    gateway.note(call, permit, desk, note).await.map_err(|error| {
                         ExitStatus::internal_error(format!(
                             "session ended: it cannot be written down ({})",
                             error.chain()
@@ -163,6 +169,9 @@ impl Gateway {
                 stop,
             );
             let carried = carried.await;
+            if let Err(error) = gateway.close_desk(&call, &permit, &desk).await {
+                tracing::error!(session = %permit.session(), error = error.chain(), "question not audited");
+            }
             if let Some(recorder) = recorder {
                 let stored = recorder.finish(carried.exit_code()).await;
                 let told = gateway.auditor.recording_ended(&call, &permit, stored).await;
@@ -170,9 +179,10 @@ impl Gateway {
                     tracing::error!(session = %permit.session(), error = error.chain(), "recording not audited");
                 }
             }
-            let copy = FileCopy::detect(&options.argv);
-            let ended =
-                gateway.auditor.session_ended(&call, &permit, &carried, copy.as_ref());
+            let manifest =
+                std::mem::take(&mut *manifest.lock().unwrap_or_else(PoisonError::into_inner));
+            let copy = copy.as_ref().map(|copy| (copy, &manifest));
+            let ended = gateway.auditor.session_ended(&call, &permit, &carried, copy);
             if let Err(error) = ended.await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
             }
@@ -232,34 +242,49 @@ impl Gateway {
 
     /// Lets an exec's command pass, or refuses it; either way it is written down first.
     async fn admit(
-        &self,
-        call: &Call,
+        self: &Arc<Self>,
+        call: &Arc<Call>,
         permit: &Permit,
         argv: &[String],
         verdict: &Verdict,
     ) -> Result<(), Error> {
-        let admitted = matches!(verdict.decision, Decision::Allow | Decision::Alert);
+        let settlement = match verdict.decision {
+            Decision::Ask => self.ask_about(call, permit, argv, verdict).await?,
+            _ => None,
+        };
+        let approver = match &settlement {
+            Some(Settlement::Approved { by }) => Some(by.clone()),
+            _ => None,
+        };
+        let admitted =
+            matches!(verdict.decision, Decision::Allow | Decision::Alert) || approver.is_some();
         // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
         let what = (permit.verb(), permit.target(), argv);
         let repeated = !admitted && self.refusals.seen_before(call, what);
         if !repeated {
             self.auditor
-                .command_judged(call, permit, argv, verdict)
+                .command_judged(call, permit, argv, verdict, approver)
                 .await?;
         }
         if !admitted {
-            return Err(Error::new(ErrorKind::Forbidden, verdict.to_string()));
+            let mut why = verdict.to_string();
+            if let Some(settlement) = settlement {
+                why = format!("{why}; {settlement}");
+            }
+            return Err(Error::new(ErrorKind::Forbidden, why));
         }
         Ok(())
     }
 
+    /// What watches the session, and the command that starts it: the one that was asked for,
+    /// or one that starts the same shell so that it can be asked for its lines.
     fn gate(
         &self,
         rules: Arc<RuleSet>,
         subject: Subject,
         options: &ExecOptions,
         verb: Verb,
-    ) -> InterceptorGate {
+    ) -> Result<(InterceptorGate, Vec<String>), Error> {
         // What an attached main process is cannot be known from here: it is judged as the
         // strictest thing it may be, a shell.
         let shell = ["sh".to_owned()];
@@ -268,10 +293,33 @@ impl Gateway {
         } else {
             &shell
         };
-        let interceptor =
+        let mut interceptor =
             Interceptor::new(Arc::clone(&rules), subject, argv, options.streams.tty, None);
-        InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules)
+        let mut run = options.argv.clone();
+        if self.asks_shells && options.streams.tty && options.streams.stdin && verb == Verb::Exec {
+            let query = buffer_query()?;
+            if let Some(wrapped) = query.wrap(argv) {
+                interceptor = interceptor.with_query(&query);
+                run = wrapped;
+            }
+        }
+        if let Some(person) = &self.second_person {
+            interceptor = interceptor.with_approvals(person.wait);
+        }
+        let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
+        Ok((gate, run))
     }
+}
+
+/// A question to which nobody can know the answer's nonce beforehand.
+fn buffer_query() -> Result<BufferQuery, Error> {
+    let mut nonce = [0_u8; 16];
+    getrandom::fill(&mut nonce).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "the system gives no random bytes")
+            .with_source(error.to_string())
+    })?;
+    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(BufferQuery::new(&nonce))
 }
 
 /// Whom and what the rules are asked about.

@@ -4,6 +4,7 @@
 //! One file per surface: [`pods`](self) lists and reads, `exec` opens sessions, `logs` and
 //! `ports` carry what their names say; `routes` is the one table of paths.
 
+mod approval;
 mod auditor;
 mod cluster;
 mod exec;
@@ -26,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::cluster::{Cluster, Found, Listing};
 use self::{
+    approval::SecondPerson,
     auditor::Auditor,
     exec::RefusalMemory,
     routes::{Route, Routed},
@@ -34,6 +36,7 @@ use crate::{
     Error, ErrorKind, Target, TargetError,
     access::{self, Authorizer, Permit, SessionId, Verb},
     access_policy::{AccessChange, AccessPolicy},
+    approval::Approvals,
     audit::AuditSink,
     identity::{Authenticator, Credentials, Principal},
     policy::{Reload, Rules},
@@ -52,6 +55,8 @@ pub struct GatewayBuilder {
     clusters: Vec<Cluster>,
     access_policy: Option<Arc<AccessPolicy>>,
     idle_timeout: Option<Duration>,
+    asks_shells: bool,
+    second_person: Option<SecondPerson>,
 }
 
 /// The one door to the containers of many clusters.
@@ -67,6 +72,9 @@ pub struct Gateway {
     refusals: RefusalMemory,
     /// How long a session may be silent.
     idle_timeout: Option<Duration>,
+    /// Whether shells that can are asked for the lines they hold.
+    asks_shells: bool,
+    second_person: Option<SecondPerson>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -101,6 +109,21 @@ impl GatewayBuilder {
         self
     }
 
+    /// Holds what the rules say `ask` about until `approvals` answers, for up to `wait`; without
+    /// this it is refused at once.
+    pub fn approvals(mut self, approvals: Arc<dyn Approvals>, wait: Duration) -> Self {
+        self.second_person = Some(SecondPerson { approvals, wait });
+        self
+    }
+
+    /// Whether interactive shells that can, which are bash and zsh, are asked for the line they
+    /// hold before it goes on; they are by default. Without that, lines are read from keys and
+    /// screen alone, as those of other shells are.
+    pub const fn ask_shells(mut self, ask: bool) -> Self {
+        self.asks_shells = ask;
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -131,6 +154,8 @@ impl GatewayBuilder {
             access_policy: self.access_policy,
             idle_timeout: self.idle_timeout,
             refusals: RefusalMemory::default(),
+            asks_shells: self.asks_shells,
+            second_person: self.second_person,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -170,6 +195,8 @@ impl Gateway {
             clusters: Vec::new(),
             access_policy: None,
             idle_timeout: None,
+            asks_shells: true,
+            second_person: None,
         }
     }
 

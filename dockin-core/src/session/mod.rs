@@ -8,6 +8,8 @@ mod gate;
 #[cfg(feature = "gateway")]
 mod idle_gate;
 #[cfg(feature = "gateway")]
+mod manifest;
+#[cfg(feature = "gateway")]
 mod recorded_gate;
 
 #[cfg(feature = "gateway")]
@@ -16,12 +18,13 @@ pub(crate) use carry::Carried;
 pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
-pub use gate::InterceptorGate;
-#[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
 #[cfg(feature = "gateway")]
 pub use idle_gate::IdleGate;
 #[cfg(feature = "gateway")]
 pub(crate) use idle_gate::idle_message;
+pub use gate::{InterceptorGate, SessionNote};
+#[cfg(feature = "gateway")]
+pub(crate) use manifest::{ArchivedFile, Manifest};
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;

@@ -2,8 +2,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dockin_policy::JudgedLine;
+
 use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, TerminalSize};
 
+use super::SessionNote;
 use crate::recording::Recorder;
 
 /// A gate past which everything is recorded that the person sees, and each judged line as a
@@ -53,8 +55,8 @@ impl<G> RecordedGate<G> {
     }
 }
 
-impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
-    type Note = JudgedLine;
+impl<G: Gate<Note = SessionNote>> Gate for RecordedGate<G> {
+    type Note = SessionNote;
 
     fn handle_stdin(&mut self, now: Instant, bytes: Bytes) {
         if let Some(recorder) = &self.recorder {
@@ -75,8 +77,13 @@ impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
     }
 
     fn handle_output(&mut self, now: Instant, stream: OutputStream, bytes: &Bytes) {
-        self.record_output(now, bytes);
         self.gate.handle_output(now, stream, bytes);
+    }
+
+    fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
+        let bytes = self.gate.shown(now, stream, bytes);
+        self.record_output(now, &bytes);
+        bytes
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -87,7 +94,7 @@ impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
         self.gate.poll_timeout()
     }
 
-    fn poll_action(&mut self) -> Option<GateAction<JudgedLine>> {
+    fn poll_action(&mut self) -> Option<GateAction<SessionNote>> {
         if !self.ended && self.recorder.as_ref().is_some_and(Recorder::must_end) {
             self.ended = true;
             return Some(GateAction::End(ExitStatus::Failed(Failure {
@@ -99,7 +106,7 @@ impl<G: Gate<Note = JudgedLine>> Gate for RecordedGate<G> {
         let action = self.gate.poll_action()?;
         match &action {
             GateAction::Draw(_, bytes) => self.record_output(Instant::now(), bytes),
-            GateAction::Note(line) => {
+            GateAction::Note(SessionNote::Judged(line)) => {
                 self.judged += 1;
                 if let Some(recorder) = &self.recorder {
                     recorder.marker(Instant::now(), label(self.judged, line));

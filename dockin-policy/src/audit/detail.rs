@@ -53,9 +53,12 @@ pub struct Command {
     /// How certain the line is: `sure`, `likely`, `opaque`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<String>,
-    /// Where the line was read from: `script`, `keys`, `screen`.
+    /// Where the line was read from: `script`, `keys`, `screen`, `buffer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Who let a command go on that asks for a second person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
 }
 
 /// Which way files went; there are only two.
@@ -78,6 +81,22 @@ pub struct Copy {
     /// Path inside the container.
     pub path: String,
     /// Bytes copied.
+    pub bytes: u64,
+    /// The files, as the archive names them; none when it could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<CopiedFile>,
+    /// How many more files there were than are listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_files: u64,
+}
+
+/// One file of a copy.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct CopiedFile {
+    /// Its path in the archive, redacted.
+    pub path: String,
+    /// Its size.
     pub bytes: u64,
 }
 

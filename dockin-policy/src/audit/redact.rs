@@ -24,10 +24,8 @@ pub fn redact_argv<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
 /// ```
 #[must_use]
 pub fn redact_text(text: &str) -> String {
-    // What is printed into one of these is what it asks for.
-    let fed = FED.iter().any(|reader| text.contains(reader));
     let mut masker = Masker {
-        fed,
+        text,
         ..Masker::default()
     };
     let mut output = String::with_capacity(text.len());
@@ -39,7 +37,7 @@ pub fn redact_text(text: &str) -> String {
         let (separators, behind) = rest.split_at(blank);
         if separators.contains([';', '|', '&', '\n', '(', ')']) {
             masker = Masker {
-                fed,
+                text,
                 ..Masker::default()
             };
         }
@@ -53,11 +51,11 @@ pub fn redact_text(text: &str) -> String {
 
 /// What the words before say about the next one.
 #[derive(Debug, Default)]
-struct Masker {
+struct Masker<'a> {
     program: Program,
     next: Next,
-    /// The output of this line is read by a program that asks for a password.
-    fed: bool,
+    /// All of the words.
+    text: &'a str,
     /// Words behind the program's name that are no options.
     operands: usize,
     /// The operand from which on all are secrets.
@@ -99,7 +97,7 @@ enum Next {
     Scheme,
 }
 
-impl Masker {
+impl Masker<'_> {
     fn word(&mut self, word: &str) -> String {
         let bare = word.trim_matches(['"', '\'']);
         match self.next {
@@ -146,6 +144,11 @@ impl Masker {
         known_tokens(&masked).unwrap_or(masked)
     }
 
+    /// What is printed into one of these is the password that it asks for.
+    fn is_fed(&self) -> bool {
+        FED.iter().any(|reader| self.text.contains(reader))
+    }
+
     /// A word that is no option.
     fn operand(&mut self, word: &str, bare: &str) -> Option<String> {
         if word.is_empty() || bare.is_empty() {
@@ -157,7 +160,9 @@ impl Masker {
             return Some(keep_quotes(word));
         }
         match self.program {
-            Program::Print if self.fed && !bare.starts_with(['<', '>']) => Some(keep_quotes(word)),
+            Program::Print if !bare.starts_with(['<', '>']) && self.is_fed() => {
+                Some(keep_quotes(word))
+            }
             Program::Login if bare == "login" => {
                 self.program = Program::Password;
                 None
@@ -353,6 +358,9 @@ fn user_info(word: &str) -> Option<String> {
 
 /// Tokens that are told by how they begin, whatever stands before them.
 fn known_tokens(word: &str) -> Option<String> {
+    if word.len() < SHORTEST_TOKEN {
+        return None;
+    }
     let is_token = |character: char| {
         character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '+' | '/' | '=')
     };
@@ -363,7 +371,7 @@ fn known_tokens(word: &str) -> Option<String> {
         let length = token
             .find(|character| !is_token(character))
             .unwrap_or(token.len());
-        (!inside && length >= 20).then_some((at, length))
+        (!inside && length >= SHORTEST_TOKEN).then_some((at, length))
     });
     let (at, length) = start.min()?;
     let (before, token) = word.split_at(at);
@@ -371,6 +379,9 @@ fn known_tokens(word: &str) -> Option<String> {
     let behind = known_tokens(behind).unwrap_or_else(|| behind.to_owned());
     Some(format!("{before}{MASK}{behind}"))
 }
+
+/// Characters of the shortest token, prefix included.
+const SHORTEST_TOKEN: usize = 20;
 
 fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase().replace('-', "_");

@@ -4,7 +4,8 @@ use std::{collections::VecDeque, fmt};
 
 use bytes::Bytes;
 
-use crate::Verdict;
+use super::approval::{HeldLine, HoldId, Settlement};
+use crate::{Decision, Verdict};
 
 /// How a session is watched; the set is closed, as is that of sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +38,17 @@ pub enum Action {
     },
     /// Write down that this line was judged.
     Judged(JudgedLine),
+    /// Write down that this line waits, and ask a second person.
+    Held(HeldLine),
+    /// Write down what became of a line that waited; [`Judged`](Self::Judged) follows.
+    Settled {
+        /// Its number.
+        id: HoldId,
+        /// The line.
+        line: JudgedLine,
+        /// What became of it.
+        settlement: Settlement,
+    },
     /// End the session; the message is for the user.
     End {
         /// Why.
@@ -55,6 +67,20 @@ pub struct JudgedLine {
     pub confidence: Confidence,
     /// Where the line was read from.
     pub source: LineSource,
+    /// Who let a line go on that asks for a second person.
+    pub approver: Option<String>,
+}
+
+impl JudgedLine {
+    /// Whether the line went on.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        match self.verdict.decision {
+            Decision::Allow | Decision::Alert => true,
+            Decision::Ask => self.approver.is_some(),
+            Decision::Deny => false,
+        }
+    }
 }
 
 impl JudgedLine {
@@ -167,7 +193,7 @@ impl Actions {
     }
 
     /// Nothing follows the end of a session.
-    fn push(&mut self, action: Action) {
+    pub(super) fn push(&mut self, action: Action) {
         if !self.ended {
             self.queue.push_back(action);
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    action::{Actions, Confidence, JudgedLine, LineSource},
+    action::{Confidence, JudgedLine, LineSource},
+    approval::Approvals,
     history::{Expanded, History},
 };
 use crate::{
@@ -18,6 +19,8 @@ pub(super) struct Judgement {
     subject: Subject,
     session: SessionState,
     history: History,
+    /// The line that waits for a second person.
+    pub(super) approvals: Approvals,
 }
 
 /// A verdict that is not carried out yet, and the state if it is.
@@ -42,10 +45,14 @@ impl Judgement {
             subject,
             session: SessionState::interactive(dialect),
             history: History::default(),
+            approvals: Approvals::default(),
         }
     }
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        if !Arc::ptr_eq(&self.rules, &rules) {
+            self.approvals.rules_changed();
+        }
         self.rules = rules;
     }
 
@@ -54,6 +61,9 @@ impl Judgement {
     }
 
     pub(super) fn completeness(&self, line: &[u8]) -> Completeness {
+        if is_plain(line) && !self.session.has_aliases() {
+            return Completeness::Complete;
+        }
         is_complete_in(line, &self.session)
     }
 
@@ -104,29 +114,44 @@ impl Judgement {
             self.session = session;
         }
     }
-
-    /// Judges that an interpreter will read code nobody can judge; false ends the session.
-    pub(super) fn opaque_program(&self, actions: &mut Actions) -> bool {
-        let opinion = self.judge_unknown();
-        actions.judged(opinion.to_record(
-            JudgedLine::UNKNOWN,
-            Confidence::Opaque,
-            LineSource::Script,
-        ));
-        if opinion.is_refusal() {
-            actions.end(format!("refused: {}", opinion.verdict));
-            return false;
-        }
-        true
-    }
 }
+
+/// True for a line of plain words, behind which no shell asks for more: most of them.
+fn is_plain(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let first = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    !OPENING.contains(&first)
+        && line
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b" _-./=:,+@%".contains(byte))
+}
+
+/// Words that open a construct.
+const OPENING: [&[u8]; 11] = [
+    b"if",
+    b"for",
+    b"while",
+    b"until",
+    b"case",
+    b"select",
+    b"function",
+    b"time",
+    b"coproc",
+    b"repeat",
+    b"foreach",
+];
 
 impl Opinion {
     pub(super) fn verdict(&self) -> &Verdict {
         &self.verdict
     }
 
-    /// Approval cannot be asked for yet, so `ask` refuses too.
+    /// True when a second person may let the line go on.
+    pub(super) fn asks(&self) -> bool {
+        self.verdict.decision == Decision::Ask
+    }
+
+    /// Whether the line does not go on as it is; an approval is asked for elsewhere.
     pub(super) fn is_refusal(&self) -> bool {
         self.verdict.decision >= Decision::Ask
     }
@@ -175,6 +200,7 @@ impl Opinion {
             verdict,
             confidence,
             source,
+            approver: None,
         }
     }
 }

@@ -8,22 +8,31 @@
 //! ```
 
 mod action;
+mod approval;
 mod foreground;
 mod history;
 mod judgement;
+mod opaque;
 mod query;
 mod reading;
 mod refusal;
 mod script;
 mod terminal;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
-use self::{action::Actions, judgement::Judgement, script::Script, terminal::Terminal};
+use self::{
+    action::Actions, judgement::Judgement, opaque::Opaque, query::Curtain, script::Script,
+    terminal::Terminal,
+};
 pub use self::{
     action::{Action, Confidence, JudgedLine, LineSource, Mode},
+    approval::{HeldLine, HoldId, Settlement},
     query::BufferQuery,
 };
 use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin};
@@ -36,21 +45,22 @@ use crate::{RuleSet, StdinProgram, Subject, WeekTime, reads_commands_from_stdin}
 /// [`Action::Judged`] comes before the [`Action::Forward`] of the bytes that
 /// submit the line it is about.
 ///
-/// Lines that ask for approval are refused: nobody is asked yet.
+/// A line that asks for approval is refused, unless somebody [can be
+/// asked](Self::with_approvals): then it waits as [`Action::Held`] until
+/// [`settle`](Self::settle), its time or the user ends that, and everything sent meanwhile waits
+/// behind it.
 #[derive(Debug)]
 pub struct Interceptor {
     inner: Inner,
+    /// Hides what an asked shell says.
+    curtain: Option<Curtain>,
     actions: Actions,
 }
 
 #[derive(Debug)]
 enum Inner {
     PassThrough,
-    Opaque {
-        judgement: Box<Judgement>,
-        started: bool,
-        ended: bool,
-    },
+    Opaque(Box<Opaque>),
     Script(Box<Script>),
     Terminal(Box<Terminal>),
 }
@@ -85,27 +95,78 @@ impl Interceptor {
                 Some(StdinProgram::Shell(_)) => Inner::Script(Box::new(Script::new(
                     Judgement::new(rules, subject, program.as_ref()),
                 ))),
-                Some(_) => Inner::Opaque {
-                    judgement: Box::new(Judgement::new(rules, subject, program.as_ref())),
-                    started: false,
-                    ended: false,
-                },
+                Some(_) => Inner::Opaque(Box::new(Opaque::new(Judgement::new(
+                    rules,
+                    subject,
+                    program.as_ref(),
+                )))),
             }
         };
         Self {
             inner,
+            curtain: None,
             actions: Actions::default(),
         }
     }
 
-    /// Asks the shell for its edit buffer before a line goes on; it must have been started with
-    /// the text of [`BufferQuery::startup`].
+    /// Asks the shell for its edit buffer before a line goes on; it must have been started as
+    /// [`BufferQuery::wrap`] says. What it answers must not be seen: pass its output on as
+    /// [`shown`](Self::shown) gives it.
     #[must_use]
     pub fn with_query(mut self, query: &BufferQuery) -> Self {
         if let Inner::Terminal(terminal) = &mut self.inner {
             terminal.ask(query);
+            self.curtain = Some(Curtain::new(query));
         }
         self
+    }
+
+    /// Holds lines that ask for approval, each for up to `wait`, in place of refusing them.
+    ///
+    /// In an editor's command row and in the middle of a paste there is nothing to hold, so they
+    /// are refused there all the same.
+    #[must_use]
+    pub fn with_approvals(mut self, wait: Duration) -> Self {
+        if let Some(judgement) = self.judgement() {
+            judgement.approvals.allow(wait);
+        }
+        self
+    }
+
+    /// Ends the wait of the held line `id`; false when it does not wait any more.
+    ///
+    /// Whether whoever approves may, and is another person, is the caller's business. An approval
+    /// that comes after other rules were put in force is none.
+    pub fn settle(&mut self, now: Instant, id: HoldId, settlement: Settlement) -> bool {
+        let actions = &mut self.actions;
+        let Some(judgement) = (match &mut self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => Some(&mut opaque.judgement),
+            Inner::Script(script) => Some(&mut script.judgement),
+            Inner::Terminal(terminal) => Some(terminal.judgement()),
+        }) else {
+            return false;
+        };
+        let Some((opinion, settlement)) = judgement.approvals.settle(Some(id), settlement, actions)
+        else {
+            return false;
+        };
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque(opaque) => opaque.settled(&opinion, &settlement, actions),
+            Inner::Script(script) => script.settled(now, opinion, &settlement, actions),
+            Inner::Terminal(terminal) => terminal.settled(now, opinion, &settlement, actions),
+        }
+        true
+    }
+
+    fn judgement(&mut self) -> Option<&mut Judgement> {
+        match &mut self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => Some(&mut opaque.judgement),
+            Inner::Script(script) => Some(&mut script.judgement),
+            Inner::Terminal(terminal) => Some(terminal.judgement()),
+        }
     }
 
     /// How the session is watched.
@@ -113,7 +174,7 @@ impl Interceptor {
     pub fn mode(&self) -> Mode {
         match self.inner {
             Inner::PassThrough => Mode::PassThrough,
-            Inner::Opaque { .. } => Mode::Opaque,
+            Inner::Opaque(_) => Mode::Opaque,
             Inner::Script(_) => Mode::Script,
             Inner::Terminal(_) => Mode::Terminal,
         }
@@ -123,8 +184,8 @@ impl Interceptor {
     pub fn set_rules(&mut self, rules: Arc<RuleSet>) {
         match &mut self.inner {
             Inner::PassThrough => {}
-            Inner::Opaque { judgement, .. } => judgement.set_rules(rules),
-            Inner::Script(script) => script.set_rules(rules),
+            Inner::Opaque(opaque) => opaque.judgement.set_rules(rules),
+            Inner::Script(script) => script.judgement.set_rules(rules),
             Inner::Terminal(terminal) => terminal.set_rules(rules),
         }
     }
@@ -133,8 +194,8 @@ impl Interceptor {
     pub const fn set_time(&mut self, time: WeekTime) {
         match &mut self.inner {
             Inner::PassThrough => {}
-            Inner::Opaque { judgement, .. } => judgement.set_time(time),
-            Inner::Script(script) => script.set_time(time),
+            Inner::Opaque(opaque) => opaque.judgement.set_time(time),
+            Inner::Script(script) => script.judgement.set_time(time),
             Inner::Terminal(terminal) => terminal.set_time(time),
         }
     }
@@ -146,19 +207,8 @@ impl Interceptor {
         }
         match &mut self.inner {
             Inner::PassThrough => self.actions.forward(bytes),
-            Inner::Opaque {
-                judgement,
-                started,
-                ended,
-            } => {
-                if !std::mem::replace(started, true) {
-                    *ended = !judgement.opaque_program(&mut self.actions);
-                }
-                if !*ended {
-                    self.actions.forward(bytes);
-                }
-            }
-            Inner::Script(script) => script.handle_stdin(&bytes, &mut self.actions),
+            Inner::Opaque(opaque) => opaque.handle_stdin(now, bytes, &mut self.actions),
+            Inner::Script(script) => script.handle_stdin(now, &bytes, &mut self.actions),
             Inner::Terminal(terminal) => terminal.handle_stdin(now, bytes, &mut self.actions),
         }
     }
@@ -167,12 +217,8 @@ impl Interceptor {
     pub fn handle_half_close(&mut self, now: Instant) {
         match &mut self.inner {
             Inner::PassThrough => self.actions.half_close(),
-            Inner::Opaque { ended, .. } => {
-                if !*ended {
-                    self.actions.half_close();
-                }
-            }
-            Inner::Script(script) => script.handle_half_close(&mut self.actions),
+            Inner::Opaque(opaque) => opaque.handle_half_close(&mut self.actions),
+            Inner::Script(script) => script.handle_half_close(now, &mut self.actions),
             Inner::Terminal(terminal) => terminal.handle_half_close(now, &mut self.actions),
         }
     }
@@ -184,7 +230,7 @@ impl Interceptor {
         }
     }
 
-    /// Looks at bytes that the container sent; they reach the user in any case.
+    /// Looks at bytes that the container sent; the user gets what [`shown`](Self::shown) gives.
     ///
     /// Costs nothing unless the session has a terminal.
     pub fn handle_output(&mut self, now: Instant, is_stderr: bool, bytes: &[u8]) {
@@ -194,20 +240,42 @@ impl Interceptor {
         }
     }
 
+    /// What the user sees of `bytes` that the container sent: all but the words between an asked
+    /// shell and this interceptor.
+    pub fn shown(&mut self, now: Instant, is_stderr: bool, bytes: Bytes) -> Bytes {
+        match &mut self.curtain {
+            Some(curtain) if !is_stderr => curtain.feed(now, bytes),
+            _ => bytes,
+        }
+    }
+
     /// Time has come to [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Inner::Terminal(terminal) = &mut self.inner {
-            terminal.handle_timeout(now, &mut self.actions);
+        if let Some(curtain) = &mut self.curtain {
+            let late = curtain.handle_timeout(now);
+            if !late.is_empty() {
+                self.actions.draw(false, late);
+            }
+        }
+        match &mut self.inner {
+            Inner::PassThrough => {}
+            Inner::Opaque(opaque) => opaque.handle_timeout(now, &mut self.actions),
+            Inner::Script(script) => script.handle_timeout(now, &mut self.actions),
+            Inner::Terminal(terminal) => terminal.handle_timeout(now, &mut self.actions),
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due, if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.inner {
+        let line = match &self.inner {
+            Inner::PassThrough => None,
+            Inner::Opaque(opaque) => opaque.judgement.approvals.poll_timeout(),
+            Inner::Script(script) => script.judgement.approvals.poll_timeout(),
             Inner::Terminal(terminal) => terminal.poll_timeout(),
-            _ => None,
-        }
+        };
+        let curtain = self.curtain.as_ref().and_then(Curtain::poll_timeout);
+        [line, curtain].into_iter().flatten().min()
     }
 
     /// The next thing to do, `None` when nothing is left to do now.

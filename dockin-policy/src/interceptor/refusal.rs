@@ -1,5 +1,6 @@
 //! What a refused user sees.
 
+use super::approval::Settlement;
 use crate::Verdict;
 
 /// The message on a terminal: red, on a line of its own, without control characters.
@@ -15,6 +16,41 @@ pub(super) fn on_stderr(verdict: &Verdict) -> Vec<u8> {
     format!("{}\n", message(verdict, false)).into_bytes()
 }
 
+/// What a user sees whose line waits, on a terminal.
+pub(super) fn held_on_terminal(verdict: &Verdict, is_hidden: bool) -> Vec<u8> {
+    let text = if is_hidden {
+        "dockin: held: hidden input waits for a second person".to_owned()
+    } else {
+        held(verdict)
+    };
+    format!("\r\n\x1b[33m{}; ^C takes it back\x1b[0m\r\n", clean(&text)).into_bytes()
+}
+
+/// The same without a terminal.
+pub(super) fn held_on_stderr(verdict: &Verdict) -> Vec<u8> {
+    format!("{}\n", clean(&held(verdict))).into_bytes()
+}
+
+/// What became of it, on a terminal.
+pub(super) fn settled_on_terminal(settlement: &Settlement) -> Vec<u8> {
+    let color = if settlement.is_approval() { 32 } else { 31 };
+    let text = clean(&format!("dockin: {settlement}"));
+    format!("\x1b[{color}m{text}\x1b[0m\r\n").into_bytes()
+}
+
+/// The same without a terminal.
+pub(super) fn settled_on_stderr(settlement: &Settlement) -> Vec<u8> {
+    format!("{}\n", clean(&format!("dockin: {settlement}"))).into_bytes()
+}
+
+fn held(verdict: &Verdict) -> String {
+    let by = verdict.rule.as_deref().unwrap_or("the rule set");
+    format!(
+        "dockin: held: `{}` waits for a second person, by `{by}`",
+        verdict.subject
+    )
+}
+
 fn message(verdict: &Verdict, is_hidden: bool) -> String {
     let text = if is_hidden {
         // The verdict may quote what was typed without echo.
@@ -23,6 +59,10 @@ fn message(verdict: &Verdict, is_hidden: bool) -> String {
     } else {
         format!("dockin: refused: {verdict}")
     };
+    clean(&text)
+}
+
+fn clean(text: &str) -> String {
     let mut clean: String = text
         .chars()
         .map(|character| {

@@ -1,15 +1,16 @@
 //! A script that a shell reads on stdin, without a terminal.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     action::{Actions, Confidence, LineSource},
-    judgement::Judgement,
+    approval::Settlement,
+    judgement::{Judgement, Opinion},
     refusal,
 };
-use crate::{Completeness, RuleSet, WeekTime};
+use crate::Completeness;
 
 /// Cuts a script into complete commands and judges each before it goes on.
 ///
@@ -18,10 +19,15 @@ use crate::{Completeness, RuleSet, WeekTime};
 /// reads them cannot be known here.
 #[derive(Debug)]
 pub(super) struct Script {
-    judgement: Judgement,
+    pub(super) judgement: Judgement,
     held: BytesMut,
     held_lines: usize,
     ended: bool,
+    /// The command that waits for a second person.
+    waiting: Bytes,
+    /// What came behind it.
+    pending: BytesMut,
+    half_close: bool,
 }
 
 impl Script {
@@ -31,31 +37,37 @@ impl Script {
             held: BytesMut::new(),
             held_lines: 0,
             ended: false,
+            waiting: Bytes::new(),
+            pending: BytesMut::new(),
+            half_close: false,
         }
     }
 
-    pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
-        self.judgement.set_rules(rules);
-    }
-
-    pub(super) const fn set_time(&mut self, time: WeekTime) {
-        self.judgement.set_time(time);
-    }
-
-    pub(super) fn handle_stdin(&mut self, bytes: &Bytes, actions: &mut Actions) {
-        let mut rest: &[u8] = bytes;
+    pub(super) fn handle_stdin(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
+        let mut rest = bytes;
         while !self.ended && !rest.is_empty() {
+            if self.judgement.approvals.is_waiting() {
+                self.pending.extend_from_slice(rest);
+                if self.pending.len() > MAX_PENDING {
+                    let approvals = &mut self.judgement.approvals;
+                    let _left = approvals.settle(None, Settlement::Cancelled, actions);
+                    self.end(
+                        &format!("more than {MAX_PENDING} bytes behind a held command"),
+                        actions,
+                    );
+                }
+                return;
+            }
             let line = rest
                 .iter()
                 .position(|byte| *byte == b'\n')
                 .map_or(rest.len(), |at| at + 1);
             let room = MAX_HELD.saturating_sub(self.held.len());
             if line > room || self.held_lines >= MAX_HELD_LINES {
-                self.ended = true;
-                self.held.clear();
-                actions.end(format!(
-                    "refused: a command of more than {MAX_HELD} bytes or {MAX_HELD_LINES} lines"
-                ));
+                self.end(
+                    &format!("a command of more than {MAX_HELD} bytes or {MAX_HELD_LINES} lines"),
+                    actions,
+                );
                 return;
             }
             let (line, behind) = rest.split_at(line);
@@ -63,31 +75,69 @@ impl Script {
             self.held.extend_from_slice(line);
             if line.ends_with(b"\n") {
                 self.held_lines += 1;
-                self.end_of_line(actions);
+                self.end_of_line(now, actions);
             }
         }
     }
 
-    pub(super) fn handle_half_close(&mut self, actions: &mut Actions) {
+    fn end(&mut self, why: &str, actions: &mut Actions) {
+        self.ended = true;
+        self.held.clear();
+        self.pending.clear();
+        actions.end(format!("refused: {why}"));
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Actions) {
+        if let Some((opinion, settlement)) = self.judgement.approvals.expire(now, actions) {
+            self.settled(now, opinion, &settlement, actions);
+        }
+    }
+
+    /// Goes on behind a command that waited.
+    pub(super) fn settled(
+        &mut self,
+        now: Instant,
+        opinion: Opinion,
+        settlement: &Settlement,
+        actions: &mut Actions,
+    ) {
+        actions.draw(true, refusal::settled_on_stderr(settlement));
+        let command = std::mem::take(&mut self.waiting);
+        if settlement.is_approval() {
+            self.judgement.adopt(opinion);
+            actions.forward(command);
+        }
+        let pending = self.pending.split();
+        self.handle_stdin(now, &pending, actions);
+        if self.half_close && !self.judgement.approvals.is_waiting() {
+            self.handle_half_close(now, actions);
+        }
+    }
+
+    pub(super) fn handle_half_close(&mut self, now: Instant, actions: &mut Actions) {
         if self.ended {
             return;
         }
-        if !self.held.is_empty() {
-            self.release(actions);
+        if !self.held.is_empty() && !self.judgement.approvals.is_waiting() {
+            self.release(now, actions);
+        }
+        self.half_close = self.judgement.approvals.is_waiting();
+        if self.half_close {
+            return;
         }
         actions.half_close();
     }
 
-    fn end_of_line(&mut self, actions: &mut Actions) {
+    fn end_of_line(&mut self, now: Instant, actions: &mut Actions) {
         let is_blank = self.held.trim_ascii().is_empty();
         if !is_blank && self.judgement.completeness(&self.held) == Completeness::NeedsMore {
             return;
         }
-        self.release(actions);
+        self.release(now, actions);
     }
 
     /// Judges what is held and forwards or drops it, whole.
-    fn release(&mut self, actions: &mut Actions) {
+    fn release(&mut self, now: Instant, actions: &mut Actions) {
         let command = self.held.split().freeze();
         self.held_lines = 0;
         let text = String::from_utf8_lossy(&command);
@@ -96,7 +146,15 @@ impl Script {
             return;
         }
         let opinion = self.judgement.judge(&command);
-        actions.judged(opinion.to_record(&text, Confidence::Sure, LineSource::Script));
+        let record = opinion.to_record(&text, Confidence::Sure, LineSource::Script);
+        if self.judgement.approvals.takes(&opinion) {
+            actions.draw(true, refusal::held_on_stderr(opinion.verdict()));
+            let approvals = &mut self.judgement.approvals;
+            approvals.hold(now, opinion, record, actions);
+            self.waiting = command;
+            return;
+        }
+        actions.judged(record);
         if opinion.is_refusal() {
             actions.draw(true, refusal::on_stderr(opinion.verdict()));
         } else {
@@ -106,6 +164,8 @@ impl Script {
     }
 }
 
+/// Most bytes behind a command that waits for a second person.
+const MAX_PENDING: usize = 1024 * 1024;
 /// Most bytes of an unfinished command.
 const MAX_HELD: usize = 64 * 1024;
 /// Most lines of an unfinished command, because each line asks about the whole.

@@ -15,7 +15,7 @@ use super::{
     action::{Actions, Confidence, JudgedLine, LineSource},
     foreground::Foreground,
     judgement::Judgement,
-    query::{Answer, Answers, BufferQuery},
+    query::{Answer, Answers, BufferQuery, Message},
     reading::searched,
 };
 use crate::{
@@ -76,6 +76,10 @@ pub(super) struct Terminal {
     chord: bool,
     /// Inside a refused bracketed paste, whose rest is swallowed.
     drops_paste: bool,
+    /// The line has keys that search the history.
+    searches: bool,
+    /// The line that waits for a second person, and whether it was typed without echo.
+    waiting: Option<(String, bool)>,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
     query: Option<Query>,
@@ -85,6 +89,9 @@ pub(super) struct Terminal {
 #[derive(Debug)]
 struct Query {
     answers: Answers,
+    /// The shell that knows the key has said that it is at its prompt, and no line has gone to it
+    /// since, other than pieces of one that is not complete.
+    at_prompt: bool,
     /// The held line was asked for.
     asked: bool,
     answer: Option<Answer>,
@@ -163,6 +170,8 @@ impl Terminal {
             is_operating: false,
             chord: false,
             drops_paste: false,
+            searches: false,
+            waiting: None,
             prompt_changed: false,
             query: None,
         }
@@ -171,6 +180,7 @@ impl Terminal {
     pub(super) fn ask(&mut self, query: &BufferQuery) {
         self.query = Some(Query {
             answers: Answers::new(query),
+            at_prompt: false,
             asked: false,
             answer: None,
             misses: 0,
@@ -179,32 +189,40 @@ impl Terminal {
 
     /// Asks for the held line, when a line editor is there to answer; true while the answer is
     /// waited for.
-    fn is_asking(&mut self, is_over: bool, actions: &mut Actions) -> bool {
-        if self.query.is_none() {
-            return false;
+    fn is_asking(&mut self, waited: Duration, is_quiet: bool, actions: &mut Actions) -> bool {
+        let is_over = waited >= LONGEST_WAIT;
+        let may_ask = self.query.as_ref().is_some_and(|query| {
+            query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
+        });
+        // Keys of a search must be echoed first: whether it goes on can only be seen.
+        if may_ask && self.searches && !is_quiet && !is_over {
+            return true;
         }
-        // Line editors ask for paste marks at their prompt and at no other time.
-        // During a search of the history the key would end the search and mean something else.
-        let is_editing = self.screen.has_bracketed_paste()
+        let is_editing = may_ask
+            && !self.editor.is_pasting()
             && !self.screen.is_alternate()
-            && searched(&self.screen.cursor_line()).is_none();
+            && !self.is_searching();
         let Some(query) = &mut self.query else {
             return false;
         };
         if query.answer.is_some() {
             return false;
         }
-        if !query.asked && is_editing && query.misses < MAX_MISSES && !self.editor.is_pasting() {
+        if is_editing {
             query.asked = true;
             actions.forward(Bytes::from_static(BufferQuery::KEY));
             return true;
         }
-        if query.asked && is_over {
+        if query.asked && waited >= ANSWER_WAIT {
             query.misses += 1;
             query.asked = false;
             return false;
         }
         query.asked
+    }
+
+    pub(super) const fn judgement(&mut self) -> &mut Judgement {
+        &mut self.judgement
     }
 
     pub(super) fn set_rules(&mut self, rules: Arc<RuleSet>) {
@@ -226,6 +244,7 @@ impl Terminal {
             actions.end(format!("more than {MAX_BACKLOG} bytes typed ahead"));
             return;
         }
+        let bytes = self.take_back(now, bytes, actions);
         self.backlog.push_back(bytes);
         self.run(now, actions);
     }
@@ -241,12 +260,18 @@ impl Terminal {
 
     pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         self.screen.process(bytes);
-        if let Some(query) = &mut self.query
-            && let Some(answer) = query.answers.feed(bytes)
-            && query.asked
-        {
-            query.answer = Some(answer);
-            query.misses = 0;
+        if let Some(query) = &mut self.query {
+            for message in query.answers.feed(bytes) {
+                match message {
+                    Message::Prompt => query.at_prompt = true,
+                    Message::Answer(answer) if query.asked => {
+                        query.answer = Some(answer);
+                        query.misses = 0;
+                    }
+                    // Nobody asked.
+                    Message::Answer(_) => {}
+                }
+            }
         }
         self.last_output = Some(now);
         self.has_output = Since {
@@ -261,6 +286,9 @@ impl Terminal {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(until) = self.judgement.approvals.poll_timeout() {
+            return Some(until);
+        }
         if let Some(since) = self.clearing {
             return Some(since + CLEAR_WAIT);
         }
@@ -270,7 +298,7 @@ impl Terminal {
             .as_ref()
             .is_some_and(|query| query.asked && query.answer.is_none())
         {
-            return Some(held.since + LONGEST_WAIT);
+            return Some(held.since + ANSWER_WAIT);
         }
         let quiet = self
             .last_output
@@ -286,6 +314,12 @@ impl Terminal {
     }
 
     fn run(&mut self, now: Instant, actions: &mut Actions) {
+        if let Some((opinion, settlement)) = self.judgement.approvals.expire(now, actions) {
+            self.settle(now, opinion, &settlement, actions);
+        }
+        if self.judgement.approvals.is_waiting() {
+            return;
+        }
         if let Some(since) = self.clearing {
             let is_clear = self
                 .refused
@@ -302,6 +336,9 @@ impl Terminal {
         }
         while self.clearing.is_none() {
             if self.held.is_some() && !self.try_release(now, actions) {
+                return;
+            }
+            if self.judgement.approvals.is_waiting() {
                 return;
             }
             let Some(chunk) = self.backlog.pop_front() else {
@@ -354,6 +391,15 @@ impl Terminal {
         actions.forward(chunk.slice(start..));
     }
 
+    /// True while the line editor reads a search text, in which the key would be one more.
+    fn is_searching(&self) -> bool {
+        let row = self.screen.cursor_line();
+        // bash runs into an error at a key of our kind there.
+        searched(&row).is_some()
+            // vi mode draws the text in place of prompt and line.
+            || row.starts_with(['/', '?']) && self.screen.line(false).is_none()
+    }
+
     fn begin_line(&mut self, now: Instant) {
         self.is_anchor_quiet = self.has_output.submit
             && self
@@ -404,8 +450,12 @@ impl Terminal {
             Key::Control(0x03) => {
                 self.editor.start_line();
                 self.pieces.clear();
+                self.leave_prompt();
             }
-            _ => self.editor.apply(key),
+            _ => {
+                self.searches |= matches!(key, Key::Control(0x12 | 0x13));
+                self.editor.apply(key);
+            }
         }
         let is_answer = key == Key::Reply && !was_touched;
         if is_answer || matches!(key, Key::Control(0x03 | 0x1a)) && self.editor.is_empty() {
@@ -438,10 +488,11 @@ impl Terminal {
             _ => {}
         }
         let quiet_since = self.last_output.map_or(since, |output| output.max(since));
-        let is_over = now.saturating_duration_since(since) >= LONGEST_WAIT;
+        let waited = now.saturating_duration_since(since);
+        let is_over = waited >= LONGEST_WAIT;
         let is_quiet =
             self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
-        if self.is_asking(is_over, actions) {
+        if self.is_asking(waited, is_quiet, actions) {
             return false;
         }
         let reading = self.read();
@@ -449,6 +500,9 @@ impl Terminal {
             .query
             .as_ref()
             .is_some_and(|query| query.answer.is_some());
+        if is_answered && !is_quiet && !is_over && self.waits_for_redraw(&reading) {
+            return false;
+        }
         if !is_answered && !reading.agrees && !is_quiet && !is_over {
             return false;
         }
@@ -485,6 +539,7 @@ impl Terminal {
 
     fn finish_line(&mut self) {
         self.pieces.clear();
+        self.leave_prompt();
         self.has_output.submit = false;
         self.next_line();
     }
@@ -498,6 +553,14 @@ impl Terminal {
         self.screen.clear_anchor();
         self.chord = false;
         self.is_filled = false;
+        self.searches = false;
+    }
+
+    /// What reads the next keys may not be the shell that can be asked.
+    const fn leave_prompt(&mut self) {
+        if let Some(query) = &mut self.query {
+            query.at_prompt = false;
+        }
     }
 
     /// Sends a held `^D` that changes the line or nothing.
@@ -517,6 +580,9 @@ impl Terminal {
 const QUIET: Duration = Duration::from_millis(30);
 /// A submit key waits no longer, whatever is missing: people notice about this much.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
+/// An asked shell is waited for this long: it has said that it is at its prompt, so it will answer,
+/// however slow its machine is.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Output before the first key of a line is a prompt if it is older than this.
 const SETTLED: Duration = Duration::from_millis(10);
 /// How long a shell may take to drop a refused line before the next key is tried.

@@ -200,6 +200,11 @@ impl SessionState {
         self.set(name, Variable::Text(value.into()));
     }
 
+    /// Whether a word may stand for a text of any kind.
+    pub(crate) fn has_aliases(&self) -> bool {
+        !self.aliases.is_empty()
+    }
+
     pub(super) const fn all_aliases(&self) -> &BTreeMap<String, String> {
         &self.aliases
     }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, num::NonZeroU16};
 
+use unicode_width::UnicodeWidthChar;
+
 /// The emulated screen of one session, with an anchor at the end of the prompt.
 ///
 /// Only the container's output is drawn here, not what a gateway adds, because
@@ -247,16 +249,32 @@ impl Screen {
         }
     }
 
+    /// The text of a row from column `from` up to `to`, filled up with blanks.
     fn row_text(&self, row: u16, from: u16, to: u16) -> String {
+        let (from, to) = (from.min(self.columns()), to.min(self.columns()));
+        let cells = usize::from(to.saturating_sub(from));
+        // Cell by cell, the emulator would look for the row once a cell.
         let screen = self.parser.screen();
-        let mut text = String::with_capacity(usize::from(to.saturating_sub(from)) + 8);
-        for column in from..to.min(self.columns()) {
-            match screen.cell(row, column) {
-                Some(cell) if cell.is_wide_continuation() => {}
-                Some(cell) if cell.has_contents() => text.push_str(cell.contents()),
-                _ => text.push(' '),
-            }
+        let mut text = screen.contents_between(row, from, row + 1, 0);
+        if text.ends_with('\n') {
+            text.pop();
         }
+        let mut filled = text.len();
+        if !text.is_ascii() {
+            filled = 0;
+            let end = text.char_indices().find(|(_, character)| {
+                let width = character.width().unwrap_or(0);
+                let is_behind = width > 0 && filled >= cells;
+                filled += if is_behind { 0 } else { width };
+                is_behind
+            });
+            if let Some((end, _)) = end {
+                text.truncate(end);
+            }
+        } else if filled > cells {
+            text.truncate(cells);
+        }
+        text.extend(std::iter::repeat_n(' ', cells.saturating_sub(filled)));
         text
     }
 

@@ -14,7 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use dockin_policy::{Action, Decision, Interceptor, JudgedLine, RuleSet, Subject};
+use dockin_policy::{
+    Action, Decision, HeldLine, HoldId, Interceptor, JudgedLine, RuleSet, Settlement, Subject,
+};
 
 /// One step, in the order it was asked for.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(crate) enum Step {
     Forward(Vec<u8>),
     Draw(Vec<u8>),
     Judged(JudgedLine),
+    Held(HeldLine),
+    Settled(HoldId, Settlement),
     HalfClose,
     End(String),
 }
@@ -69,6 +73,13 @@ impl Driver {
         self.drain();
     }
 
+    /// A second person answers.
+    pub(crate) fn decide(&mut self, id: HoldId, settlement: Settlement) -> bool {
+        let settled = self.interceptor.settle(self.now, id, settlement);
+        self.drain();
+        settled
+    }
+
     /// Lets time pass until nothing is held.
     pub(crate) fn settle(&mut self) {
         while let Some(due) = self.interceptor.poll_timeout() {
@@ -88,6 +99,8 @@ impl Driver {
                 Action::Forward(bytes) => Step::Forward(bytes.to_vec()),
                 Action::Draw { bytes, .. } => Step::Draw(bytes.to_vec()),
                 Action::Judged(line) => Step::Judged(line),
+                Action::Held(held) => Step::Held(held),
+                Action::Settled { id, settlement, .. } => Step::Settled(id, settlement),
                 Action::HalfClose => Step::HalfClose,
                 Action::End { message } => Step::End(message),
             });

@@ -9,6 +9,7 @@ use crate::{
     Completeness,
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
+        approval::Settlement,
         history::Expanded,
         judgement::Opinion,
         query::Answer,
@@ -120,11 +121,7 @@ impl Terminal {
             self.release(actions);
             return;
         }
-        let same = |other: &str| {
-            let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            squeeze(other) == squeeze(&answer.line)
-        };
-        let confidence = if same(&reading.screen) || reading.is_sure && same(&reading.keys) {
+        let confidence = if is_confirmed(answer, reading) {
             Confidence::Sure
         } else {
             Confidence::Likely
@@ -294,6 +291,19 @@ impl Terminal {
             .is_refusal()
     }
 
+    /// True while the shell has answered and what it holds is not on the screen again: bash wipes
+    /// the line to answer, and draws it anew.
+    ///
+    /// Only where it matters: to compare the answer with the screen, and to tell of a refusal
+    /// below the line.
+    pub(super) fn waits_for_redraw(&self, reading: &Reading) -> bool {
+        let answer = self.query.as_ref().and_then(|query| query.answer.as_ref());
+        answer.is_some_and(|answer| {
+            let whole = || format!("{}{}", self.pieces, answer.line);
+            !is_confirmed(answer, reading) || self.judgement.judge(whole().as_bytes()).is_refusal()
+        })
+    }
+
     /// What else the line may mean; only rules that name it count there.
     fn other_readings(&self, reading: &Reading) -> Vec<String> {
         let mut others = Vec::new();
@@ -364,7 +374,12 @@ impl Terminal {
             }
         }
         whole.push('\n');
+        let at_prompt = self.query.as_ref().is_some_and(|query| query.at_prompt);
         self.release(actions);
+        // Nothing of it has run, so the same shell asks for the rest.
+        if let Some(query) = &mut self.query {
+            query.at_prompt = at_prompt;
+        }
         self.pieces = whole;
         true
     }
@@ -411,26 +426,85 @@ impl Terminal {
         } else {
             text.as_str()
         };
-        actions.judged(opinion.to_record(shown, confidence, source));
+        let record = opinion.to_record(shown, confidence, source);
+        if self.held.is_some() && self.judgement.approvals.takes(&opinion) {
+            actions.draw(
+                false,
+                refusal::held_on_terminal(opinion.verdict(), is_hidden),
+            );
+            let approvals = &mut self.judgement.approvals;
+            approvals.hold(now, opinion, record, actions);
+            self.waiting = Some((text, is_hidden));
+            return;
+        }
+        actions.judged(record);
         if opinion.is_refusal() {
             self.refuse(now, &opinion, &text, is_hidden, actions);
             return;
         }
+        self.accept(opinion, &text, is_hidden, actions);
+    }
+
+    /// Sends a line on.
+    fn accept(&mut self, opinion: Opinion, text: &str, is_hidden: bool, actions: &mut Actions) {
         if ["PS1", "PS2", "PROMPT", "prompt"]
             .iter()
-            .any(|name| text.contains(name))
+            .any(|name| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some())
         {
             self.prompt_changed = true;
         }
         if !self.foreground.is_other_language() && !is_hidden {
-            let programs = opinion.verdict().programs.clone().unwrap_or_default();
-            self.foreground.start(&programs, self.screen.prompt());
+            let programs = opinion.verdict().programs.as_deref().unwrap_or_default();
+            self.foreground.start(programs, self.screen.prompt());
         }
         if !is_hidden && !self.foreground.is_other_language() {
-            self.judgement.remember(&text);
+            self.judgement.remember(text);
         }
         self.judgement.adopt(opinion);
         self.release(actions);
+    }
+
+    /// Looks for `^C` while a line waits for a second person: it takes the line back. Gives what
+    /// is behind it.
+    pub(super) fn take_back(&mut self, now: Instant, bytes: Bytes, actions: &mut Actions) -> Bytes {
+        let interrupt = bytes.iter().position(|byte| *byte == 0x03);
+        let Some(at) = interrupt.filter(|_| self.judgement.approvals.is_waiting()) else {
+            return bytes;
+        };
+        let approvals = &mut self.judgement.approvals;
+        if let Some((opinion, settlement)) = approvals.settle(None, Settlement::Cancelled, actions)
+        {
+            self.settle(now, opinion, &settlement, actions);
+        }
+        bytes.slice(at + 1..)
+    }
+
+    /// Goes on behind a line that waited for a second person, and with what was typed meanwhile.
+    pub(in crate::interceptor) fn settled(
+        &mut self,
+        now: Instant,
+        opinion: Opinion,
+        settlement: &Settlement,
+        actions: &mut Actions,
+    ) {
+        self.settle(now, opinion, settlement, actions);
+        self.run(now, actions);
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        opinion: Opinion,
+        settlement: &Settlement,
+        actions: &mut Actions,
+    ) {
+        let (text, is_hidden) = self.waiting.take().unwrap_or_default();
+        actions.draw(false, refusal::settled_on_terminal(settlement));
+        if settlement.is_approval() {
+            self.accept(opinion, &text, is_hidden, actions);
+        } else {
+            self.drop_line(now, &text, actions);
+        }
     }
 
     fn refuse(
@@ -441,11 +515,16 @@ impl Terminal {
         is_hidden: bool,
         actions: &mut Actions,
     ) {
+        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
+        self.drop_line(now, text, actions);
+    }
+
+    /// Makes the shell drop the line that was refused.
+    fn drop_line(&mut self, now: Instant, text: &str, actions: &mut Actions) {
         self.held = None;
         self.backlog.clear();
         self.backlog_bytes = 0;
         self.decoder = KeyDecoder::new();
-        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
         if self.editor.is_pasting() {
             actions.forward(Bytes::from_static(b"\x1b[201~"));
         }
@@ -491,6 +570,12 @@ impl Terminal {
         }
         self.editor.start_line();
     }
+}
+
+/// Whether keys or screen say the same as the shell.
+fn is_confirmed(answer: &Answer, reading: &Reading) -> bool {
+    let same = |other: &str| other.split_whitespace().eq(answer.line.split_whitespace());
+    same(&reading.screen) || reading.is_sure && same(&reading.keys)
 }
 
 /// Longest construct over several lines, bytes.

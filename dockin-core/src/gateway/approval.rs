@@ -1,0 +1,191 @@
+//! Questions to a second person, from the moment a command is held to its answer.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use dockin_policy::{
+    HeldLine, HoldId, JudgedLine, Settlement, Verdict,
+    audit::{redact_argv, redact_text},
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
+};
+
+use super::{Call, Gateway};
+use crate::{
+    Error,
+    access::Permit,
+    approval::{Answer, ApprovalRequest, Approvals},
+    session::SessionNote,
+};
+
+/// Whom the gateway asks, and how long it waits.
+pub(super) struct SecondPerson {
+    pub(super) approvals: Arc<dyn Approvals>,
+    pub(super) wait: Duration,
+}
+
+impl SecondPerson {
+    /// The answer, in time and from somebody else, or a refusal.
+    async fn ask(&self, request: ApprovalRequest) -> Settlement {
+        let user = request.principal.user.clone();
+        let answer = tokio::time::timeout(request.wait, self.approvals.ask(request)).await;
+        match answer {
+            Err(_) => Settlement::Expired,
+            Ok(Answer::Approved { by }) if by == user => Settlement::Refused {
+                by: "dockin".to_owned(),
+                why: "nobody approves his own commands".to_owned(),
+            },
+            Ok(Answer::Approved { by }) => Settlement::Approved { by },
+            Ok(Answer::Refused { by, why }) => Settlement::Refused { by, why },
+        }
+    }
+}
+
+/// The questions of one session.
+pub(super) struct Desk {
+    answers: UnboundedSender<(HoldId, Settlement)>,
+    open: Mutex<Option<(HeldLine, AbortHandle)>>,
+}
+
+impl Desk {
+    pub(super) fn new() -> (Self, UnboundedReceiver<(HoldId, Settlement)>) {
+        let (answers, inbox) = unbounded_channel();
+        let open = Mutex::new(None);
+        (Self { answers, open }, inbox)
+    }
+
+    fn put(&self, question: Option<(HeldLine, AbortHandle)>) -> Option<HeldLine> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, task) = std::mem::replace(&mut *open, question)?;
+        task.abort();
+        Some(held)
+    }
+}
+
+impl Gateway {
+    /// Writes down what the gate noted, and asks whom it wants asked.
+    pub(super) async fn note(
+        self: &Arc<Self>,
+        call: &Arc<Call>,
+        permit: &Permit,
+        desk: &Desk,
+        note: SessionNote,
+    ) -> Result<(), Error> {
+        match note {
+            SessionNote::Judged(line) => self.auditor.line_judged(call, permit, &line).await,
+            SessionNote::Held(held) => {
+                let request = request(call, permit, &held);
+                self.auditor
+                    .approval_requested(call, permit, &request)
+                    .await?;
+                let (gateway, answers) = (Arc::clone(self), desk.answers.clone());
+                let id = held.id;
+                let question = tokio::spawn(async move {
+                    let settlement = match &gateway.second_person {
+                        Some(person) => person.ask(request).await,
+                        None => Settlement::Expired,
+                    };
+                    // The session may be over.
+                    let _gone = answers.send((id, settlement));
+                });
+                let _none = desk.put(Some((held, question.abort_handle())));
+                Ok(())
+            }
+            SessionNote::Settled {
+                id,
+                line,
+                settlement,
+            } => {
+                let _asked = desk.put(None);
+                let number = id.as_u64();
+                let asked = (number, line.line, line.verdict.rule);
+                self.auditor
+                    .approval_settled(call, permit, asked, &settlement)
+                    .await
+            }
+        }
+    }
+
+    /// The session is over: a question that is still open is written down as taken back.
+    pub(super) async fn close_desk(
+        &self,
+        call: &Call,
+        permit: &Permit,
+        desk: &Desk,
+    ) -> Result<(), Error> {
+        let Some(HeldLine { id, line, .. }) = desk.put(None) else {
+            return Ok(());
+        };
+        let asked = (id.as_u64(), line.line, line.verdict.rule);
+        self.auditor
+            .approval_settled(call, permit, asked, &Settlement::Cancelled)
+            .await
+    }
+
+    /// Asks about the command that starts a session; `None` when there is nobody to ask.
+    pub(super) async fn ask_about(
+        self: &Arc<Self>,
+        call: &Arc<Call>,
+        permit: &Permit,
+        argv: &[String],
+        verdict: &Verdict,
+    ) -> Result<Option<Settlement>, Error> {
+        let Some(person) = &self.second_person else {
+            return Ok(None);
+        };
+        let request = ApprovalRequest {
+            session: permit.session(),
+            number: 0,
+            principal: Arc::clone(&call.principal),
+            client: call.client.to_string(),
+            target: permit.target().clone(),
+            line: redact_argv(argv).join(" "),
+            rule: verdict.rule.clone(),
+            reason: redact_text(&verdict.to_string()),
+            wait: person.wait,
+        };
+        self.auditor
+            .approval_requested(call, permit, &request)
+            .await?;
+        let (gateway, call, permit) = (Arc::clone(self), Arc::clone(call), permit.clone());
+        // A task of its own: a client that gives up drops his request, and the end of a question
+        // is written down all the same.
+        let asking = self.sessions.spawn(async move {
+            let asked = (0, request.line.clone(), request.rule.clone());
+            let settlement = match &gateway.second_person {
+                Some(person) => gateway.cut.run_until_cancelled(person.ask(request)).await,
+                None => None,
+            };
+            let settlement = settlement.unwrap_or(Settlement::Cancelled);
+            gateway
+                .auditor
+                .approval_settled(&call, &permit, asked, &settlement)
+                .await?;
+            Ok::<_, Error>(settlement)
+        });
+        match asking.await {
+            Ok(settlement) => settlement.map(Some),
+            // Nobody has answered.
+            Err(_) => Ok(Some(Settlement::Expired)),
+        }
+    }
+}
+
+fn request(call: &Call, permit: &Permit, held: &HeldLine) -> ApprovalRequest {
+    let JudgedLine { line, verdict, .. } = &held.line;
+    ApprovalRequest {
+        session: permit.session(),
+        number: held.id.as_u64(),
+        principal: Arc::clone(&call.principal),
+        client: call.client.to_string(),
+        target: permit.target().clone(),
+        line: redact_text(line),
+        rule: verdict.rule.clone(),
+        reason: redact_text(&verdict.to_string()),
+        wait: held.wait,
+    }
+}
