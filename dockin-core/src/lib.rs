@@ -30,6 +30,8 @@ pub mod identity;
 #[cfg(feature = "service")]
 pub mod kubernetes;
 pub mod policy;
+#[cfg(feature = "gateway")]
+mod rate;
 #[cfg(feature = "reaper")]
 pub mod reaper;
 pub mod recording;
@@ -37,6 +39,7 @@ pub mod runtime;
 #[cfg(feature = "service")]
 pub mod service;
 pub mod session;
+mod stamp;
 mod target;
 #[cfg(feature = "service")]
 pub mod tls;

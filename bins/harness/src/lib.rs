@@ -16,6 +16,7 @@ mod docker;
 mod house;
 mod kubectl;
 mod node;
+mod objects;
 mod program;
 mod pty;
 mod server;

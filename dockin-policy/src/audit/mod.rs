@@ -14,8 +14,8 @@ pub use chain::{Chain, ChainHash, RecordHead};
 pub use code::Code;
 pub use detail::{
     AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, Copy, Direction,
-    Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost, SessionEnd,
-    SessionStart, TrailOpened,
+    Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost, RequestCarried,
+    SessionEnd, SessionStart, TrailOpened,
 };
 pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
 pub use redact::{redact_argv, redact_text};
