@@ -1,5 +1,7 @@
 //! A few objects that the stand-in of a kube-apiserver keeps in memory, with their watches.
 
+#![expect(clippy::indexing_slicing, reason = "a test harness fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     convert::Infallible,

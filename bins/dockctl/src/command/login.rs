@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::kubeconfig::{checked_authority, checked_server, write};
 use crate::{
@@ -160,24 +160,22 @@ impl Wanted<'_> {
     /// The kubeconfig of `before` with a context for each of `names`, and none of ours besides.
     /// Whatever else is in it stays, what we do not know included.
     fn merge(&self, before: &str, names: &[String]) -> Result<String, String> {
-        let mut config: Value = match before.trim().is_empty() {
-            true => json!({}),
-            false => serde_saphyr::from_str(before)
-                .map_err(|_| "is no YAML; write to another file with -o".to_owned())?,
+        let mut config: Map<String, Value> = match before.trim().is_empty() {
+            true => Map::new(),
+            false => serde_saphyr::from_str(before).map_err(|_| {
+                "is no kubeconfig in YAML; write to another file with -o".to_owned()
+            })?,
         };
-        if !config.is_object() {
-            return Err("is no kubeconfig; write to another file with -o".to_owned());
-        }
-        let ours = |server: &Value| {
-            let server = server.as_str().unwrap_or_default();
+        let ours = |cluster: &Value| {
+            let server = text(cluster, "/cluster/server");
             server
                 .strip_prefix(self.server)
                 .is_some_and(|rest| rest.starts_with("/clusters/"))
         };
-        let clusters = list(&mut config, "clusters");
-        clusters.retain(|one| !ours(&one["cluster"]["server"]));
+        let mut clusters = list(&mut config, "clusters");
+        clusters.retain(|one| !ours(one));
         if let Some(other) = clusters.iter().find(|one| is_named(one, names)) {
-            let name = other["name"].as_str().unwrap_or_default();
+            let name = text(other, "/name");
             return Err(format!(
                 "has another cluster `{name}` already; write to another file with -o"
             ));
@@ -188,24 +186,29 @@ impl Wanted<'_> {
                 "certificate-authority-data": STANDARD.encode(self.authority),
             }}));
         }
-        let contexts = list(&mut config, "contexts");
-        contexts.retain(|one| one["context"]["user"] != self.user.as_str());
+        let mut contexts = list(&mut config, "contexts");
+        contexts.retain(|one| text(one, "/context/user") != self.user);
         if let Some(other) = contexts.iter().find(|one| is_named(one, names)) {
-            let name = other["name"].as_str().unwrap_or_default();
+            let name = text(other, "/name");
             return Err(format!(
                 "has another context `{name}` already; write to another file with -o"
             ));
         }
         for name in names {
-            let mut context = json!({ "cluster": name, "user": self.user });
+            let mut context = Map::new();
+            context.insert("cluster".to_owned(), name.as_str().into());
+            context.insert("user".to_owned(), self.user.as_str().into());
             if let Some(namespace) = self.namespace {
-                context["namespace"] = namespace.into();
+                context.insert("namespace".to_owned(), namespace.into());
             }
             contexts.push(json!({ "name": name, "context": context }));
         }
-        let there: Vec<Value> = contexts.iter().map(|one| one["name"].clone()).collect();
-        let users = list(&mut config, "users");
-        users.retain(|one| one["name"] != self.user.as_str());
+        let there: Vec<String> = contexts
+            .iter()
+            .map(|one| text(one, "/name").to_owned())
+            .collect();
+        let mut users = list(&mut config, "users");
+        users.retain(|one| text(one, "/name") != self.user);
         users.push(json!({ "name": self.user, "user": { "exec": {
             "apiVersion": "client.authentication.k8s.io/v1",
             "command": self.command,
@@ -214,29 +217,42 @@ impl Wanted<'_> {
             "provideClusterInfo": false,
             "installHint": "install dockctl, and log in with `dockctl login`",
         }}}));
-        config["apiVersion"] = "v1".into();
-        config["kind"] = "Config".into();
-        if !there.contains(&config["current-context"]) {
-            config["current-context"] = there.first().cloned().unwrap_or_else(|| "".into());
+        for (name, list) in [
+            ("clusters", clusters),
+            ("contexts", contexts),
+            ("users", users),
+        ] {
+            config.insert(name.to_owned(), list.into());
+        }
+        config.insert("apiVersion".to_owned(), "v1".into());
+        config.insert("kind".to_owned(), "Config".into());
+        let current = config.get("current-context").and_then(Value::as_str);
+        if !current.is_some_and(|current| there.iter().any(|one| one == current)) {
+            let first = there.first().cloned().unwrap_or_default();
+            config.insert("current-context".to_owned(), first.into());
         }
         serde_saphyr::to_string(&config).map_err(|error| error.to_string())
     }
 }
 
 fn is_named(entry: &Value, names: &[String]) -> bool {
-    let name = entry["name"].as_str().unwrap_or_default();
+    let name = text(entry, "/name");
     names.iter().any(|one| one == name)
 }
 
-/// The list of that name, made when there is none.
-fn list<'a>(config: &'a mut Value, name: &str) -> &'a mut Vec<Value> {
-    let slot = &mut config[name];
-    if !slot.is_array() {
-        *slot = json!([]);
-    }
-    match slot {
-        Value::Array(list) => list,
-        _ => unreachable!("made one line before"),
+/// The text at a place, empty when there is none.
+fn text<'a>(entry: &'a Value, place: &str) -> &'a str {
+    entry
+        .pointer(place)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Takes the list of that name out.
+fn list(config: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+    match config.remove(name) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
     }
 }
 
@@ -374,7 +390,7 @@ users: [ { name: me, user: { token: t } } ]
     fn a_name_that_is_taken_and_what_is_no_kubeconfig_change_nothing() {
         for (before, clusters, words) in [
             (FOREIGN, &["home"][..], "`home`"),
-            ("[", &["a"], "YAML"),
+            ("[", &["a"], "no kubeconfig"),
             ("- x", &["a"], "no kubeconfig"),
         ] {
             let error = merge(before, clusters).unwrap_err();
