@@ -223,7 +223,7 @@ mod tests {
 
     use clap::Parser as _;
 
-    use super::{build, holds_no_more_than, write};
+    use super::{build, checked_authority, holds_no_more_than, write};
     use crate::{
         kubeconfig::KubeConfig,
         low_args::{CommandArgs, KubeconfigArgs, LowArgs},
@@ -315,7 +315,13 @@ mod tests {
     fn bad_pieces_are_refused() {
         assert!(build(&args(&[]), "", PEM).is_err());
         assert!(build(&args(&[]), "two\nlines", PEM).is_err());
-        assert!(build(&args(&[]), "secret", b"no certificate").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        assert!(checked_authority(&path).is_err());
+        fs::write(&path, "no certificate").unwrap();
+        assert!(checked_authority(&path).is_err());
+        fs::write(&path, PEM).unwrap();
+        assert!(checked_authority(&path).is_ok());
         assert!(build(&args(&["--cluster=a", "--cluster=a"]), "secret", PEM).is_err());
         let mut plain = args(&[]);
         plain.server = "http://gateway.example".to_owned();
