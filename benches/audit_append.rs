@@ -173,6 +173,7 @@ fn event(number: u64) -> AuditEvent {
     .with_principal(EventPrincipal {
         user: "alice".to_owned(),
         groups: vec!["dev".to_owned()],
+        ..EventPrincipal::default()
     })
     .with_client("192.0.2.17:40312")
     .with_target(EventTarget {

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use dockin_policy::access::Attributes;
 use uuid::Uuid;
 
 use crate::{Error, ErrorKind, Target, identity::Principal};
@@ -27,6 +28,8 @@ pub enum Verb {
     Audit,
     /// Ask what others may do, as an API server does.
     Review,
+    /// Create, change or delete objects, and reach what an API server proxies.
+    Write,
 }
 
 impl Verb {
@@ -42,6 +45,7 @@ impl Verb {
             Self::PortForward => "port-forward",
             Self::Audit => "audit",
             Self::Review => "review",
+            Self::Write => "write",
         }
     }
 }
@@ -70,17 +74,19 @@ pub trait Authorizer: Send + Sync {
     /// The decision. What cannot be decided is a denial.
     async fn decide(&self, principal: &Principal, verb: Verb, target: &Target) -> Decision;
 
-    /// The decision on reading what `path` names through an API server, at `target` or below.
-    /// An authorizer that knows no kinds of objects decides on a list of it.
-    async fn decide_reading(
-        &self,
-        principal: &Principal,
-        target: &Target,
-        path: &str,
-        watch: bool,
-    ) -> Decision {
-        let _kinds = (path, watch);
-        self.decide(principal, Verb::List, target).await
+    /// The decision on a request to an API server, with its cluster in it.
+    ///
+    /// An authorizer that knows no kinds of objects decides on what it comes to: to read a pod, to
+    /// list what is in the namespace, or to write there. It lets nobody act as somebody else.
+    async fn decide_request(&self, principal: &Principal, wanted: &Attributes) -> Decision {
+        match coarse(wanted) {
+            Some((verb, target)) => self.decide(principal, verb, &target).await,
+            None => Decision::Deny {
+                reason: "impersonation is not accepted from clients without a role that allows \
+                         it: leave out --as and --as-group"
+                    .to_owned(),
+            },
+        }
     }
 
     /// Whether there is anything in `cluster` that the principal may do, for lists of clusters.
@@ -88,6 +94,29 @@ pub trait Authorizer: Send + Sync {
         let everything = Target::namespace(cluster, "*");
         self.decide(principal, Verb::List, &everything).await == Decision::Allow
     }
+}
+
+/// What a request comes to for who knows no kinds of objects; nothing for an impersonation.
+fn coarse(wanted: &Attributes) -> Option<(Verb, Target)> {
+    let all = |text: &str| if text.is_empty() { "*" } else { text }.to_owned();
+    let cluster = wanted.cluster.as_deref().unwrap_or_default();
+    let everything = Target::namespace(cluster, &all(&wanted.namespace));
+    let reads = matches!(wanted.verb.as_str(), "get" | "list" | "watch" | "head");
+    if wanted.verb == "impersonate" {
+        return None;
+    }
+    if !reads || wanted.subresource == "proxy" {
+        return Some((Verb::Write, everything));
+    }
+    let pod = (wanted.group.as_str(), wanted.resource.as_str()) == ("", "pods")
+        && !wanted.name.is_empty()
+        && matches!(wanted.subresource.as_str(), "" | "status");
+    Some(
+        match Target::pod(cluster, &wanted.namespace, &wanted.name) {
+            Ok(target) if pod => (Verb::Get, target),
+            _ => (Verb::List, everything),
+        },
+    )
 }
 
 /// Identifies one session in audit, logs and on the node: a UUID of version 7.

@@ -133,7 +133,7 @@ impl AccessEntry {
     }
 }
 
-const VERBS: [Verb; 8] = [
+const VERBS: [Verb; 9] = [
     Verb::Get,
     Verb::List,
     Verb::Exec,
@@ -142,6 +142,7 @@ const VERBS: [Verb; 8] = [
     Verb::PortForward,
     Verb::Audit,
     Verb::Review,
+    Verb::Write,
 ];
 
 fn everything() -> Vec<String> {
@@ -189,11 +190,7 @@ mod tests {
 
     fn principal(user: &str, groups: &[&str]) -> Principal {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        Principal {
-            user: user.to_owned(),
-            groups,
-            proof: Proof::Token,
-        }
+        Principal::new(user, groups, Proof::Token)
     }
 
     async fn allowed(list: &AccessList, who: &Principal, verb: Verb, target: &Target) -> bool {

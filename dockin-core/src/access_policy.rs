@@ -121,14 +121,8 @@ impl Authorizer for AccessPolicy {
         self.ask(principal, &attributes(verb, target))
     }
 
-    async fn decide_reading(
-        &self,
-        principal: &Principal,
-        target: &Target,
-        path: &str,
-        watch: bool,
-    ) -> Decision {
-        self.ask(principal, &reading(&target.cluster, path, watch))
+    async fn decide_request(&self, principal: &Principal, wanted: &Attributes) -> Decision {
+        self.ask(principal, wanted)
     }
 
     async fn reaches(&self, principal: &Principal, cluster: &str) -> bool {
@@ -147,7 +141,11 @@ fn person(principal: &Principal) -> Person {
         user: principal.user.clone(),
         groups: principal.groups.iter().filter(is_plain).cloned().collect(),
         // Without a tenant nothing is converted by rules in compatible mode.
-        extra: [("tenantid".to_owned(), Vec::new())].into(),
+        extra: [(
+            "tenantid".to_owned(),
+            principal.tenant.iter().cloned().collect(),
+        )]
+        .into(),
     }
 }
 
@@ -167,6 +165,7 @@ pub fn attributes(verb: Verb, target: &Target) -> Attributes {
         Verb::PortForward => ("create", "pods", "portforward"),
         Verb::Audit => ("get", "audits", ""),
         Verb::Review => ("create", "subjectaccessreviews", ""),
+        Verb::Write => ("update", "pods", ""),
     };
     let name = match verb {
         // There is one trail.
@@ -184,48 +183,6 @@ pub fn attributes(verb: Verb, target: &Target) -> Attributes {
     }
 }
 
-/// What a GET of `path` reads, as an API server understands it.
-fn reading(cluster: &str, path: &str, watch: bool) -> Attributes {
-    let plain = path.split('?').next().unwrap_or_default();
-    let segments: Vec<&str> = plain.trim_matches('/').split('/').collect();
-    let (group, rest) = match segments.as_slice() {
-        ["api", _, rest @ ..] => ("", rest),
-        ["apis", group, _, rest @ ..] => (*group, rest),
-        _ => ("", [].as_slice()),
-    };
-    // The old form of a watch is one whatever the query says.
-    let (watch, rest) = match rest {
-        ["watch", rest @ ..] => (true, rest),
-        rest => (watch, rest),
-    };
-    let (namespace, rest) = match rest {
-        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
-        ["namespaces", namespace] => (*namespace, rest),
-        rest => ("", rest),
-    };
-    let (resource, name, subresource) = match rest {
-        [resource] => (*resource, "", ""),
-        [resource, name] => (*resource, *name, ""),
-        [resource, name, subresource, ..] => (*resource, *name, *subresource),
-        [] => ("", "", ""),
-    };
-    let verb = match (watch, name.is_empty() && !resource.is_empty()) {
-        (true, _) => "watch",
-        (false, true) => "list",
-        (false, false) => "get",
-    };
-    Attributes {
-        verb: verb.to_owned(),
-        group: group.to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
-        path: plain.to_owned(),
-        cluster: Some(cluster.to_owned()),
-    }
-}
-
 fn misuse(error: AccessFileError) -> Error {
     Error::new(ErrorKind::Misuse, format!("access rules {error}"))
 }
@@ -240,22 +197,21 @@ mod tests {
         access::{ActionOnObject, Document, Mode, action_on_object},
         io::access_file::AccessFiles,
     };
+    use http::Method;
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
 
-    use super::{AccessChange, AccessPolicy, reading};
+    use super::{AccessChange, AccessPolicy};
     use crate::{
         Target,
         access::{Authorizer as _, Decision, Verb},
         identity::{Principal, Proof},
+        kubernetes::request_attributes,
     };
 
     fn principal(user: &str, groups: &[&str]) -> Principal {
-        Principal {
-            user: user.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            proof: Proof::Token,
-        }
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        Principal::new(user, groups, Proof::Token)
     }
 
     const DOCUMENT: &str = "
@@ -306,54 +262,83 @@ projects:
         assert!(policy.reaches(&ops, "prod").await);
         assert!(!policy.reaches(&principal("nobody", &[]), "local").await);
         // Who may list pods does not read secrets by it.
-        let place = Target::namespace("local", "shop");
+        let request = |path| request_attributes(&Method::GET, "local", path, "").unwrap();
         for (path, allowed) in [
             ("/api/v1/namespaces/shop/pods", true),
             ("/api/v1/namespaces/shop/secrets", false),
             ("/api/v1/watch/namespaces/shop/secrets", false),
         ] {
-            let decision = policy.decide_reading(&dev, &place, path, false).await;
+            let decision = policy.decide_request(&dev, &request(path)).await;
             assert_eq!(decision == Decision::Allow, allowed, "{path}");
         }
     }
 
     #[test]
     fn a_path_is_read_as_an_apiserver_reads_it() {
-        for (path, watch, action, object) in [
+        for (method, path, query, action, object) in [
             (
+                "GET",
                 "/api/v1/namespaces/a/secrets/s",
-                false,
+                "",
                 "getSecret",
                 "cluster:c/namespace:a/secret:s",
             ),
             (
-                "/apis/apps/v1/deployments?limit=5",
-                false,
+                "GET",
+                "/apis/apps/v1/deployments",
+                "limit=5",
                 "listDeployments",
                 "cluster:c/deployment:*",
             ),
             (
+                "GET",
                 "/apis/apps/v1/deployments",
-                true,
+                "watch=1",
                 "watchDeployment",
                 "cluster:c/deployment:*",
             ),
             (
+                "GET",
                 "/api/v1/namespaces",
-                false,
+                "",
                 "listNamespaces",
                 "cluster:c/namespace:*",
             ),
             (
+                "GET",
                 "/api/v1/namespaces/a",
-                false,
+                "",
                 "getNamespace",
                 "cluster:c/namespace:a",
             ),
-            ("/api/v1/nodes/n", false, "getNode", "cluster:c/node:n"),
-            ("/metrics", false, "list", "cluster:c//metrics"),
+            ("GET", "/api/v1/nodes/n", "", "getNode", "cluster:c/node:n"),
+            ("GET", "/metrics", "", "list", "cluster:c//metrics"),
+            ("POST", "/metrics", "", "post", "cluster:c//metrics"),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "",
+                "updateDeploymentScale",
+                "cluster:c/namespace:a/deployment:d",
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/a/pods",
+                "",
+                "deletePod",
+                "cluster:c/namespace:a/pod:*",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/services/s/proxy/x",
+                "",
+                "getServiceProxy",
+                "cluster:c/namespace:a/service:s",
+            ),
         ] {
-            let asked = action_on_object(&reading("c", path, watch), Mode::Strict);
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let wanted = request_attributes(&method, "c", path, query).unwrap();
+            let asked = action_on_object(&wanted, Mode::Strict);
             let expected = ActionOnObject {
                 action: action.to_owned(),
                 object: object.to_owned(),

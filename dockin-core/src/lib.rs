@@ -31,6 +31,8 @@ pub mod identity;
 #[cfg(feature = "service")]
 pub mod kubernetes;
 pub mod policy;
+#[cfg(feature = "gateway")]
+mod rate;
 #[cfg(feature = "reaper")]
 pub mod reaper;
 pub mod recording;
@@ -38,6 +40,7 @@ pub mod runtime;
 #[cfg(feature = "service")]
 pub mod service;
 pub mod session;
+mod stamp;
 mod target;
 #[cfg(feature = "service")]
 pub mod tls;

@@ -719,11 +719,7 @@ impl Fixture {
     }
 
     async fn permit_for(&self, verb: Verb, target: Target) -> Permit {
-        let principal = Principal {
-            user: "alice".to_owned(),
-            groups: vec![],
-            proof: Proof::Token,
-        };
+        let principal = Principal::new("alice".to_owned(), vec![], Proof::Token);
         authorize(
             &Anybody,
             &Arc::new(principal),

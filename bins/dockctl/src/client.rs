@@ -13,7 +13,7 @@ use dockin_stream::{
     upgrade::{Offer, UpgradeError},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -109,8 +109,32 @@ impl Client {
             .map_err(|_| Failure::gateway(format!("answer of {} is not UTF-8", self.connector)))
     }
 
+    /// Asks the gateway itself, and gives the document that it answers.
+    pub(crate) async fn own_json(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, Failure> {
+        let path = format!("{}{path}", self.own_base);
+        let mut headers = HeaderMap::new();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        let body = body.unwrap_or_default();
+        let answer = self.request(method, &path, headers, body).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refusal(answer).await);
+        }
+        let bytes = read_body(&mut answer.into_body(), MAX_JSON).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| Failure::gateway(format!("answer of {} is no JSON", self.connector)))
+    }
+
     async fn get(&self, path: String) -> Result<Response<Incoming>, Failure> {
-        let answer = self.request(&Method::GET, &path, HeaderMap::new()).await?;
+        let answer = self
+            .request(&Method::GET, &path, HeaderMap::new(), Bytes::new())
+            .await?;
         if answer.status() != StatusCode::OK {
             return Err(refusal(answer).await);
         }
@@ -141,7 +165,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         offer.add_to(&mut headers);
         let path = format!("{}{path}", self.base);
-        let answer = self.request(method, &path, headers).await?;
+        let answer = self.request(method, &path, headers, Bytes::new()).await?;
         match offer.check(&answer) {
             Ok(_) => self.wire(answer).await,
             // A redirect is not followed: the token is for this server only.
@@ -177,8 +201,9 @@ impl Client {
         method: &Method,
         path: &str,
         headers: HeaderMap,
+        body: Bytes,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
         *request.uri_mut() = path
             .parse()

@@ -20,8 +20,8 @@ use crate::{
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
         AccessArgs, AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs,
-        KubeconfigArgs, LowArgs, PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs,
-        TargetArgs,
+        KubeconfigArgs, LoginArgs, LowArgs, PolicyArgs, ServerArgs, SessionArgs,
+        SessionCommandArgs, SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -31,6 +31,9 @@ use crate::{
 pub(crate) enum HighArgs {
     Demo(DemoArgs),
     Kubeconfig(KubeconfigArgs),
+    Login(LoginArgs),
+    Logout(ServerArgs),
+    Credential(String),
     Get(Get),
     Exec(Exec),
     Attach(Attach),
@@ -55,6 +58,12 @@ impl HighArgs {
                 args.namespace = args.namespace.or(global.namespace);
                 Self::Kubeconfig(args)
             }
+            CommandArgs::Login(mut args) => {
+                args.namespace = args.namespace.or(global.namespace);
+                Self::Login(args)
+            }
+            CommandArgs::Logout(args) => Self::Logout(args),
+            CommandArgs::Credential { server } => Self::Credential(server),
             CommandArgs::Get(args) => {
                 let (connection, namespace) = place(&global, &args.target)?;
                 if args.all_namespaces && !args.names.is_empty() {

@@ -5,6 +5,7 @@
 use std::{
     env, fmt, fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -376,7 +377,6 @@ fn credential(
     user: &User,
 ) -> Result<(Option<String>, Option<ClientCertificate>), Failure> {
     for (there, what) in [
-        (user.exec.is_some(), "exec"),
         (user.auth_provider.is_some(), "auth-provider"),
         (user.username.is_some(), "username"),
     ] {
@@ -397,7 +397,10 @@ fn credential(
             })?;
             Some(text.trim().to_owned())
         }
-        None => user.token.clone(),
+        None => match &user.exec {
+            Some(exec) if user.token.is_none() => Some(run_plugin(name, exec)?),
+            _ => user.token.clone(),
+        },
     };
     let chain = material(
         "client-certificate",
@@ -424,6 +427,53 @@ fn credential(
         }
     };
     Ok((token.filter(|token| !token.is_empty()), client_certificate))
+}
+
+/// Runs the credential plugin of a user entry, and gives the token that it prints.
+///
+/// Spec: Kubernetes `client.authentication.k8s.io`, `ExecCredential`.
+fn run_plugin(name: &str, exec: &serde_json::Value) -> Result<String, Failure> {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let field = |name: &str| exec.get(name).and_then(text).unwrap_or_default();
+    let broken = |what: String| Failure::local(format!("user `{name}`: `exec` {what}"));
+    let (program, version) = (field("command"), field("apiVersion"));
+    if program.is_empty() || !version.starts_with("client.authentication.k8s.io/v1") {
+        return Err(broken(
+            "needs a `command` and an `apiVersion` of client.authentication.k8s.io".to_owned(),
+        ));
+    }
+    let list = |name: &str| {
+        exec.get(name)
+            .and_then(serde_json::Value::as_array)
+            .cloned()
+    };
+    let mut command = Command::new(&program);
+    command.args(list("args").unwrap_or_default().iter().filter_map(text));
+    for pair in list("env").unwrap_or_default() {
+        if let (Some(name), Some(value)) = (
+            pair.get("name").and_then(text),
+            pair.get("value").and_then(text),
+        ) {
+            command.env(name, value);
+        }
+    }
+    let info = serde_json::json!({
+        "apiVersion": version, "kind": "ExecCredential", "spec": { "interactive": false },
+    });
+    // What it says on standard error is for the person.
+    let ran = command
+        .env("KUBERNETES_EXEC_INFO", info.to_string())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| broken(format!("cannot run `{program}`: {error}")))?;
+    if !ran.status.success() {
+        return Err(broken(format!("`{program}` gave no token")));
+    }
+    let credential: serde_json::Value = serde_json::from_slice(&ran.stdout)
+        .map_err(|_| broken(format!("`{program}` printed no ExecCredential")))?;
+    let token = credential.pointer("/status/token").and_then(text);
+    token.ok_or_else(|| broken(format!("`{program}` printed a credential without a token")))
 }
 
 /// PEM text given as base64 or as a file; the former wins, as in client-go.

@@ -14,6 +14,7 @@ mod high_args;
 mod kubeconfig;
 mod low_args;
 mod printable;
+mod saved_session;
 mod session;
 mod stdio;
 mod table;

@@ -50,6 +50,16 @@ pub(crate) enum CommandArgs {
     Demo(DemoArgs),
     /// Write a kubeconfig that points at a gateway
     Kubeconfig(KubeconfigArgs),
+    /// Log in to a gateway, and write a kubeconfig with every cluster that there is to reach
+    Login(LoginArgs),
+    /// End the session with a gateway
+    Logout(ServerArgs),
+    /// Give kubectl the token of the session, as its kubeconfig asks for it
+    Credential {
+        /// The gateway's address, as https://HOST:PORT
+        #[arg(long, value_name = "URL")]
+        server: String,
+    },
     /// Show pods
     Get(GetArgs),
     /// Run a command in a container
@@ -76,7 +86,7 @@ pub(crate) enum CommandArgs {
     Access(AccessArgs),
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct KubeconfigArgs {
     /// The gateway's address, as https://HOST:PORT
     #[arg(long, value_name = "URL")]
@@ -88,8 +98,11 @@ pub(crate) struct KubeconfigArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: PathBuf,
     /// Cluster behind the gateway, one context each; default the gateway's first
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub(crate) cluster: Vec<String>,
+    /// Every cluster behind the gateway that the token lets one reach
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Name of the user entry
     #[arg(long, value_name = "NAME", default_value = "dockin")]
     pub(crate) user: String,
@@ -102,6 +115,39 @@ pub(crate) struct KubeconfigArgs {
     /// Write over a file that has other entries
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// The gateway's address, as https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// Certificate of the authority that signed the gateway's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate_authority: PathBuf,
+    /// Whose account
+    #[arg(long, value_name = "NAME", env = "USER")]
+    pub(crate) user: String,
+    /// File with the password; - reads standard input; asked for on the terminal, without
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Namespace of the contexts
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Kubeconfig to write, or to put the contexts into
+    #[arg(short, long, value_name = "FILE", default_value = "dockin.kubeconfig")]
+    pub(crate) output: PathBuf,
+}
+
+/// A gateway, and how to know that it is the one.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// The gateway's address, as https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// Certificate of the authority that signed the gateway's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate_authority: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -73,6 +73,33 @@ impl RawMode {
     }
 }
 
+/// Keeps what is typed from being shown, until it goes: for passwords.
+#[derive(Debug)]
+pub(crate) struct HiddenInput(());
+
+impl HiddenInput {
+    /// Switches the echo of the terminal on standard input off.
+    pub(crate) fn begin() -> io::Result<Self> {
+        let before = termios::tcgetattr(rustix::stdio::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(termios::LocalModes::ECHO);
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        if let Err(error) =
+            termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &hidden)
+        {
+            restore();
+            return Err(error.into());
+        }
+        Ok(Self(()))
+    }
+}
+
+impl Drop for HiddenInput {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
 impl Drop for RawMode {
     fn drop(&mut self) {
         restore();

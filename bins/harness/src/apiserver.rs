@@ -3,7 +3,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,9 +18,15 @@ use dockin_core::{
     tls::authority::{Authority, Issued},
 };
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
-use hyper::{body::Incoming, client::conn, server, service::service_fn, upgrade};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn,
+    server,
+    service::service_fn,
+    upgrade,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -35,6 +44,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     House,
     node::{AgentNode, CriNode, Node, Streaming},
+    objects::Objects,
 };
 
 /// A kube-apiserver's stand-in on loopback. It ends when its owner goes.
@@ -78,11 +88,18 @@ pub struct Seen {
     pub groups: Vec<String>,
     /// `Upgrade`.
     pub upgrade: Option<String>,
+    /// Every other header, `name: value`, the credential left out.
+    pub headers: Vec<String>,
+    /// Whether it came over HTTP/2.
+    pub http2: bool,
 }
 
 struct State {
     node: Box<dyn Node>,
+    objects: Objects,
     seen: Mutex<Vec<Seen>>,
+    /// Bytes that `/metrics/endless` gave, and that `/metrics/sink` took.
+    moved: AtomicU64,
 }
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -90,8 +107,11 @@ type Body = BoxBody<Bytes, hyper::Error>;
 /// The gateway's own secret.
 const TOKEN: &str = "the-gateways-own-token";
 
+/// As whom the gateway looks whether it is well.
+const HEALTH_USER: &str = "dockin:health";
+
 /// Who may do what upstream. Those who are not here may do nothing.
-const BINDINGS: [(&str, &[&str]); 3] = [
+const BINDINGS: [(&str, &[&str]); 4] = [
     (
         "alice",
         &[
@@ -101,8 +121,11 @@ const BINDINGS: [(&str, &[&str]); 3] = [
             "pods/attach",
             "pods/log",
             "pods/portforward",
+            "configmaps",
+            "services/proxy",
         ],
     ),
+    ("robot", &["configmaps"]),
     ("dana", &["pods", "pods/exec", "pods/log"]),
     ("reader", &["pods"]),
 ];
@@ -140,7 +163,9 @@ impl ApiServer {
         let acceptor = acceptor(authority.certificate(), &server.expect("a certificate"));
         let state = Arc::new(State {
             node,
+            objects: Objects::new(),
             seen: Mutex::default(),
+            moved: AtomicU64::new(0),
         });
         let listener = runtime
             .block_on(TcpListener::bind("127.0.0.1:0"))
@@ -180,10 +205,16 @@ impl ApiServer {
         )
     }
 
-    /// Every request so far.
+    /// Every request so far, the gateway's looks at its health left out.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen().clone()
+    }
+
+    /// Bytes that `/metrics/endless` has given, and `/metrics/sink` taken, so far.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.state.moved.load(Ordering::Relaxed)
     }
 
     /// Forgets what it has [seen](Self::seen).
@@ -213,9 +244,16 @@ impl State {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(&self, certificate: bool, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(
+        self: &Arc<Self>,
+        certificate: bool,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let seen = Seen::new(certificate, &request);
-        self.seen().push(seen.clone());
+        let looks = seen.user.as_deref() == Some(HEALTH_USER);
+        if !looks {
+            self.seen().push(seen.clone());
+        }
         if seen.credential.is_none() {
             return failure(401, "Unauthorized", "Unauthorized", &json!({}));
         }
@@ -230,7 +268,39 @@ impl State {
             ["version"] => document(&version()),
             ["api"] => document(&discovery::api_versions()),
             ["apis"] => document(&discovery::api_groups()),
-            ["api", "v1"] => document(&discovery::resources()),
+            ["api", "v1"] => document(&resources()),
+            ["metrics", "endless"] => self.endless(),
+            ["metrics", "sink"] => self.sink(request).await,
+            [
+                "api",
+                "v1",
+                "namespaces",
+                namespace,
+                "configmaps",
+                ref rest @ ..,
+            ] if rest.len() < 2 => {
+                if !may(&user, "configmaps") {
+                    let scope = format!("in the namespace \"{namespace}\"");
+                    return forbidden("configmaps", &user, "use", "configmaps", &scope);
+                }
+                self.objects
+                    .answer(namespace, rest.first().copied(), request)
+                    .await
+            }
+            ["api", "v1", "namespaces", _, "services", _, "proxy", ..] => {
+                let headers = [
+                    ("set-cookie", "session=stolen"),
+                    ("content-type", "text/html"),
+                ];
+                let mut response =
+                    document(&json!({ "path": path, "method": request.method().as_str() }));
+                for (name, value) in headers {
+                    response
+                        .headers_mut()
+                        .insert(name, value.parse().expect("a value"));
+                }
+                response
+            }
             ["api", "v1", "pods"] => self.list(&user, None, &request).await,
             ["api", "v1", "namespaces", namespace, "pods"] => {
                 self.list(&user, Some(namespace), &request).await
@@ -250,6 +320,30 @@ impl State {
                 &json!({}),
             ),
         }
+    }
+
+    /// Bytes without end, as fast as they are read.
+    fn endless(self: &Arc<Self>) -> Response<Body> {
+        let state = Arc::clone(self);
+        let chunks = futures::stream::repeat_with(move || {
+            let chunk = Bytes::from_static(&[b'x'; 64 * 1024]);
+            state.moved.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(Frame::data(chunk))
+        });
+        let body = StreamBody::new(chunks).map_err(|never| match never {});
+        Response::new(body.boxed())
+    }
+
+    /// Takes what is sent, as it comes.
+    async fn sink(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut body = request.into_body();
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+            taken += bytes;
+            self.moved.fetch_add(bytes, Ordering::Relaxed);
+        }
+        document(&json!({ "taken": taken }))
     }
 
     async fn list(
@@ -291,8 +385,12 @@ impl State {
         if let Some(answer) = misbehave(name, "get").await {
             return answer;
         }
+        let scope = format!("in the namespace \"{namespace}\"");
+        if *request.method() != http::Method::GET {
+            let verb = request.method().as_str().to_lowercase();
+            return forbidden(&format!("pods \"{name}\""), user, &verb, "pods", &scope);
+        }
         if !may(user, "pods") {
-            let scope = format!("in the namespace \"{namespace}\"");
             return forbidden(&format!("pods \"{name}\""), user, "get", "pods", &scope);
         }
         match self.find(namespace, name).await {
@@ -431,6 +529,14 @@ impl Seen {
                 .map(|group| String::from_utf8_lossy(group.as_bytes()).into_owned())
                 .collect(),
             upgrade: text("upgrade"),
+            headers: headers
+                .iter()
+                .filter(|(name, _)| *name != header::AUTHORIZATION)
+                .map(|(name, value)| {
+                    format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+                })
+                .collect(),
+            http2: request.version() == http::Version::HTTP_2,
         }
     }
 }
@@ -447,10 +553,16 @@ async fn serve(socket: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
         return;
     };
     let certificate = stream.get_ref().1.peer_certificates().is_some();
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let handle = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { Ok::<_, hyper::Error>(state.answer(certificate, request).await) }
     });
+    if http2 {
+        let builder = server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ended = builder.serve_connection(TokioIo::new(stream), handle).await;
+        return;
+    }
     let connection = server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), handle)
         .with_upgrades();
@@ -469,12 +581,13 @@ fn acceptor(authority: &str, server: &Issued) -> TlsAcceptor {
             .expect("a verifier");
     let chain = CertificateDer::from_pem_slice(server.certificate.as_bytes()).expect("PEM");
     let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes()).expect("PEM");
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("TLS versions")
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![chain], key)
         .expect("an identity");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }
 
@@ -542,6 +655,17 @@ fn version() -> Value {
     version
 }
 
+/// What the gateway's own discovery has, and config maps.
+fn resources() -> Value {
+    let mut resources = discovery::resources();
+    array(&mut resources, "resources").push(json!({
+        "name": "configmaps", "singularName": "configmap", "namespaced": true,
+        "kind": "ConfigMap", "shortNames": ["cm"],
+        "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+    }));
+    resources
+}
+
 /// The table of the gateway's own making has no such column.
 fn upstream_table(pods: &[Pod], include: table::IncludeObject) -> Value {
     let mut table = table::pods(pods, include, Timestamp::now().as_second());
@@ -567,7 +691,7 @@ fn wants_table(headers: &HeaderMap) -> bool {
         .is_some_and(table::wants_table)
 }
 
-fn document(value: &Value) -> Response<Body> {
+pub(crate) fn document(value: &Value) -> Response<Body> {
     answer(200, value)
 }
 
@@ -590,7 +714,7 @@ fn forbidden(what: &str, user: &str, verb: &str, resource: &str, scope: &str) ->
     failure(403, "Forbidden", &told, &json!({ "kind": "pods" }))
 }
 
-fn failure(code: u16, reason: &str, message: &str, details: &Value) -> Response<Body> {
+pub(crate) fn failure(code: u16, reason: &str, message: &str, details: &Value) -> Response<Body> {
     answer(
         code,
         &json!({

@@ -17,6 +17,7 @@ mod docker_api;
 mod house;
 mod kubectl;
 mod node;
+mod objects;
 mod program;
 mod proxy;
 mod pty;

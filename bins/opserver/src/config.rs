@@ -5,11 +5,13 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use dockin_core::{
     Error, ErrorKind, Target,
     access_list::{AccessEntry, AccessList},
+    gateway::RequestLimits,
     tls,
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
@@ -31,6 +33,12 @@ pub(crate) struct Config {
     pub(crate) agents_tls: Option<TlsFiles>,
     /// Token file.
     pub(crate) tokens: PathBuf,
+    /// Who can log in with a password; nobody, without.
+    #[serde(default)]
+    pub(crate) accounts: Option<Accounts>,
+    /// Authority of client certificates that people show; none are asked for, without.
+    #[serde(default)]
+    pub(crate) client_authority: Option<PathBuf>,
     /// Rule file.
     pub(crate) rules: PathBuf,
     /// Audit trail: the name of its file, or more about it.
@@ -51,7 +59,15 @@ pub(crate) struct Config {
     #[serde(default)]
     access_rules: Option<AccessRules>,
     /// What there is to reach, the default one first.
+    #[serde(default)]
     pub(crate) clusters: Vec<Cluster>,
+    /// A directory with more of it: kubeconfigs with a `dockin:` section, which may come, change
+    /// and go while the gateway serves.
+    #[serde(default)]
+    pub(crate) clusters_directory: Option<PathBuf>,
+    /// What one person may ask.
+    #[serde(default)]
+    limits: Limits,
     /// The resource manager that plugins ask; none when absent.
     #[serde(default)]
     pub(crate) resource_manager: Option<ResourceManager>,
@@ -59,6 +75,53 @@ pub(crate) struct Config {
 
 const fn yes() -> bool {
     true
+}
+
+/// Accounts, and the sessions that people get for logging in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Accounts {
+    /// Account file; `dockin-opserver account add` makes it.
+    pub(crate) file: PathBuf,
+    /// Directory of the signing key and the revoked tokens.
+    pub(crate) sessions: PathBuf,
+    /// Whom session tokens are for: the same for gateways that share them.
+    #[serde(default = "default_audience")]
+    pub(crate) audience: String,
+    /// How long a session lasts, in minutes.
+    #[serde(default = "default_minutes")]
+    session_minutes: u32,
+}
+
+impl Accounts {
+    /// How long a session lasts.
+    pub(crate) fn lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.session_minutes) * 60)
+    }
+}
+
+fn default_audience() -> String {
+    "dockin".to_owned()
+}
+
+const fn default_minutes() -> u32 {
+    // A working day: whoever leaves it sooner logs out.
+    10 * 60
+}
+
+/// What one person may ask; the gateway's own defaults where nothing is given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    /// Requests a second in the long run.
+    #[serde(default)]
+    requests_per_second: Option<u32>,
+    /// Requests at once after a pause.
+    #[serde(default)]
+    burst: Option<u32>,
+    /// Requests whose answer has not ended, in one cluster.
+    #[serde(default)]
+    open_requests: Option<usize>,
 }
 
 /// Access rules: one document, or a Casbin model and policy.
@@ -188,6 +251,19 @@ impl Config {
         Ok(Some((files, mode)))
     }
 
+    /// What one person may ask.
+    pub(crate) fn limits(&self) -> RequestLimits {
+        let default = RequestLimits::default();
+        RequestLimits {
+            per_second: self
+                .limits
+                .requests_per_second
+                .map_or(default.per_second, f64::from),
+            burst: self.limits.burst.map_or(default.burst, f64::from),
+            open: self.limits.open_requests.unwrap_or(default.open),
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
         self.access()?;
@@ -197,8 +273,23 @@ impl Config {
             .as_ref()
             .map(ResourceManager::networks)
             .transpose()?;
-        if self.clusters.is_empty() {
-            return bad("`clusters` is empty; name at least one".to_owned());
+        if self.clusters.is_empty() && self.clusters_directory.is_none() {
+            return bad(
+                "`clusters` is empty; name at least one, or `clusters_directory`".to_owned(),
+            );
+        }
+        if let Some(accounts) = &self.accounts
+            && !(1..=24 * 60).contains(&accounts.session_minutes)
+        {
+            return bad("`session_minutes` is 1 to 1440: sessions are short-lived".to_owned());
+        }
+        let Limits {
+            requests_per_second,
+            burst,
+            open_requests,
+        } = self.limits;
+        if requests_per_second == Some(0) || burst == Some(0) || open_requests == Some(0) {
+            return bad("a `limits` of 0 lets nobody in; leave it out for the default".to_owned());
         }
         let mut clusters = BTreeSet::new();
         for Cluster {
@@ -244,6 +335,11 @@ impl Config {
 
     fn resolve(&mut self, base: &Path) {
         let mut paths = vec![&mut self.tokens, &mut self.rules];
+        paths.extend(self.clusters_directory.as_mut());
+        paths.extend(self.client_authority.as_mut());
+        if let Some(accounts) = &mut self.accounts {
+            paths.extend([&mut accounts.file, &mut accounts.sessions]);
+        }
         paths.extend(self.audit.paths());
         paths.extend(self.recording.iter_mut().flat_map(Recording::paths));
         for files in [Some(&mut self.tls), self.agents_tls.as_mut()]
@@ -386,6 +482,16 @@ clusters:
                 ["`prod`", "`kubeconfig`"],
             ),
             ("name: prod\n", "name: local\n", ["`local`", "twice"]),
+            (
+                "clusters:\n",
+                "limits: { burst: 0 }\nclusters:\n",
+                ["`limits`", "default"],
+            ),
+            (
+                "clusters:\n",
+                "limits: { bursts: 1 }\nclusters:\n",
+                ["line 10", "bursts"],
+            ),
             ("10250", "0", ["127.0.0.1:0", "HOST:PORT"]),
             ("name: node1", "name: a b", ["a b", "DNS"]),
             ("agents_tls:", "#", ["`local`", "`agents_tls`"]),

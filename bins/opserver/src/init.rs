@@ -69,6 +69,7 @@ pub(crate) fn init(wanted: &Init) -> Result<(), Error> {
     gateway.write(&file("gateway.pem"), &file("gateway.key"))?;
     write(&data.join("rules.yaml"), DEFAULT_RULES)?;
     write(&data.join("tokens.yaml"), "users: []\n")?;
+    write(&data.join("accounts.yaml"), "accounts: []\n")?;
     write(&data.join("opserver.yaml"), &configuration(wanted, &agents))?;
     for agent in &agents {
         let folder = data.join("agents").join(&agent.name);
@@ -131,6 +132,8 @@ listen: "{}"
 tls: {{ certificate: tls/server.pem, key: tls/server.key, authority: tls/ca.pem }}
 agents_tls: {{ certificate: tls/gateway.pem, key: tls/gateway.key, authority: tls/ca.pem }}
 tokens: tokens.yaml
+accounts: {{ file: accounts.yaml, sessions: sessions }}
+# client_authority: tls/people.pem
 rules: rules.yaml
 # Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
 #               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}
@@ -140,7 +143,7 @@ audit: audit/audit.jsonl
 # idle_timeout: 30m
 # bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
-# port-forward, audit.
+# port-forward, audit, write.
 access:
   - {{ groups: [admins], verbs: ["*"], clusters: ["*"], namespaces: ["*"] }}
   # - {{ groups: [dev], verbs: [get, list, exec, logs], clusters: ["*"], namespaces: [default] }}
@@ -186,7 +189,8 @@ fn next_steps(data: &Path, agents: &[Agent]) -> String {
     }
     let _ = writeln!(
         text,
-        "  dockin-opserver token add --data {data} --user NAME --group admins"
+        "  dockin-opserver token add --data {data} --user NAME --group admins   (for a program)\n  \
+         dockin-opserver account add --data {data} --user NAME --group admins   (for a person)"
     );
     let _ = writeln!(text, "  dockin-opserver serve --data {data}");
     text

@@ -1,17 +1,16 @@
-use std::sync::Arc;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc};
 
 use dockin_core::{
     Error, ErrorKind,
     access::Authorizer,
     access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
-    gateway::{Cluster, Gateway},
-    identity::TokenFile,
+    gateway::{Cluster, ClusterFolder, Gateway, Logins},
+    identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
     policy::{Reload, Rules},
     recording::RecordingStore,
-    runtime::{agent::AgentRuntime, kube::KubeCluster},
-    service::HttpEndpoint,
-    tls::{self, Identity},
+    runtime::agent::AgentRuntime,
+    tls::{self, ClientCheck, Identity},
 };
 use dockin_policy::io::access_file::AccessFiles;
 use tokio::{
@@ -34,7 +33,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         // The receiver lives as long as the gateway.
         let _stopped = changes.send(change);
     })?;
-    let authenticator = Arc::new(TokenFile::load(&config.tokens)?);
+    let (authenticator, logins) = people(&config)?;
     let file = Arc::new(FileSink::open_with(
         &config.audit.file,
         &config.audit.options(),
@@ -59,8 +58,16 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         }
     };
     let mut builder = Gateway::builder(authenticator, authorizer, audit, rules);
+    builder = builder.limits(config.limits());
+    if let Some(logins) = logins {
+        builder = builder.logins(logins);
+    }
+    let to_agents = agents_tls(config.agents_tls.as_ref())?;
     for cluster in &config.clusters {
-        builder = builder.cluster(open(cluster, config.agents_tls.as_ref()).await?);
+        builder = builder.cluster(open(cluster, to_agents.as_ref()).await?);
+    }
+    if let Some(folder) = &config.clusters_directory {
+        builder = builder.cluster_folder(ClusterFolder::open(folder, to_agents)?);
     }
     if let Some(recording) = &config.recording {
         builder = builder.recordings(RecordingStore::open(recording.options()?)?);
@@ -77,7 +84,12 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
         resource_manager::start(wanted, identity, stop.clone()).await?;
     }
-    let server_tls = tls::server_config(identity, None)?;
+    let people = config.client_authority.as_deref().map(tls::certificates);
+    let people = people.transpose()?;
+    let check = people
+        .as_deref()
+        .map_or(ClientCheck::None, ClientCheck::Offered);
+    let server_tls = tls::with_http2(&*tls::server_config_for(identity, check)?);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
@@ -117,24 +129,76 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-async fn open(cluster: &config::Cluster, tls: Option<&TlsFiles>) -> Result<Cluster, Error> {
-    if let Some(kubeconfig) = &cluster.kubeconfig {
-        let kube = KubeCluster::from_kubeconfig(&cluster.name, kubeconfig).await?;
-        return Ok(Cluster::of_kube(&cluster.name, kube));
+/// Who people are, in the order in which they are asked: client certificates, session tokens,
+/// then the token file with personal tokens in it.
+fn people(config: &Config) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
+    let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if config.client_authority.is_some() {
+        chain.push(Arc::new(ClientCertificates));
     }
-    let files = tls.ok_or_else(|| Error::new(ErrorKind::Misuse, "`agents_tls` is missing"))?;
+    let tokens = TokenFile::load(&config.tokens)?;
+    let Some(wanted) = &config.accounts else {
+        chain.push(Arc::new(tokens));
+        return Ok((Arc::new(Chain::new(chain)), None));
+    };
+    let accounts = Arc::new(AccountFile::load(&wanted.file)?);
+    let directory = &wanted.sessions;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| {
+            let message = format!("`{}` cannot be made", directory.display());
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })?;
+    let sessions = SessionTokens::open(
+        directory,
+        &wanted.audience,
+        wanted.lifetime(),
+        Arc::clone(&accounts),
+    )?;
+    let logins = Logins {
+        tokens: Arc::new(tokens.with_accounts(Arc::clone(&accounts))),
+        sessions: Arc::new(sessions),
+        accounts,
+    };
+    chain.push(Arc::clone(&logins.sessions) as Arc<dyn Authenticator>);
+    chain.push(Arc::clone(&logins.tokens) as Arc<dyn Authenticator>);
+    Ok((Arc::new(Chain::new(chain)), Some(logins)))
+}
+
+/// The gateway's side of mutual TLS with agents.
+fn agents_tls(files: Option<&TlsFiles>) -> Result<Option<Arc<rustls::ClientConfig>>, Error> {
+    let Some(files) = files else {
+        return Ok(None);
+    };
     let identity = Identity::load(&files.certificate, &files.key)?;
     let authority = tls::certificates(&files.authority)?;
-    let client_tls = Arc::new(tls::client_config(&authority, Some(identity))?);
+    tls::client_config(&authority, Some(identity)).map(Some)
+}
+
+async fn open(
+    cluster: &config::Cluster,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> Result<Cluster, Error> {
+    if let Some(kubeconfig) = &cluster.kubeconfig {
+        let opened = Cluster::from_file(kubeconfig, tls).await?;
+        if opened.name() != cluster.name {
+            let message = format!(
+                "kubeconfig {}: its `cluster-id` is `{}`, the gateway's configuration calls it `{}`",
+                kubeconfig.display(),
+                opened.name(),
+                cluster.name
+            );
+            return Err(Error::new(ErrorKind::Misuse, message));
+        }
+        return Ok(opened);
+    }
+    let tls = tls.ok_or_else(|| Error::new(ErrorKind::Misuse, "`agents_tls` is missing"))?;
     let mut agents = Vec::new();
     for agent in &cluster.agents {
-        let endpoint = HttpEndpoint::new(
-            format!("agent {}", agent.name),
-            &agent.address,
-            &tls::agent_name(&agent.name)?,
-            Arc::clone(&client_tls),
-        )?;
-        agents.push((agent.name.clone(), AgentRuntime::new(endpoint)));
+        let runtime = AgentRuntime::at(&agent.name, &agent.address, Arc::clone(tls))?;
+        agents.push((agent.name.clone(), runtime));
     }
     Ok(Cluster::of_agents(&cluster.name, agents))
 }

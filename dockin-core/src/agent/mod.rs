@@ -140,11 +140,8 @@ impl Agent {
         };
         let session = header(crate::runtime::SESSION_HEADER).and_then(SessionId::parse);
         let user = header(crate::runtime::USER_HEADER).unwrap_or("gateway");
-        let principal = Arc::new(Principal {
-            user: user.to_owned(),
-            groups: Vec::new(),
-            proof: Proof::ClientCertificate,
-        });
+        let proof = Proof::ClientCertificate;
+        let principal = Arc::new(Principal::new(user, Vec::new(), proof));
         access::authorize(
             &Gateways,
             &principal,
@@ -236,7 +233,7 @@ impl Authorizer for Gateways {
     async fn decide(&self, principal: &Principal, _verb: Verb, _target: &Target) -> Decision {
         match principal.proof {
             Proof::ClientCertificate => Decision::Allow,
-            Proof::Token => Decision::Deny {
+            _ => Decision::Deny {
                 reason: "not a gateway".to_owned(),
             },
         }

@@ -188,7 +188,7 @@ mod tests {
         .with_session("s1")
         .with_principal(EventPrincipal {
             user: "ann".into(),
-            groups: vec![],
+            ..EventPrincipal::default()
         })
         .with_target(EventTarget {
             cluster: "c".into(),

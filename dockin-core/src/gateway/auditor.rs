@@ -5,15 +5,16 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use dockin_policy::{
     Decision, JudgedLine, Settlement, Verdict,
+    access::Attributes,
     audit::{
-        AccessDenied, Approval, AuditEvent, AuditKind, Command, CopiedFile, Copy, Direction,
-        EventPrincipal, EventTarget, Failure, LoginFailed, PolicyReload, PortForward,
-        RecordingStored, SessionEnd, SessionStart, redact_argv, redact_text,
+        AccessChanged, AccessDenied, Approval, AuditEvent, AuditKind, Command, CopiedFile, Copy,
+        Direction, EventPrincipal, EventTarget, Failure, LoginFailed, PolicyReload, PortForward,
+        RecordingStored, RequestCarried, SessionEnd, SessionStart, redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
 
-use super::Call;
+use super::{Call, ClusterChange};
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
@@ -65,6 +66,95 @@ impl Auditor {
             .with_client(call.client.to_string())
             .with_target(target_of(target));
         self.sink.append(event).await
+    }
+
+    /// That a request to an API server was refused here.
+    pub(super) async fn request_denied(
+        &self,
+        call: &Call,
+        wanted: &Attributes,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let verb = match resource(wanted) {
+            resource if resource.is_empty() => format!("{} {}", wanted.verb, wanted.path),
+            resource => format!("{} {resource}", wanted.verb),
+        };
+        let kind = AuditKind::AccessDenied(AccessDenied {
+            verb: redact_text(&verb),
+            reason: redact_text(error.message()),
+            rule: None,
+        });
+        self.about_request(call, wanted, kind).await
+    }
+
+    /// That a request goes on to an API server.
+    #[cfg_attr(
+        not(feature = "kube"),
+        expect(dead_code, reason = "agents are carried no requests")
+    )]
+    pub(super) async fn request_carried(
+        &self,
+        call: &Call,
+        wanted: &Attributes,
+    ) -> Result<(), Error> {
+        let kind = AuditKind::RequestCarried(RequestCarried {
+            verb: wanted.verb.clone(),
+            group: wanted.group.clone(),
+            resource: resource(wanted),
+            name: redact_text(&wanted.name),
+            path: redact_text(&wanted.path),
+        });
+        self.about_request(call, wanted, kind).await
+    }
+
+    async fn about_request(
+        &self,
+        call: &Call,
+        wanted: &Attributes,
+        kind: AuditKind,
+    ) -> Result<(), Error> {
+        let pod = if wanted.resource == "pods" {
+            wanted.name.clone()
+        } else {
+            String::new()
+        };
+        let target = EventTarget {
+            cluster: wanted.cluster.clone().unwrap_or_default(),
+            namespace: wanted.namespace.clone(),
+            pod,
+            container: String::new(),
+        };
+        let event = event(kind)
+            .with_principal(principal(call))
+            .with_client(call.client.to_string())
+            .with_target(target);
+        self.sink.append(event).await
+    }
+
+    /// That somebody has got, or ended, what proves who he is.
+    pub(super) async fn identity_changed(&self, call: &Call, change: String) -> Result<(), Error> {
+        let source = "identity".to_owned();
+        let event = event(AuditKind::AccessChanged(AccessChanged { source, change }))
+            .with_principal(principal(call))
+            .with_client(call.client.to_string());
+        self.sink.append(event).await
+    }
+
+    /// That clusters have come, changed or gone, or that a file of one is wrong.
+    pub(super) async fn cluster_changed(&self, change: &ClusterChange) -> Result<(), Error> {
+        let changed = |change: String| {
+            let source = "clusters".to_owned();
+            AuditKind::AccessChanged(AccessChanged { source, change })
+        };
+        let kind = match change {
+            ClusterChange::Opened(name) => changed(format!("cluster `{name}` can be reached")),
+            ClusterChange::Closed(name) => changed(format!("cluster `{name}` is gone")),
+            ClusterChange::Refused(error) => AuditKind::Failure(Failure {
+                component: "clusters".to_owned(),
+                error: redact_text(error),
+            }),
+        };
+        self.sink.append(event(kind)).await
     }
 
     pub(super) async fn session_started(
@@ -329,6 +419,15 @@ fn principal(call: &Call) -> EventPrincipal {
     EventPrincipal {
         user: call.principal.user.clone(),
         groups: call.principal.groups.clone(),
+        impersonator: call.principal.impersonator.clone(),
+    }
+}
+
+/// Resource and sub-resource, as roles of Kubernetes write them.
+fn resource(wanted: &Attributes) -> String {
+    match wanted.subresource.as_str() {
+        "" => wanted.resource.clone(),
+        subresource => format!("{}/{subresource}", wanted.resource),
     }
 }
 

@@ -1,8 +1,16 @@
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
+use jiff::Timestamp;
 
-use super::Call;
+use super::{AddressList, Call};
 #[cfg(feature = "kube")]
 use crate::runtime::kube::KubeCluster;
 use crate::{
@@ -16,6 +24,24 @@ use crate::{
 pub struct Cluster {
     name: String,
     kind: Kind,
+    rule: Option<String>,
+    whitelist: AddressList,
+    health: Mutex<Option<Health>>,
+    /// Whether somebody is looking at its health just now.
+    looked_at: AtomicBool,
+}
+
+/// What the last look at a cluster found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// When.
+    pub at: Timestamp,
+    /// How long the answer took, or its want.
+    pub latency: Duration,
+    /// Whether there was one.
+    pub up: bool,
+    /// The version it tells, if it does.
+    pub version: Option<String>,
 }
 
 enum Kind {
@@ -61,25 +87,115 @@ impl Cluster {
                 runtime: Arc::new(runtime),
             })
             .collect();
-        Self {
-            name: name.into(),
-            kind: Kind::Agents(nodes),
-        }
+        Self::new(name.into(), Kind::Agents(nodes))
     }
 
     /// A cluster behind a kube-apiserver.
     #[cfg(feature = "kube")]
     pub fn of_kube(name: impl Into<String>, cluster: KubeCluster) -> Self {
+        Self::new(name.into(), Kind::Kube(Arc::new(cluster)))
+    }
+
+    const fn new(name: String, kind: Kind) -> Self {
         Self {
-            name: name.into(),
-            kind: Kind::Kube(Arc::new(cluster)),
+            name,
+            kind,
+            rule: None,
+            whitelist: AddressList::everywhere(),
+            health: Mutex::new(None),
+            looked_at: AtomicBool::new(false),
         }
+    }
+
+    /// Puts the cluster under a rule's name: a group of clusters, for who lists them.
+    #[must_use]
+    pub fn with_rule(mut self, rule: Option<String>) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// Lets requests come from the addresses of `whitelist` only.
+    #[must_use]
+    pub fn with_whitelist(mut self, whitelist: AddressList) -> Self {
+        self.whitelist = whitelist;
+        self
     }
 
     /// As the configuration names it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name of its rule, if it has one.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
+    /// Whether requests may come from `address`.
+    #[must_use]
+    pub fn admits(&self, address: IpAddr) -> bool {
+        self.whitelist.admits(address)
+    }
+
+    /// What the last look at it found; nothing before the first.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Looks at its health, unless somebody does already.
+    pub(super) async fn look(&self) {
+        if self.looked_at.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let began = Instant::now();
+        let answer = self.probe().await;
+        let health = Health {
+            at: Timestamp::now(),
+            latency: began.elapsed(),
+            up: answer.is_ok(),
+            version: answer.as_ref().ok().cloned().flatten(),
+        };
+        let was = self
+            .health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(health);
+        match answer {
+            Err(error) if was.as_ref().is_none_or(|was| was.up) => {
+                tracing::warn!(
+                    cluster = self.name,
+                    error = error.chain(),
+                    "cluster is down"
+                );
+            }
+            Ok(version) if was.as_ref().is_none_or(|was| !was.up) => {
+                tracing::info!(cluster = self.name, version, "cluster is up");
+            }
+            _ => {}
+        }
+        self.looked_at.store(false, Ordering::Release);
+    }
+
+    async fn probe(&self) -> Result<Option<String>, Error> {
+        match &self.kind {
+            #[cfg(feature = "kube")]
+            Kind::Kube(cluster) => cluster.probe().await,
+            Kind::Agents(nodes) => {
+                let answers = join_all(nodes.iter().map(|node| node.runtime.probe())).await;
+                let up = answers.iter().any(Result::is_ok);
+                let lost = answers.into_iter().find_map(Result::err);
+                match lost {
+                    Some(error) if !up => Err(error),
+                    _ => Ok(None),
+                }
+            }
+        }
     }
 
     /// The kube-apiserver that answers what is no session.

@@ -28,11 +28,16 @@ impl Gateway {
         let (permit, found) = self
             .permit(call, cluster, Verb::Logs, (namespace, pod), wanted)
             .await?;
+        // A followed log goes on for as long as somebody reads it.
+        let place = self.limiter.open(&call.principal.user, cluster.name())?;
         let log = found.runtime.logs(&permit, query.options).await?;
         let log = match query.limit_bytes {
             Some(limit) => cut(log, limit),
             None => log,
         };
+        let log = log.inspect(move |_| {
+            let _until_the_end = &place;
+        });
         let mut response = Response::new(stream_body(log));
         response
             .headers_mut()

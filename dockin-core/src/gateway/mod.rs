@@ -4,11 +4,20 @@
 //! One file per surface: [`pods`](self) lists and reads, `exec` opens sessions, `logs` and
 //! `ports` carry what their names say; `routes` is the one table of paths.
 
+mod address_list;
 mod approval;
 mod auditor;
 mod cluster;
+mod cluster_file;
+mod cluster_folder;
+mod cluster_set;
 mod exec;
+mod impersonate;
+mod limits;
+mod login;
 mod logs;
+#[cfg(feature = "kube")]
+mod onward;
 mod own;
 #[cfg(feature = "kube")]
 mod pass;
@@ -17,28 +26,40 @@ mod ports;
 mod reviews;
 mod routes;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use dockin_policy::audit::redact_text;
+use dockin_policy::{access::Attributes, audit::redact_text};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::cluster::{Cluster, Found, Listing};
+pub use self::{
+    address_list::AddressList,
+    cluster::{Cluster, Found, Health, Listing},
+    cluster_folder::{ClusterChange, ClusterFolder},
+    limits::RequestLimits,
+    login::Logins,
+};
 use self::{
     approval::SecondPerson,
     auditor::Auditor,
+    cluster_set::ClusterSet,
     exec::RefusalMemory,
+    limits::Limiter,
     routes::{Route, Routed},
 };
 use crate::{
     Error, ErrorKind, Target, TargetError,
-    access::{self, Authorizer, Permit, SessionId, Verb},
+    access::{self, Authorizer, Decision, Permit, SessionId, Verb},
     access_policy::{AccessChange, AccessPolicy},
     approval::Approvals,
     audit::AuditSink,
-    identity::{Authenticator, Credentials, Principal},
+    identity::{Authenticator, Credentials, Principal, authenticate},
     policy::{Reload, Rules},
     recording::RecordingStore,
     service::{Body, Peer, Server, json, serve, status_response, text},
@@ -53,6 +74,9 @@ pub struct GatewayBuilder {
     rules: Arc<Rules>,
     recordings: Option<Arc<RecordingStore>>,
     clusters: Vec<Cluster>,
+    folder: Option<ClusterFolder>,
+    limits: RequestLimits,
+    logins: Option<Logins>,
     access_policy: Option<Arc<AccessPolicy>>,
     idle_timeout: Option<Duration>,
     asks_shells: bool,
@@ -66,7 +90,12 @@ pub struct Gateway {
     auditor: Auditor,
     rules: Arc<Rules>,
     recordings: Option<Arc<RecordingStore>>,
-    clusters: Vec<Cluster>,
+    clusters: ClusterSet,
+    /// Where more of them come from, until it is followed.
+    folder: Mutex<Option<ClusterFolder>>,
+    limiter: Limiter,
+    /// What people log in with; nobody can, without.
+    logins: Option<Logins>,
     /// What answers the reviews of API servers.
     access_policy: Option<Arc<AccessPolicy>>,
     refusals: RefusalMemory,
@@ -85,6 +114,24 @@ impl GatewayBuilder {
     /// Adds a cluster; the first one is also served without the `/clusters/{name}` prefix.
     pub fn cluster(mut self, cluster: Cluster) -> Self {
         self.clusters.push(cluster);
+        self
+    }
+
+    /// Finds more clusters in `folder`, and follows what becomes of them.
+    pub fn cluster_folder(mut self, folder: ClusterFolder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
+    /// What one person may ask, in place of [`RequestLimits::default`].
+    pub const fn limits(mut self, limits: RequestLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Lets people log in and have personal tokens. The authenticator must know them.
+    pub fn logins(mut self, logins: Logins) -> Self {
+        self.logins = Some(logins);
         self
     }
 
@@ -128,9 +175,9 @@ impl GatewayBuilder {
     ///
     /// # Errors
     ///
-    /// `Misuse` without a cluster, or when two have the same name.
+    /// `Misuse` without a cluster and a folder of them, or when two have the same name.
     pub fn build(self) -> Result<Gateway, Error> {
-        if self.clusters.is_empty() {
+        if self.clusters.is_empty() && self.folder.is_none() {
             return Err(Error::new(
                 ErrorKind::Misuse,
                 "`clusters` is empty: name at least one",
@@ -150,7 +197,10 @@ impl GatewayBuilder {
             auditor: Auditor::new(self.audit),
             rules: self.rules,
             recordings: self.recordings,
-            clusters: self.clusters,
+            clusters: ClusterSet::new(self.clusters.into_iter().map(Arc::new).collect()),
+            folder: Mutex::new(self.folder),
+            limiter: Limiter::new(self.limits),
+            logins: self.logins,
             access_policy: self.access_policy,
             idle_timeout: self.idle_timeout,
             refusals: RefusalMemory::default(),
@@ -166,6 +216,9 @@ impl GatewayBuilder {
 const DRAIN: Duration = Duration::from_secs(10);
 /// What the clients of those that are cut are told.
 const STOPPING: &str = "session ended: the server is stopping";
+
+/// How often the health of clusters is looked at.
+const HEALTH: Duration = Duration::from_secs(5);
 
 /// What a handler knows about a request that has passed authentication.
 struct Call {
@@ -193,6 +246,9 @@ impl Gateway {
             rules,
             recordings: None,
             clusters: Vec::new(),
+            folder: None,
+            limits: RequestLimits::default(),
+            logins: None,
             access_policy: None,
             idle_timeout: None,
             asks_shells: true,
@@ -208,6 +264,37 @@ impl Gateway {
         tls: Arc<rustls::ServerConfig>,
         stop: CancellationToken,
     ) {
+        let folder = self
+            .folder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut folder) = folder {
+            // Before the first request: what is there at the start can be reached from the start.
+            self.look_for_clusters(&mut folder).await;
+            let gateway = Arc::clone(&self);
+            let until = stop.clone();
+            tokio::spawn(async move {
+                let pause = || tokio::time::sleep(cluster_folder::LOOK);
+                while until.run_until_cancelled(pause()).await.is_some() {
+                    gateway.look_for_clusters(&mut folder).await;
+                }
+            });
+        }
+        let gateway = Arc::clone(&self);
+        let until = stop.clone();
+        tokio::spawn(async move {
+            loop {
+                gateway.look_at_clusters();
+                if until
+                    .run_until_cancelled(tokio::time::sleep(HEALTH))
+                    .await
+                    .is_none()
+                {
+                    break;
+                }
+            }
+        });
         serve(listener, tls, Arc::clone(&self), stop).await;
         self.sessions.close();
         if tokio::time::timeout(DRAIN, self.sessions.wait())
@@ -242,14 +329,49 @@ impl Gateway {
         self.auditor.access_changed(source, change).await
     }
 
+    /// Puts the clusters of the folder in force.
+    async fn look_for_clusters(&self, folder: &mut ClusterFolder) {
+        let (found, changes) = folder.look(|name| self.clusters.is_fixed(name)).await;
+        if changes.is_empty() {
+            return;
+        }
+        self.clusters.replace(&found);
+        for change in &changes {
+            match change {
+                ClusterChange::Opened(cluster) => tracing::info!(cluster, "cluster opened"),
+                ClusterChange::Closed(cluster) => tracing::info!(cluster, "cluster closed"),
+                ClusterChange::Refused(error) => tracing::error!(error, "cluster refused"),
+            }
+            if let Err(error) = self.auditor.cluster_changed(change).await {
+                tracing::error!(error = error.chain(), "change of clusters not audited");
+            }
+        }
+        self.look_at_clusters();
+    }
+
+    /// Looks at the health of every cluster; none waits for another.
+    fn look_at_clusters(&self) {
+        for cluster in self.clusters.all().iter() {
+            let cluster = Arc::clone(cluster);
+            tokio::spawn(async move { cluster.look().await });
+        }
+    }
+
     async fn route(
         self: &Arc<Self>,
         peer: Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let Routed { cluster, route } = routes::parse(request.method(), request.uri().path())?;
-        if matches!(route, Route::Health) {
+        let Routed {
+            cluster,
+            route,
+            path,
+        } = routes::parse(request.method(), request.uri().path())?;
+        if matches!((&route, &cluster), (Route::Health, None)) {
             return Ok(text(StatusCode::OK, "ok\n"));
+        }
+        if matches!(route, Route::Login) {
+            return self.login(peer.address, request).await;
         }
         let principal = self.authenticate(&peer, request.headers()).await?;
         let call = Call {
@@ -258,31 +380,28 @@ impl Gateway {
             kubectl: request.headers().get("kubectl-session").cloned(),
             spdy: wants_spdy(request.headers()),
         };
-        if request
-            .headers()
-            .keys()
-            .any(|name| name.as_str().starts_with("impersonate-"))
-        {
-            return Err(Error::new(
-                ErrorKind::Forbidden,
-                "impersonation is not accepted from clients: leave out --as and --as-group",
-            ));
+        self.limiter.count(&call.principal.user, Instant::now())?;
+        if route.is_own() {
+            return self.own(&call, cluster.as_deref(), route, request).await;
         }
-        match route {
-            Route::OwnClusters => return Ok(self.own_clusters(&call).await),
-            Route::OwnAudit => return self.own_audit(&call, request.uri().query()).await,
-            Route::Review(endpoint) => {
-                let cluster = cluster.as_deref();
-                return self.access_review(&call, cluster, endpoint, request).await;
-            }
-            _ => {}
+        let found = self
+            .reached_cluster(&call, cluster.as_deref(), &path)
+            .await?;
+        let cluster = &*found;
+        let call = self
+            .impersonating(call, cluster.name(), request.headers())
+            .await?;
+        if call.principal.impersonator.is_some() {
+            self.reached_cluster(&call, Some(cluster.name()), &path)
+                .await?;
         }
-        let cluster = self.cluster(cluster.as_deref())?;
         #[cfg(feature = "kube")]
         if let Some(upstream) = cluster.upstream()
             && !route.is_session()
         {
-            return self.pass_through(&call, cluster, upstream, request).await;
+            return self
+                .pass_through(&call, cluster, upstream, &path, request)
+                .await;
         }
         match route {
             Route::Discovery(document) => Ok(json(&document)),
@@ -315,9 +434,30 @@ impl Gateway {
                 ErrorKind::NotFound,
                 "the server could not find the requested resource",
             )),
-            Route::Health | Route::OwnClusters | Route::OwnAudit | Route::Review(_) => {
-                Err(Error::new(ErrorKind::Misuse, "route handled twice"))
-            }
+            Route::Health => Ok(text(StatusCode::OK, "ok\n")),
+            _ => Err(Error::new(ErrorKind::Misuse, "route handled twice")),
+        }
+    }
+
+    /// Answers what is the gateway's own affair, not a cluster's.
+    async fn own(
+        &self,
+        call: &Call,
+        cluster: Option<&str>,
+        route: Route,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        if impersonate::is_wanted(request.headers()) {
+            let what = "impersonation is for requests to clusters: leave out --as and --as-group";
+            return Err(Error::new(ErrorKind::Forbidden, what));
+        }
+        match route {
+            Route::OwnClusters => Ok(self.own_clusters(call).await),
+            Route::OwnAudit => self.own_audit(call, request.uri().query()).await,
+            Route::Logout => self.logout(call, request.headers()).await,
+            Route::OwnTokens { id } => self.own_tokens(call, id.as_deref(), request).await,
+            Route::Review(endpoint) => self.access_review(call, cluster, endpoint, request).await,
+            _ => Err(Error::new(ErrorKind::Misuse, "route handled twice")),
         }
     }
 
@@ -328,27 +468,77 @@ impl Gateway {
     ) -> Result<Arc<Principal>, Error> {
         let credentials = Credentials {
             bearer: bearer(headers),
-            certificate: None,
+            certificate: peer.certificate.clone(),
             address: Some(peer.address.ip()),
         };
-        let result = self.authenticator.authenticate(&credentials).await;
+        let result = authenticate(&*self.authenticator, &credentials).await;
         if let Err(error) = &result
-            && credentials.bearer.is_some()
+            && (credentials.bearer.is_some() || credentials.certificate.is_some())
         {
             self.auditor.login_failed(peer.address, error).await?;
         }
         result
     }
 
-    fn cluster(&self, name: Option<&str>) -> Result<&Cluster, Error> {
-        let found = match name {
-            Some(name) => self.clusters.iter().find(|cluster| cluster.name() == name),
-            None => self.clusters.first(),
+    /// The cluster of that name, the first one without a name, if the caller may do anything
+    /// there from where he is. Whether there is one of a name is told to nobody else.
+    async fn reached_cluster(
+        &self,
+        call: &Call,
+        name: Option<&str>,
+        path: &str,
+    ) -> Result<Arc<Cluster>, Error> {
+        let found = self.clusters.find(name);
+        let known = found.as_ref().map(|cluster| cluster.name().to_owned());
+        let name = name.or(known.as_deref()).unwrap_or_default();
+        let user = &call.principal.user;
+        let wanted = || Attributes {
+            verb: "reach".to_owned(),
+            path: path.to_owned(),
+            cluster: Some(name.to_owned()),
+            ..Attributes::default()
         };
-        found.ok_or_else(|| {
-            let name = name.unwrap_or_default();
-            Error::new(ErrorKind::NotFound, format!("cluster \"{name}\" not found"))
-        })
+        if !self.authorizer.reaches(&call.principal, name).await {
+            let message = format!(
+                "user `{user}` may not reach cluster `{name}`; ask who keeps the access rules, \
+                 or see with `dockctl` which clusters you may"
+            );
+            return Err(self.request_refused(call, &wanted(), message).await);
+        }
+        let Some(cluster) = found else {
+            let message = format!("cluster \"{name}\" not found");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        };
+        let address = call.client.ip();
+        if !cluster.admits(address) {
+            let message = format!(
+                "cluster `{name}` is not reached from {address}, which is not in its `whitelist`; \
+                 come from another network"
+            );
+            return Err(self.request_refused(call, &wanted(), message).await);
+        }
+        Ok(cluster)
+    }
+
+    /// Lets a request pass that the caller may make, or refuses it and writes that down.
+    async fn authorize_request(&self, call: &Call, wanted: &Attributes) -> Result<(), Error> {
+        let decision = self
+            .authorizer
+            .decide_request(&call.principal, wanted)
+            .await;
+        let Decision::Deny { reason } = decision else {
+            return Ok(());
+        };
+        Err(self.request_refused(call, wanted, reason).await)
+    }
+
+    /// The refusal, written down; or why it cannot be.
+    async fn request_refused(&self, call: &Call, wanted: &Attributes, message: String) -> Error {
+        let error = Error::new(ErrorKind::Forbidden, message);
+        match self.auditor.request_denied(call, wanted, &error).await {
+            Ok(()) => error,
+            Err(unwritten) => unwritten,
+        }
     }
 
     /// The permit, or a refusal that is written down.

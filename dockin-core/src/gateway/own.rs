@@ -12,19 +12,36 @@ use crate::{
 };
 
 impl Gateway {
-    /// The names of the clusters in which the caller may do anything at all.
+    /// The clusters in which the caller may do anything at all from where he is, and how they are.
     pub(super) async fn own_clusters(&self, call: &Call) -> Response<Body> {
         let mut names = Vec::new();
-        for cluster in &self.clusters {
-            if self
-                .authorizer
-                .reaches(&call.principal, cluster.name())
-                .await
+        let mut details = Vec::new();
+        for cluster in self.clusters.all().iter() {
+            let name = cluster.name();
+            if !cluster.admits(call.client.ip())
+                || !self.authorizer.reaches(&call.principal, name).await
             {
-                names.push(cluster.name());
+                continue;
             }
+            names.push(name.to_owned());
+            let health = cluster.health();
+            let state = match &health {
+                None => "unknown",
+                Some(health) if health.up => "up",
+                Some(_) => "down",
+            };
+            let latency = health.as_ref().map(|health| health.latency.as_millis());
+            details.push(json!({
+                "name": name,
+                "rule": cluster.rule(),
+                "state": state,
+                "version": health.as_ref().and_then(|health| health.version.clone()),
+                "latency_ms": latency.and_then(|latency| u64::try_from(latency).ok()),
+                "checked": health.as_ref().map(|health| health.at.to_string()),
+            }));
         }
-        service::json(&json!({ "user": call.principal.user, "clusters": names }))
+        let user = &call.principal.user;
+        service::json(&json!({ "user": user, "clusters": names, "details": details }))
     }
 
     /// The audit trail as JSON lines: the newest `limit` (1000 unless told) that the other fields

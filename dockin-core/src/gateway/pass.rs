@@ -1,199 +1,199 @@
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use dockin_policy::access::Attributes;
+use http::{Request, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::{Call, Cluster, Gateway, malformed};
+use super::{
+    Call, Cluster, Gateway,
+    limits::OpenRequest,
+    onward::{disarm, onward, returned},
+};
 use crate::{
-    Error, ErrorKind, Target,
-    access::{Decision, Verb},
+    Error, Target,
+    access::Verb,
+    kubernetes::{is_discovery, only_reads, request_attributes},
     runtime::kube::KubeCluster,
-    service::Body,
+    service::{Body, BodyError},
 };
 
 impl Gateway {
-    /// Carries a request that only reads to the cluster's kube-apiserver, as the caller.
+    /// Carries a request that is no session to the cluster's kube-apiserver, as the caller, and
+    /// the answer back. `path` is the one behind `/clusters/{cluster}`.
     pub(super) async fn pass_through(
         &self,
         call: &Call,
         cluster: &Cluster,
-        upstream: &Arc<KubeCluster>,
+        upstream: &KubeCluster,
+        path: &str,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let refused = |what: &str| {
-            let name = cluster.name();
+        let (head, body) = request.into_parts();
+        let query = head.uri.query();
+        let name = cluster.name();
+        let wanted = request_attributes(&head.method, name, path, query.unwrap_or_default())?;
+        let discovery = is_discovery(&wanted);
+        if !discovery {
+            self.authorize_request(call, &wanted).await?;
+        }
+        if let Some(why) = not_carried(&wanted) {
             let message = format!(
-                "{what} is not carried to cluster \"{name}\": only reading and sessions are"
+                "{why} is not carried to cluster \"{name}\"; open a session with kubectl exec, \
+                 attach, port-forward or logs"
             );
-            Err(Error::new(ErrorKind::Forbidden, message))
-        };
-        if request.method() != Method::GET {
-            return refused(request.method().as_str());
+            return Err(self.request_refused(call, &wanted, message).await);
         }
-        let prefix = format!("/clusters/{}", cluster.name());
-        let whole = request
-            .uri()
-            .path_and_query()
-            .map_or("/", |path| path.as_str());
-        let path = whole.strip_prefix(prefix.as_str()).unwrap_or(whole);
-        let path = if path.is_empty() { "/" } else { path };
-        let (verb, target) = match Reading::of(path) {
-            Reading::Reaching(sub) => return refused(&format!("`{sub}`")),
-            // kubectl asks for these before anything else, whatever little one may do.
-            Reading::Discovery
-                if self
-                    .authorizer
-                    .reaches(&call.principal, cluster.name())
-                    .await =>
-            {
-                return self.carry_reading(call, upstream, path, &request).await;
-            }
-            Reading::Discovery => (Verb::List, Target::namespace(cluster.name(), "*")),
-            Reading::Pod { namespace, pod } => {
-                let target = Target::pod(cluster.name(), namespace, pod).map_err(malformed)?;
-                (Verb::Get, target)
-            }
-            Reading::Objects { namespace } => {
-                let target = Target::namespace(cluster.name(), namespace);
-                self.authorize_reading(call, target, path).await?;
-                return self.carry_reading(call, upstream, path, &request).await;
-            }
+        if head.headers.contains_key(header::UPGRADE) {
+            let what = "protocols are switched for exec, attach and port-forward alone";
+            return Err(self.request_refused(call, &wanted, what.to_owned()).await);
+        }
+        if (wanted.resource.as_str(), wanted.subresource.as_str())
+            == ("pods", "ephemeralcontainers")
+            && !only_reads(&wanted)
+        {
+            // A container of one's own in the pod is at least a shell in it.
+            let target = Target::pod(name, &wanted.namespace, &wanted.name);
+            let target = target.map_err(super::malformed)?;
+            self.authorize(call, Verb::Exec, target).await?;
+        }
+        let place = self.limiter.open(&call.principal.user, name)?;
+        if !discovery && (!only_reads(&wanted) || call.principal.impersonator.is_some()) {
+            self.auditor.request_carried(call, &wanted).await?;
+        }
+        let onward_path = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
         };
-        self.authorize(call, verb, target).await?;
-        self.carry_reading(call, upstream, path, &request).await
-    }
-
-    /// Refuses, and writes down, what may not be read. Objects are of many kinds, so a list of
-    /// pods allows no list of anything else.
-    async fn authorize_reading(
-        &self,
-        call: &Call,
-        target: Target,
-        path: &str,
-    ) -> Result<(), Error> {
-        let query = path.split_once('?').map_or("", |(_, query)| query);
-        let watch = query.split('&').any(|pair| {
-            let value = pair.strip_prefix("watch=");
-            value.is_some_and(|value| !matches!(value, "" | "0" | "false"))
-        });
-        let decision = self
-            .authorizer
-            .decide_reading(&call.principal, &target, path, watch)
-            .await;
-        let Decision::Deny { reason } = decision else {
-            return Ok(());
-        };
-        let user = &call.principal.user;
-        let message = format!("user `{user}` may not read `{target}`: {reason}");
-        let error = Error::new(ErrorKind::Forbidden, message);
-        self.auditor
-            .access_denied(call, Verb::List, &target, &error)
+        let headers = onward(&head.headers, call.client.ip());
+        let body = body.map_err(BodyError::from).boxed_unsync();
+        let runtime = upstream.for_principal(&call.principal);
+        let mut response = runtime
+            .carry(head.method, &onward_path, headers, body)
             .await?;
-        Err(error)
-    }
-
-    async fn carry_reading(
-        &self,
-        call: &Call,
-        upstream: &Arc<KubeCluster>,
-        path: &str,
-        request: &Request<Incoming>,
-    ) -> Result<Response<Body>, Error> {
-        let accept = request.headers().get(header::ACCEPT);
-        upstream
-            .for_principal(&call.principal)
-            .read(path, accept)
-            .await
-    }
-}
-
-/// What is read, as the kube-apiserver understands a path.
-#[derive(Debug, Eq, PartialEq)]
-enum Reading<'a> {
-    /// Versions, groups, resources and their schemas: nothing of any namespace.
-    Discovery,
-    /// One pod.
-    Pod { namespace: &'a str, pod: &'a str },
-    /// Anything else in `namespace`; `*` for what is in none and for all of them.
-    Objects { namespace: &'a str },
-    /// A sub-resource that gets into containers, pods or nodes, where a GET may do anything.
-    Reaching(&'a str),
-}
-
-/// Sub-resources that are more than reading. Sessions have routes of their own, so what comes
-/// here under their names is not one that policy has seen.
-const REACHING: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
-
-impl<'a> Reading<'a> {
-    fn of(path_and_query: &'a str) -> Self {
-        let path = path_and_query.split('?').next().unwrap_or_default();
-        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let (namespace, rest) = match segments.as_slice() {
-            [""] | ["version" | "api" | "apis"] | ["openapi", ..] => return Self::Discovery,
-            ["api", _] | ["apis", _] | ["apis", _, _] => return Self::Discovery,
-            ["api", _, "namespaces", namespace, rest @ ..]
-            | ["apis", _, _, "namespaces", namespace, rest @ ..] => (*namespace, rest),
-            ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => ("*", rest),
-            _ => ("*", [].as_slice()),
-        };
-        match *rest {
-            ["pods", pod] if namespace != "*" => Self::Pod { namespace, pod },
-            ["proxy", ..] => Self::Reaching("proxy"),
-            [_, _, sub, ..] if REACHING.contains(&sub) => Self::Reaching(sub),
-            _ => Self::Objects { namespace },
+        returned(response.headers_mut());
+        if wanted.subresource == "proxy" {
+            disarm(response.headers_mut());
         }
+        Ok(response.map(|body| {
+            Held {
+                body,
+                _place: place,
+            }
+            .boxed_unsync()
+        }))
+    }
+}
+
+/// Why a request is not carried to any apiserver, whoever asks: it would reach a container past
+/// the sessions, which policy, audit and recording see.
+fn not_carried(wanted: &Attributes) -> Option<String> {
+    let Attributes {
+        verb,
+        resource,
+        subresource,
+        path,
+        ..
+    } = wanted;
+    if verb == "proxy" {
+        return Some("the old `proxy/` path".to_owned());
+    }
+    match (resource.as_str(), subresource.as_str()) {
+        ("pods", "exec" | "attach" | "portforward" | "log") => {
+            Some(format!("this form of `pods/{subresource}`"))
+        }
+        ("nodes", "proxy") if verb != "get" || !KUBELET_READINGS.contains(&kubelet_path(path)) => {
+            Some("what of a kubelet is more than metrics, statistics and health".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What a kubelet only tells. Its other paths run commands, read logs and forward ports.
+const KUBELET_READINGS: [&str; 6] = ["configz", "healthz", "metrics", "pods", "spec", "stats"];
+
+/// The first segment behind `/nodes/{node}/proxy/`.
+fn kubelet_path(path: &str) -> &str {
+    let behind = path.split("/proxy/").nth(1).unwrap_or_default();
+    behind.split('/').next().unwrap_or_default()
+}
+
+/// A body whose request keeps its place among the caller's until it has ended.
+struct Held {
+    body: Body,
+    _place: OpenRequest,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Reading;
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use http::Method;
+
+    use super::not_carried;
+    use crate::kubernetes::request_attributes;
+
+    fn carried(method: &str, path: &str) -> bool {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        not_carried(&request_attributes(&method, "c", path, "").unwrap()).is_none()
+    }
 
     #[test]
-    fn paths_are_read_as_the_apiserver_reads_them() {
-        let objects = |namespace| Reading::Objects { namespace };
-        for (path, reading) in [
-            ("/", Reading::Discovery),
-            ("/api?timeout=32s", Reading::Discovery),
-            ("/apis/apps/v1", Reading::Discovery),
-            ("/openapi/v3/api/v1", Reading::Discovery),
-            (
-                "/api/v1/namespaces/dev/pods/web",
-                Reading::Pod {
-                    namespace: "dev",
-                    pod: "web",
-                },
-            ),
-            ("/api/v1/namespaces/dev/pods?watch=true", objects("dev")),
-            ("/apis/apps/v1/namespaces/dev/deployments", objects("dev")),
-            ("/api/v1/namespaces/dev", objects("dev")),
-            ("/api/v1/namespaces", objects("*")),
-            ("/api/v1/pods", objects("*")),
-            ("/metrics", objects("*")),
-            // A node may be called `namespaces`.
-            ("/api/v1/nodes/namespaces/dev", objects("*")),
-            (
-                "/apis/x.example/v1/things/namespaces/dev/more",
-                objects("*"),
-            ),
-            ("/api/v1/namespaces/proxy/pods", objects("proxy")),
+    fn what_reaches_into_containers_past_the_sessions_is_not_carried() {
+        for (method, path) in [
+            ("PUT", "/api/v1/namespaces/dev/pods/web/exec"),
+            ("GET", "/api/v1/namespaces/dev/pods/web/exec/more"),
+            ("GET", "/api/v1/namespaces/dev/pods/web/log/more"),
+            ("GET", "/api/v1/watch/namespaces/dev/pods/web/attach"),
+            ("DELETE", "/api/v1/namespaces/dev/pods/web/portforward"),
+            ("GET", "/api/v1/proxy/namespaces/dev/pods/web"),
+            ("POST", "/api/v1/nodes/n1/proxy/run/dev/web/main"),
+            ("GET", "/api/v1/nodes/n1/proxy/run/dev/web/main"),
+            ("GET", "/api/v1/nodes/n1/proxy/exec/dev/web/main"),
+            ("GET", "/api/v1/nodes/n1/proxy/cri/exec/abc"),
+            ("GET", "/api/v1/nodes/n1/proxy/containerLogs/dev/web/main"),
+            ("GET", "/api/v1/nodes/n1/proxy"),
+            ("POST", "/api/v1/nodes/n1/proxy/metrics"),
         ] {
-            assert_eq!(Reading::of(path), reading, "{path}");
+            assert!(!carried(method, path), "{method} {path}");
         }
     }
 
     #[test]
-    fn what_reaches_into_containers_is_no_reading() {
-        for path in [
-            "/api/v1/namespaces/dev/pods/web/proxy/admin",
-            "/api/v1/namespaces/dev/pods/web:80/proxy",
-            "/api/v1/namespaces/dev/services/web/proxy/",
-            "/api/v1/namespaces/dev/pods/web/exec/more",
-            "/api/v1/namespaces/dev/pods/web/log/more",
-            "/api/v1/nodes/node1/proxy/run/dev/web/main",
-            "/api/v1/proxy/namespaces/dev/pods/web",
+    fn the_rest_is_carried() {
+        for (method, path) in [
+            ("GET", "/api/v1/nodes/n1/proxy/metrics/cadvisor"),
+            ("GET", "/api/v1/nodes/n1/proxy/stats/summary"),
+            ("POST", "/api/v1/namespaces/dev/services/web:80/proxy/exec"),
+            ("PATCH", "/apis/apps/v1/namespaces/dev/deployments/web"),
+            ("DELETE", "/api/v1/namespaces/dev/pods"),
+            ("POST", "/api/v1/namespaces/dev/pods/web/eviction"),
         ] {
-            assert!(matches!(Reading::of(path), Reading::Reaching(_)), "{path}");
+            assert!(carried(method, path), "{method} {path}");
         }
     }
 }

@@ -15,6 +15,12 @@ pub(super) enum Route {
     OwnClusters,
     /// `/dockin/v1/audit`.
     OwnAudit,
+    /// `/dockin/v1/login`.
+    Login,
+    /// `/dockin/v1/logout`.
+    Logout,
+    /// `/dockin/v1/tokens[/{id}]`.
+    OwnTokens { id: Option<String> },
     /// `/auth/authz`, `/auth/restauthz`, `/auth/batchauthz`.
     Review(Endpoint),
     /// `/version`, `/api`, `/apis`, `/api/v1`.
@@ -37,9 +43,21 @@ pub(super) enum Route {
     Other,
 }
 
-#[cfg(feature = "kube")]
 impl Route {
+    /// Whether it is the gateway's own affair, once it is known who asks.
+    pub(super) const fn is_own(&self) -> bool {
+        matches!(
+            self,
+            Self::OwnClusters
+                | Self::OwnAudit
+                | Self::Logout
+                | Self::OwnTokens { .. }
+                | Self::Review(_)
+        )
+    }
+
     /// Whether it opens a session, which policy and audit must see whatever carries it on.
+    #[cfg(feature = "kube")]
     pub(super) const fn is_session(&self) -> bool {
         matches!(
             self,
@@ -53,10 +71,12 @@ impl Route {
 pub(super) struct Routed {
     pub(super) cluster: Option<String>,
     pub(super) route: Route,
+    /// What is behind `/clusters/{cluster}`, as it goes on to an API server.
+    pub(super) path: String,
 }
 
 /// Finds the route of a path. Segments are compared as they are on the wire: a path with an
-/// escape, an empty or a dot segment where a name belongs matches nothing, so that no second
+/// empty or a dot segment, or an escape of what needs none, matches nothing, so that no second
 /// reading of it can mean something else.
 pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
     let mut segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -64,7 +84,7 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
         segments.pop();
     }
     if segments.iter().any(|segment| {
-        segment.is_empty() || *segment == "." || *segment == ".." || segment.contains('%')
+        segment.is_empty() || *segment == "." || *segment == ".." || has_odd_escape(segment)
     }) {
         return Err(Error::new(
             ErrorKind::NotFound,
@@ -77,13 +97,27 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
         cluster = Some((*name).to_owned());
         rest = behind;
     }
+    let end = if path.ends_with('/') && !rest.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    let onward = format!("/{}{end}", rest.join("/"));
     let read = method == Method::GET;
     let upgrade = read || method == Method::POST;
     let owned = |text: &str| text.to_owned();
     let route = match *rest {
         ["healthz" | "readyz" | "livez"] if read => Route::Health,
-        ["dockin", "v1", "clusters"] if read => Route::OwnClusters,
-        ["dockin", "v1", "audit"] if read => Route::OwnAudit,
+        ["dockin", "v1", "clusters"] if read && cluster.is_none() => Route::OwnClusters,
+        ["dockin", "v1", "audit"] if read && cluster.is_none() => Route::OwnAudit,
+        ["dockin", "v1", "login"] if method == Method::POST && cluster.is_none() => Route::Login,
+        ["dockin", "v1", "logout"] if method == Method::POST && cluster.is_none() => Route::Logout,
+        ["dockin", "v1", "tokens"] if upgrade && cluster.is_none() => Route::OwnTokens { id: None },
+        ["dockin", "v1", "tokens", id] if method == Method::DELETE && cluster.is_none() => {
+            Route::OwnTokens {
+                id: Some(owned(id)),
+            }
+        }
         ["auth", "authz"] if method == Method::POST => Route::Review(Endpoint::Plain),
         ["auth", "restauthz"] if method == Method::POST => Route::Review(Endpoint::Converted),
         ["auth", "batchauthz"] if method == Method::POST => Route::Review(Endpoint::Batch),
@@ -129,7 +163,35 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
         },
         _ => Route::Other,
     };
-    Ok(Routed { cluster, route })
+    let path = onward;
+    Ok(Routed {
+        cluster,
+        route,
+        path,
+    })
+}
+
+/// Whether a segment has an escape that is broken, or of a byte that can stand for itself, is a
+/// separator, or controls something. What is left is read the same by everybody.
+fn has_odd_escape(segment: &str) -> bool {
+    const NEEDED: &[u8] = b" \"#<>?[]^`{|}";
+    let mut bytes = segment.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
+            return true;
+        };
+        match u8::try_from(high * 16 + low) {
+            Ok(byte) if byte >= 0x80 || NEEDED.contains(&byte) => decoded.push(byte),
+            _ => return true,
+        }
+    }
+    std::str::from_utf8(&decoded).is_err()
 }
 
 #[cfg(test)]
@@ -142,11 +204,58 @@ mod tests {
     fn a_path_with_two_readings_matches_nothing() {
         for path in [
             "/api/v1/namespaces/default/pods/web%2f..%2fother/exec",
+            "/api/v1/namespaces/default/pods/web/%65xec",
+            "/api/v1/namespaces/default/pods/web/exe%63",
+            "/api/v1/namespaces/default/pods/%2e%2e/x",
+            "/api/v1/namespaces/default/pods/a%00b",
+            "/api/v1/namespaces/default/pods/a%5cb",
+            "/api/v1/namespaces/default/pods/a%25b",
+            "/api/v1/namespaces/default/pods/a%b",
+            "/api/v1/namespaces/default/pods/a%",
+            "/api/v1/namespaces/default/pods/a%ff",
             "/api/v1/namespaces/../pods",
             "/clusters//api/v1/pods",
             "//api/v1/pods/../x",
         ] {
             assert!(parse(&Method::GET, path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_goes_on_is_what_was_read() {
+        for (path, onward) in [
+            ("/clusters/prod/api/v1/pods", "/api/v1/pods"),
+            ("/clusters/prod", "/"),
+            ("/clusters/prod/", "/"),
+            ("//clusters/prod/api", "/api"),
+            (
+                "/clusters/prod/api/v1/namespaces/a/services/s/proxy/",
+                "/api/v1/namespaces/a/services/s/proxy/",
+            ),
+            (
+                "/clusters/prod/api/v1/x/a%20b%C3%BC",
+                "/api/v1/x/a%20b%C3%BC",
+            ),
+            ("/api/v1/pods", "/api/v1/pods"),
+            ("/", "/"),
+        ] {
+            let routed = parse(&Method::GET, path).map(|routed| routed.path);
+            assert_eq!(routed.ok().as_deref(), Some(onward), "{path}");
+        }
+    }
+
+    /// KubeCube W8: what needs no credential is found by its whole path, not by a part of it.
+    #[test]
+    fn w8_only_the_gateways_own_health_needs_no_credential() {
+        for path in [
+            "/clusters/prod/healthz",
+            "/api/v1/namespaces/a/services/s/proxy/healthz",
+            "/healthz/more",
+            "/x/healthz",
+        ] {
+            let routed = parse(&Method::GET, path);
+            let open = routed.is_ok_and(|one| one.cluster.is_none() && one.route == Route::Health);
+            assert!(!open, "{path}");
         }
     }
 

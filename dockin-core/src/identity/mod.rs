@@ -1,11 +1,24 @@
 //! Who is this? The [`Authenticator`] port and its adapters.
 
+#[cfg(feature = "gateway")]
+mod account;
+mod certificate;
+mod chain;
+mod records;
+#[cfg(feature = "gateway")]
+mod session_token;
 mod token;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+#[cfg(feature = "gateway")]
+pub use account::{AccountFile, AccountRecord, MAX_PASSWORD, MIN_PASSWORD};
 use async_trait::async_trait;
-pub use token::{TokenFile, TokenRecord, hash_token, new_token};
+pub use certificate::{CertificateSubject, ClientCertificates};
+pub use chain::{Chain, authenticate};
+#[cfg(feature = "gateway")]
+pub use session_token::{IssuedToken, SessionTokens};
+pub use token::{NewToken, TokenFile, TokenRecord, hash_token, new_token};
 
 use crate::Error;
 
@@ -16,8 +29,28 @@ pub struct Principal {
     pub user: String,
     /// Groups, as the authenticator knows them.
     pub groups: Vec<String>,
+    /// Tenant whose access rules count for him; the default one when none is named.
+    pub tenant: Option<String>,
+    /// More that is known of him, such as scopes, for API servers. Keys are lower case.
+    pub extra: BTreeMap<String, Vec<String>>,
+    /// Who asks, when he was allowed to act as this one.
+    pub impersonator: Option<String>,
     /// How it was proved.
     pub proof: Proof,
+}
+
+impl Principal {
+    /// Somebody of no named tenant, about whom nothing more is known.
+    pub fn new(user: impl Into<String>, groups: Vec<String>, proof: Proof) -> Self {
+        Self {
+            user: user.into(),
+            groups,
+            tenant: None,
+            extra: BTreeMap::new(),
+            impersonator: None,
+            proof,
+        }
+    }
 }
 
 /// How a principal proved who he is.
@@ -26,8 +59,12 @@ pub struct Principal {
 pub enum Proof {
     /// A bearer token from the token file.
     Token,
+    /// A session token, from logging in.
+    Session,
     /// A client certificate that our authority signed.
     ClientCertificate,
+    /// It is Dockin itself.
+    Internal,
 }
 
 /// What a request brings to prove who sends it.
@@ -35,8 +72,8 @@ pub enum Proof {
 pub struct Credentials {
     /// The bearer token of the `Authorization` header. Never logged.
     pub bearer: Option<String>,
-    /// Common name of the verified client certificate.
-    pub certificate: Option<String>,
+    /// Whom the verified client certificate is for.
+    pub certificate: Option<CertificateSubject>,
     /// Where the connection comes from.
     pub address: Option<IpAddr>,
 }
@@ -44,10 +81,15 @@ pub struct Credentials {
 /// Tells who sends a request.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The principal that `credentials` prove.
+    /// The principal that `credentials` prove; none when they are nothing this one knows, so that
+    /// another may be asked.
     ///
     /// # Errors
     ///
-    /// Kind `Unauthenticated` when they prove nobody; `Unavailable` when it cannot be known now.
-    async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, Error>;
+    /// Kind `Unauthenticated` when they are of its kind and prove nobody, as a token that has
+    /// expired; `Unavailable` when it cannot be known now.
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Option<Arc<Principal>>, Error>;
 }

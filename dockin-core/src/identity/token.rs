@@ -1,11 +1,7 @@
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind as IoErrorKind, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -13,9 +9,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use uuid::Uuid;
 
-use super::{Authenticator, Credentials, Principal, Proof};
+#[cfg(feature = "gateway")]
+use super::AccountFile;
+use super::{
+    Authenticator, Credentials, Principal, Proof,
+    records::{self, Followed, Records, check_name, whole_seconds},
+};
 use crate::{Error, ErrorKind};
 
 /// A fresh bearer token: `dk_` and 32 random bytes in base64url. Only its hash is ever stored.
@@ -49,7 +50,7 @@ pub fn hash_token(token: &str) -> String {
 pub struct TokenRecord {
     /// Whose it is.
     pub user: String,
-    /// His groups.
+    /// His groups; those of his account, for a personal token.
     #[serde(default)]
     pub groups: Vec<String>,
     /// What [`hash_token`] makes of it.
@@ -59,9 +60,64 @@ pub struct TokenRecord {
     /// From when on it proves nothing; never, without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// Identifies a personal token, which its owner made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<String>,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A personal token that has just been made.
+#[derive(Clone)]
+pub struct NewToken {
+    /// The token itself: nobody can read it again.
+    pub token: String,
+    /// What is known of it from now on.
+    pub record: TokenRecord,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    users: Vec<TokenRecord>,
+}
+
+impl Records for Document {
+    const WHAT: &'static str = "token file";
+    const MAKER: &'static str = "`dockin-opserver token add` makes it";
+    const SHAPE: &'static str = "users: [ { user, groups, token_sha256, created, expires } ]";
+    const HEADER: &'static str =
+        "# Written by `dockin-opserver token`; has hashes only, never a token.\n";
+
+    fn check(&self) -> Result<(), String> {
+        let mut hashes = std::collections::HashSet::new();
+        for record in &self.users {
+            check_name(&record.user)?;
+            for group in &record.groups {
+                check_name(group)?;
+            }
+            let (user, hash) = (&record.user, &record.token_sha256);
+            let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            if hash.len() != 64 || !hash.bytes().all(hex) {
+                return Err(format!(
+                    "`token_sha256` of user `{user}` is not 64 lower-case hex digits"
+                ));
+            }
+            if !hashes.insert(hash) {
+                return Err(format!("user `{user}` has a token that is given twice"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bearer tokens from a YAML file: `users: [ { user, groups, token_sha256, created, expires } ]`.
+///
+/// Those that an operator makes carry their groups. Personal tokens are made by people who have
+/// logged in: they are bounded in number and time, and stand for the account of their owner, with
+/// the groups it has when they are shown.
 ///
 /// Changes of the file are seen within a quarter of a second, whole or not at all: while the file
 /// cannot be read, or has one bad record, the tokens of before stay in force and a warning says so.
@@ -69,16 +125,26 @@ pub struct TokenRecord {
 /// A token is found by the SHA-256 of it, so how long a comparison takes tells nothing about it.
 #[derive(Debug)]
 pub struct TokenFile {
-    path: PathBuf,
-    tokens: RwLock<Arc<Tokens>>,
-    seen: Mutex<Seen>,
+    tokens: Followed<Tokens>,
+    #[cfg(feature = "gateway")]
+    accounts: Option<Arc<AccountFile>>,
 }
 
-/// How old what is known of the file may be.
-const RELOAD_EVERY: Duration = Duration::from_millis(250);
+/// Tokens by their hash.
+type Tokens = HashMap<String, Known>;
+
+#[derive(Debug)]
+struct Known {
+    principal: Arc<Principal>,
+    record: TokenRecord,
+}
 
 /// Longest bearer token worth hashing, in bytes; ours have 46.
 const MAX_TOKEN: usize = 4096;
+/// Personal tokens that somebody may have.
+const MAX_PERSONAL: usize = 10;
+/// How long a personal token may last, in days.
+const MAX_DAYS: u32 = 90;
 
 impl TokenFile {
     /// Reads the file at `path`.
@@ -88,18 +154,19 @@ impl TokenFile {
     /// `Misuse` when it cannot be read or has a bad record; the message names the file and the
     /// line.
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        // The stamp first: a change in between then costs one more reading, not a missed one.
-        let stamp = Stamp::of(&path);
-        let tokens = Tokens::from_records(&path, read(&path)?)?;
         Ok(Self {
-            path,
-            tokens: RwLock::new(Arc::new(tokens)),
-            seen: Mutex::new(Seen {
-                at: Instant::now(),
-                stamp,
-            }),
+            tokens: Followed::load(path, read)?,
+            #[cfg(feature = "gateway")]
+            accounts: None,
         })
+    }
+
+    /// Lets people with an account in `accounts` have personal tokens.
+    #[cfg(feature = "gateway")]
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Arc<AccountFile>) -> Self {
+        self.accounts = Some(accounts);
+        self
     }
 
     /// Gives `user` a new token, writes its hash to the file at `path` (made when it is not there),
@@ -124,9 +191,13 @@ impl TokenFile {
             token_sha256: hash_token(&token),
             created: whole_seconds(Timestamp::now()),
             expires: expires.map(whole_seconds),
+            personal: None,
+            note: None,
         };
-        check(&record).map_err(|what| Error::new(ErrorKind::Malformed, what))?;
-        edit(path, |records| records.push(record))?;
+        records::edit(path, |document: &mut Document| {
+            document.users.push(record);
+            Ok(())
+        })?;
         Ok(token)
     }
 
@@ -141,258 +212,171 @@ impl TokenFile {
         if !path.exists() {
             return Err(missing());
         }
-        let mut revoked = 0;
-        edit(path, |records| {
-            let before = records.len();
-            records.retain(|record| record.user != user);
-            revoked = before - records.len();
-        })?;
-        if revoked == 0 {
-            Err(missing())
-        } else {
-            Ok(revoked)
-        }
+        records::edit(path, |document: &mut Document| {
+            let before = document.users.len();
+            document.users.retain(|record| record.user != user);
+            match before - document.users.len() {
+                0 => Err(missing()),
+                revoked => Ok(revoked),
+            }
+        })
     }
 
-    /// The tokens of now; reads the file again when it has changed.
-    async fn current(&self) -> Arc<Tokens> {
-        let mut seen = self.seen.lock().await;
-        if seen.at.elapsed() >= RELOAD_EVERY {
-            seen.at = Instant::now();
-            let path = self.path.clone();
-            let before = seen.stamp;
-            let news = tokio::task::spawn_blocking(move || {
-                let stamp = Stamp::of(&path);
-                (stamp != before).then(|| {
-                    (
-                        stamp,
-                        read(&path).and_then(|r| Tokens::from_records(&path, r)),
-                    )
-                })
-            });
-            match news.await {
-                Ok(Some((stamp, Ok(tokens)))) => {
-                    seen.stamp = stamp;
-                    tracing::info!(path = %self.path.display(), "tokens reloaded");
-                    *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
-                }
-                Ok(Some((stamp, Err(error)))) => {
-                    seen.stamp = stamp;
-                    tracing::warn!(
-                        error = %error.chain(),
-                        "tokens not reloaded, those of before stay in force"
-                    );
-                }
-                Ok(None) => {}
-                Err(_) => tracing::warn!("the reading of the token file was cut short"),
-            }
+    /// Makes a personal token of `user` that lasts `days`, called `note`.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` for more than 90 days, none, or a note that is empty or long; `Exhausted` when
+    /// he has ten already; `Unavailable` when the file cannot be written.
+    pub async fn add_personal(
+        &self,
+        user: &str,
+        note: &str,
+        days: u32,
+        now: Timestamp,
+    ) -> Result<NewToken, Error> {
+        if !(1..=MAX_DAYS).contains(&days) {
+            let message = format!("a personal token lasts 1 to {MAX_DAYS} days, not {days}");
+            return Err(Error::new(ErrorKind::Malformed, message));
         }
-        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+        if note.is_empty() || note.len() > 100 || note.chars().any(char::is_control) {
+            let message = "`note` says what the token is for, in 1 to 100 bytes on one line";
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        let token = new_token()?;
+        let expires = Timestamp::from_second(now.as_second() + i64::from(days) * 86_400);
+        let record = TokenRecord {
+            user: user.to_owned(),
+            groups: Vec::new(),
+            token_sha256: hash_token(&token),
+            created: whole_seconds(now),
+            expires: Some(expires.unwrap_or(now)),
+            personal: Some(Uuid::now_v7().to_string()),
+            note: Some(note.to_owned()),
+        };
+        let made = record.clone();
+        self.edit(move |document| {
+            // Those that prove nothing any more make room.
+            document.users.retain(|known| {
+                known.personal.is_none() || known.expires.is_none_or(|end| end > now)
+            });
+            let own = document
+                .users
+                .iter()
+                .filter(|known| known.personal.is_some() && known.user == record.user);
+            if own.count() >= MAX_PERSONAL {
+                let message =
+                    format!("there are {MAX_PERSONAL} personal tokens already; revoke one");
+                return Err(Error::new(ErrorKind::Exhausted, message));
+            }
+            document.users.push(record);
+            Ok(())
+        })
+        .await?;
+        Ok(NewToken {
+            token,
+            record: made,
+        })
+    }
+
+    /// The personal tokens of `user`, oldest first.
+    pub async fn personal(&self, user: &str) -> Vec<TokenRecord> {
+        let tokens = self.tokens.current().await;
+        let own = tokens.values().map(|known| &known.record);
+        let own = own.filter(|record| record.personal.is_some() && record.user == user);
+        let mut own: Vec<TokenRecord> = own.cloned().collect();
+        own.sort_by(|a, b| (a.created, &a.personal).cmp(&(b.created, &b.personal)));
+        own
+    }
+
+    /// Revokes the personal token `id` of `user`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when he has none of that id, in the same words for one of somebody else.
+    pub async fn revoke_personal(&self, user: &str, id: &str) -> Result<(), Error> {
+        let (user, id) = (user.to_owned(), id.to_owned());
+        self.edit(move |document| {
+            let before = document.users.len();
+            document
+                .users
+                .retain(|known| known.personal.as_ref() != Some(&id) || known.user != user);
+            if document.users.len() == before {
+                let message = format!("you have no personal token `{id}`");
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn edit(
+        &self,
+        change: impl FnOnce(&mut Document) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let path = self.tokens.path().to_owned();
+        let edit = tokio::task::spawn_blocking(move || records::edit(&path, change));
+        edit.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Unavailable, "tokens cannot be changed").with_source(error))
+        })?;
+        self.tokens.look().await;
+        Ok(())
+    }
+
+    /// Whom a known token stands for.
+    async fn principal(&self, known: &Known) -> Result<Arc<Principal>, Error> {
+        if known.record.personal.is_none() {
+            return Ok(Arc::clone(&known.principal));
+        }
+        #[cfg(feature = "gateway")]
+        if let Some(accounts) = &self.accounts
+            && let Some(account) = accounts.find(&known.record.user).await
+        {
+            return Ok(account.principal(Proof::Token));
+        }
+        let message = "the bearer token is of an account that is gone";
+        Err(Error::new(ErrorKind::Unauthenticated, message))
     }
 }
 
 #[async_trait]
 impl Authenticator for TokenFile {
-    async fn authenticate(&self, credentials: &Credentials) -> Result<Arc<Principal>, Error> {
-        let refused = |why: &str| Err(Error::new(ErrorKind::Unauthenticated, why));
-        let Some(token) = &credentials.bearer else {
-            return refused("no bearer token given");
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Option<Arc<Principal>>, Error> {
+        let Some(token) = credentials
+            .bearer
+            .as_ref()
+            .filter(|token| token.len() <= MAX_TOKEN)
+        else {
+            return Ok(None);
         };
-        if token.len() > MAX_TOKEN {
-            return refused("the bearer token is not known");
+        let tokens = self.tokens.current().await;
+        let Some(known) = tokens.get(&hash_token(token)) else {
+            return Ok(None);
+        };
+        if known
+            .record
+            .expires
+            .is_some_and(|end| end <= Timestamp::now())
+        {
+            let message = "the bearer token has expired";
+            return Err(Error::new(ErrorKind::Unauthenticated, message));
         }
-        match self.current().await.by_hash.get(&hash_token(token)) {
-            None => refused("the bearer token is not known"),
-            Some(known) if known.expires.is_some_and(|end| end <= Timestamp::now()) => {
-                refused("the bearer token has expired")
-            }
-            Some(known) => Ok(Arc::clone(&known.principal)),
-        }
+        self.principal(known).await.map(Some)
     }
 }
 
-#[derive(Debug)]
-struct Tokens {
-    by_hash: HashMap<String, Known>,
+fn read(path: &Path) -> Result<Tokens, Error> {
+    let document: Document = records::read(path)?;
+    let known = document.users.into_iter().map(|record| {
+        let principal = Principal::new(&record.user, record.groups.clone(), Proof::Token);
+        let principal = Arc::new(principal);
+        (record.token_sha256.clone(), Known { principal, record })
+    });
+    Ok(known.collect())
 }
-
-#[derive(Debug)]
-struct Known {
-    principal: Arc<Principal>,
-    expires: Option<Timestamp>,
-}
-
-impl Tokens {
-    fn from_records(path: &Path, records: Vec<TokenRecord>) -> Result<Self, Error> {
-        let mut by_hash = HashMap::new();
-        for record in records {
-            let TokenRecord {
-                user,
-                groups,
-                token_sha256,
-                expires,
-                ..
-            } = record;
-            let principal = Arc::new(Principal {
-                user,
-                groups,
-                proof: Proof::Token,
-            });
-            if let Some(other) = by_hash.insert(token_sha256, Known { principal, expires }) {
-                return Err(bad_file(
-                    path,
-                    format!(
-                        "user `{}` has a token that is given twice",
-                        other.principal.user
-                    ),
-                ));
-            }
-        }
-        Ok(Self { by_hash })
-    }
-}
-
-#[derive(Debug)]
-struct Seen {
-    at: Instant,
-    stamp: Option<Stamp>,
-}
-
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let data = fs::metadata(path).ok()?;
-        Some(Self {
-            inode: data.ino(),
-            size: data.size(),
-            modified: (data.mtime(), data.mtime_nsec()),
-        })
-    }
-}
-
-#[derive(Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    #[serde(default)]
-    users: Vec<TokenRecord>,
-}
-
-fn read(path: &Path) -> Result<Vec<TokenRecord>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        bad_file(path, "cannot be read; `dockin-opserver token add` makes it").with_source(error)
-    })?;
-    let document: Document = if text.lines().all(|line| line.trim_start().starts_with('#')) {
-        Document::default()
-    } else {
-        serde_saphyr::from_str(&text).map_err(|error| {
-            // The parser's own text may quote the file, and with it hashes: only the place is told.
-            let line = error.location().map_or(0, |place| place.line());
-            bad_file(path, format!("line {line}: not `users: [ {{ user, groups, token_sha256, created, expires }} ]`"))
-        })?
-    };
-    for record in &document.users {
-        check(record).map_err(|what| bad_file(path, what))?;
-    }
-    Ok(document.users)
-}
-
-fn check(record: &TokenRecord) -> Result<(), String> {
-    let legal = |name: &str| {
-        (1..=253).contains(&name.len())
-            && !name.chars().any(|c| c.is_control() || c.is_whitespace())
-    };
-    if let Some(bad) = [&record.user]
-        .into_iter()
-        .chain(&record.groups)
-        .find(|name| !legal(name.as_str()))
-    {
-        return Err(format!(
-            "`{}` cannot be a user or group: 1 to 253 bytes without blanks",
-            bad.escape_debug()
-        ));
-    }
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if record.token_sha256.len() != 64 || !record.token_sha256.bytes().all(hex) {
-        return Err(format!(
-            "`token_sha256` of user `{}` is not 64 lower-case hex digits",
-            record.user
-        ));
-    }
-    Ok(())
-}
-
-/// Reads, changes and replaces the file, with other editors kept out meanwhile.
-fn edit(path: &Path, change: impl FnOnce(&mut Vec<TokenRecord>)) -> Result<(), Error> {
-    let unwritable =
-        |error: std::io::Error| unavailable(path, "cannot be written").with_source(error);
-    let lock = sibling(path, ".lock");
-    let lock = private().truncate(false).open(&lock).map_err(unwritable)?;
-    lock.lock().map_err(unwritable)?;
-    let mut document = Document::default();
-    if path.exists() {
-        document.users = read(path)?;
-    }
-    change(&mut document.users);
-    let yaml = serde_saphyr::to_string(&document)
-        .map_err(|error| unavailable(path, "cannot be written").with_source(error.to_string()))?;
-    replace(path, format!("{HEADER}{yaml}").as_bytes()).map_err(unwritable)
-}
-
-/// Puts `bytes` in place of the file in one step: after a crash it is the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let fresh = sibling(path, ".new");
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private().create_new(true).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
-}
-
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn bad_file(path: &Path, what: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Misuse,
-        format!("token file `{}`: {what}", path.display()),
-    )
-}
-
-fn unavailable(path: &Path, what: &str) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("token file `{}` {what}", path.display()),
-    )
-}
-
-const HEADER: &str = "# Written by `dockin-opserver token`; has hashes only, never a token.\n";
 
 #[cfg(test)]
 mod tests {
@@ -406,8 +390,11 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{Authenticator as _, Credentials, RELOAD_EVERY, TokenFile, hash_token, new_token};
-    use crate::ErrorKind;
+    use super::{Authenticator as _, Credentials, TokenFile, hash_token, new_token};
+    use crate::{
+        ErrorKind,
+        identity::{authenticate, records::RELOAD_EVERY},
+    };
 
     fn bearer(token: &str) -> Credentials {
         Credentials {
@@ -441,16 +428,16 @@ mod tests {
         );
 
         let file = TokenFile::load(&path).unwrap();
-        let principal = file.authenticate(&bearer(&token)).await.unwrap();
+        let principal = authenticate(&file, &bearer(&token)).await.unwrap();
         assert_eq!(
             (principal.user.as_str(), principal.groups.as_slice()),
             ("alice", &groups[..])
         );
         for bad in ["", "dk_", &token[..45], &"x".repeat(5000)] {
-            let error = file.authenticate(&bearer(bad)).await.unwrap_err();
+            let error = authenticate(&file, &bearer(bad)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated);
         }
-        assert!(file.authenticate(&Credentials::default()).await.is_err());
+        assert!(authenticate(&file, &Credentials::default()).await.is_err());
     }
 
     #[tokio::test]
@@ -475,7 +462,7 @@ mod tests {
         let file = TokenFile::load(&path).unwrap();
         let bob = TokenFile::add(&path, "bob", &[], None).unwrap();
         std::thread::sleep(RELOAD_EVERY);
-        assert!(file.authenticate(&bearer(&bob)).await.is_ok());
+        assert!(authenticate(&file, &bearer(&bob)).await.is_ok());
 
         let good = fs::read_to_string(&path).unwrap();
         for broken in [
@@ -485,7 +472,7 @@ mod tests {
         ] {
             fs::write(&path, broken).unwrap();
             std::thread::sleep(RELOAD_EVERY);
-            assert!(file.authenticate(&bearer(&bob)).await.is_ok());
+            assert!(authenticate(&file, &bearer(&bob)).await.is_ok());
             assert!(TokenFile::load(&path).is_err());
         }
 
@@ -493,8 +480,8 @@ mod tests {
         assert_eq!(TokenFile::revoke(&path, "bob").unwrap(), 1);
         assert!(TokenFile::revoke(&path, "bob").is_err());
         std::thread::sleep(RELOAD_EVERY);
-        assert!(file.authenticate(&bearer(&bob)).await.is_err());
-        assert!(file.authenticate(&bearer(&alice)).await.is_ok());
+        assert!(authenticate(&file, &bearer(&bob)).await.is_err());
+        assert!(authenticate(&file, &bearer(&alice)).await.is_ok());
     }
 
     #[test]

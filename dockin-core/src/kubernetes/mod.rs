@@ -7,11 +7,13 @@
 pub mod discovery;
 mod pod;
 pub mod query;
+mod request;
 pub mod selector;
 mod status;
 pub mod table;
 
 pub use pod::{Phase, namespace, namespace_list, phase, pod, pod_list};
 pub use query::{ExecOptions, ListOptions, LogQuery};
+pub use request::{is_discovery, only_reads, request_attributes};
 pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Status, StatusDetails, pod_not_found};

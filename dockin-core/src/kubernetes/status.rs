@@ -24,9 +24,14 @@ pub struct Status {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct StatusDetails {
     /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Its resource in the plural, such as `pods`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    /// Seconds after which it is worth to ask again; 0 says nothing.
+    #[serde(rename = "retryAfterSeconds", skip_serializing_if = "is_zero")]
+    pub retry_after_seconds: u64,
 }
 
 impl Status {
@@ -46,8 +51,31 @@ impl Status {
         self.details = Some(StatusDetails {
             name: name.to_owned(),
             kind: kind.to_owned(),
+            retry_after_seconds: 0,
         });
         self
+    }
+
+    /// The same failure, which may be none after `seconds`.
+    #[must_use]
+    pub fn again_after(mut self, seconds: u64) -> Self {
+        let details = self.details.get_or_insert_with(|| StatusDetails {
+            name: String::new(),
+            kind: String::new(),
+            retry_after_seconds: 0,
+        });
+        details.retry_after_seconds = seconds;
+        self
+    }
+
+    /// Seconds after which it is worth to ask again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let seconds = self
+            .details
+            .as_ref()
+            .map(|details| details.retry_after_seconds);
+        seconds.filter(|seconds| *seconds > 0)
     }
 
     /// The JSON body. Its type is `application/json`.
@@ -65,8 +93,13 @@ impl From<&Error> for Status {
     fn from(error: &Error) -> Self {
         let (code, reason) = error.kind().status();
         let status = Self::failure(code, reason, error.message());
-        match subject(error.message()) {
+        let status = match subject(error.message()) {
             Some((kind, name)) => status.about(kind, name),
+            None => status,
+        };
+        match error.retry_after() {
+            // Rounded up: clients that come too early are refused again.
+            Some(wait) => status.again_after(wait.as_secs().saturating_add(1)),
             None => status,
         }
     }
@@ -76,6 +109,10 @@ impl From<&Error> for Status {
 #[must_use]
 pub fn pod_not_found(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("pods \"{name}\" not found"))
+}
+
+const fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }
 
 /// Kind and name of a message that starts as the kube-apiserver's do: `pods "web" …`.

@@ -1,6 +1,6 @@
 //! Pods behind a node agent: its kubelet-like API over mutual TLS.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::{
     directory::{Directory, Pod},
     kubernetes::{ExecOptions, LogQuery, pod_not_found},
     service::{Body, BoxIo, HttpEndpoint, dial_over_spdy, empty, upgraded},
+    tls,
 };
 
 /// One node agent, as runtime and as directory.
@@ -33,6 +34,42 @@ impl AgentRuntime {
     #[must_use]
     pub const fn new(endpoint: HttpEndpoint) -> Self {
         Self { endpoint }
+    }
+
+    /// The agent `name` at `address` (`HOST:PORT`), spoken to with the gateway's side `tls`.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when `name` cannot be in a DNS name or `address` is not `HOST:PORT`.
+    pub fn at(name: &str, address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Self, Error> {
+        let port = address.rsplit_once(':').and_then(|(host, port)| {
+            let port: u16 = port.parse().ok()?;
+            (!host.is_empty() && port != 0).then_some(port)
+        });
+        if port.is_none() {
+            let what = format!("address `{address}` of agent `{name}` is not HOST:PORT");
+            return Err(Error::new(ErrorKind::Misuse, what));
+        }
+        let endpoint = HttpEndpoint::new(
+            format!("agent {name}"),
+            address,
+            &tls::agent_name(name)?,
+            tls,
+        )?;
+        Ok(Self::new(endpoint))
+    }
+
+    /// Asks whether it is well.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when it does not answer within some seconds.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let request = Request::get("/healthz").body(empty()).map_err(|error| {
+            Error::new(ErrorKind::Misuse, "request to the agent").with_source(error)
+        })?;
+        self.endpoint.connect().await?.send(request).await?;
+        Ok(())
     }
 
     async fn session(

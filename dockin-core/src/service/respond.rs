@@ -34,7 +34,13 @@ pub fn text(status: StatusCode, text: &str) -> Response<Body> {
 pub fn status_response(error: &Error) -> Response<Body> {
     let body = Status::from(error);
     let code = StatusCode::from_u16(body.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_type(code, "application/json", body.to_json())
+    let mut response = with_type(code, "application/json", body.to_json());
+    if let Some(seconds) = body.retry_after() {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// Bytes as they come.

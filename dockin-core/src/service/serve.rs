@@ -2,7 +2,11 @@ use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time:
 
 use dockin_stream::limits;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+#[cfg(feature = "gateway")]
+use hyper::server::conn::http2;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+#[cfg(feature = "gateway")]
+use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::BufReader,
@@ -12,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Body;
-use crate::tls;
+use crate::{identity::CertificateSubject, tls};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -21,6 +25,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The names of its verified client certificate, when it showed one.
     pub certificate_names: Arc<[String]>,
+    /// Whom that certificate is for, for who reads certificates as Kubernetes does.
+    pub certificate: Option<CertificateSubject>,
 }
 
 /// What handles the requests of every connection.
@@ -38,9 +44,20 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Requests at once on one connection of HTTP/2: as many as Go's servers take.
+#[cfg(feature = "gateway")]
+const STREAMS: u32 = 250;
+/// How often a connection of HTTP/2 is tried, and how long the answer may take.
+#[cfg(feature = "gateway")]
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
+/// Bytes of the head of a request over HTTP/2.
+#[cfg(feature = "gateway")]
+const MAX_HEAD: u32 = 64 * 1024;
+
 /// Serves connections of `listener` until `stop`, then lets what is open end for a while.
 ///
-/// HTTP/1.1 over TLS. A connection that misbehaves harms itself alone.
+/// HTTP/1.1 over TLS, and HTTP/2 where `tls` offers it. A connection that misbehaves harms
+/// itself alone.
 pub async fn serve<S: Server>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
@@ -122,9 +139,12 @@ async fn connection<S: Server>(
     server: Arc<S>,
     stop: CancellationToken,
 ) {
+    #[cfg(feature = "gateway")]
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
     let peer = Peer {
         address,
         certificate_names: tls::peer_names(stream.get_ref().1).into(),
+        certificate: tls::peer_subject(stream.get_ref().1),
     };
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
@@ -140,6 +160,28 @@ async fn connection<S: Server>(
             Ok::<_, Infallible>(response)
         }
     });
+    #[cfg(feature = "gateway")]
+    if is_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .keep_alive_interval(Some(PING.0))
+            .keep_alive_timeout(PING.1)
+            .max_header_list_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%address, %error, "connection ended");
+        }
+        return;
+    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -19,11 +19,11 @@ pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
+pub use gate::{InterceptorGate, SessionNote};
 #[cfg(feature = "gateway")]
 pub use idle_gate::IdleGate;
 #[cfg(feature = "gateway")]
 pub(crate) use idle_gate::idle_message;
-pub use gate::{InterceptorGate, SessionNote};
 #[cfg(feature = "gateway")]
 pub(crate) use manifest::{ArchivedFile, Manifest};
 #[cfg(feature = "gateway")]

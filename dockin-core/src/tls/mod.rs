@@ -1,4 +1,4 @@
-//! TLS on both sides of gateway and agent: rustls with aws-lc-rs, TLS 1.3 and 1.2, HTTP/1.1 only.
+//! TLS on both sides of gateway and agent: rustls with aws-lc-rs, TLS 1.3 and 1.2.
 //!
 //! Between gateway and agent both sides show a certificate of the same authority. Which of its
 //! certificates may do what is decided by the names inside, which are not of this world's DNS:
@@ -6,7 +6,8 @@
 //! `node1.agent.dockin.internal` ([`agent_name`]), whatever address it is reached at. Names are
 //! read by webpki, as a server's are; common names are for people.
 //!
-//! HTTP/2 is not offered: the upgrades to WebSocket and SPDY are HTTP/1.1's.
+//! HTTP/2 is offered to the gateway's clients alone: the upgrades to WebSocket and SPDY are
+//! HTTP/1.1's.
 
 #[cfg(feature = "authority")]
 pub mod authority;
@@ -21,7 +22,7 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, identity::CertificateSubject};
 
 /// The name in the certificate that a gateway shows to agents.
 pub const GATEWAY_NAME: &str = "gateway.dockin.internal";
@@ -115,6 +116,18 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
     }
 }
 
+/// Which clients a server lets in.
+#[derive(Clone, Copy, Debug)]
+// Exhaustive: there is no fourth.
+pub enum ClientCheck<'a> {
+    /// All; certificates are not asked for.
+    None,
+    /// All; who shows a certificate shows one of this authority.
+    Offered(&'a [CertificateDer<'static>]),
+    /// Those with a certificate of this authority.
+    Required(&'a [CertificateDer<'static>]),
+}
+
 /// A server's side. With `client_authority` only clients with a certificate of it get in.
 ///
 /// # Errors
@@ -124,17 +137,38 @@ pub fn server_config(
     identity: Identity,
     client_authority: Option<&[CertificateDer<'static>]>,
 ) -> Result<Arc<ServerConfig>, Error> {
+    let check = client_authority.map_or(ClientCheck::None, ClientCheck::Required);
+    server_config_for(identity, check)
+}
+
+/// A server's side that lets in whom `check` says.
+///
+/// # Errors
+///
+/// As [`server_config`].
+pub fn server_config_for(
+    identity: Identity,
+    check: ClientCheck<'_>,
+) -> Result<Arc<ServerConfig>, Error> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| unfit("server", error))?;
-    let builder = match client_authority {
+    let verifier = |authority: &[CertificateDer<'static>]| {
+        let roots = Arc::new(roots(authority)?);
+        Ok::<_, Error>(WebPkiClientVerifier::builder_with_provider(roots, provider))
+    };
+    let verifier = match check {
+        ClientCheck::None => None,
+        ClientCheck::Required(authority) => Some(verifier(authority)?),
+        ClientCheck::Offered(authority) => Some(verifier(authority)?.allow_unauthenticated()),
+    };
+    let builder = match verifier {
         None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority)?), provider)
-                    .build()
-                    .map_err(|error| unfit("authority", error))?;
+        Some(verifier) => {
+            let verifier = verifier
+                .build()
+                .map_err(|error| unfit("authority", error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -143,6 +177,16 @@ pub fn server_config(
         .map_err(|error| unfit("server", error))?;
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The same side of a server that also speaks HTTP/2, which is for requests that are no upgrade:
+/// clients ask for HTTP/1.1 when they mean to switch protocols.
+#[cfg(feature = "gateway")]
+#[must_use]
+pub fn with_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.insert(0, HTTP_2.to_vec());
+    Arc::new(config)
 }
 
 /// A client's side, which trusts servers with a certificate of `authority` and nobody else.
@@ -183,7 +227,30 @@ pub fn peer_names(connection: &ServerConnection) -> Vec<String> {
     }
 }
 
+/// Whom the client certificate of a connection is for; nothing without a certificate, and for one
+/// whose subject cannot be read or names two.
+#[must_use]
+pub fn peer_subject(connection: &ServerConnection) -> Option<CertificateSubject> {
+    let certificate = connection.peer_certificates().and_then(<[_]>::first)?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let subject = parsed.subject();
+    let mut names = subject.iter_common_name().map(|name| name.as_str().ok());
+    let (Some(common_name), None) = (names.next(), names.next()) else {
+        return None;
+    };
+    let organizations = subject.iter_organization().map(|name| name.as_str().ok());
+    Some(CertificateSubject {
+        common_name: common_name?.to_owned(),
+        organizations: organizations
+            .map(|name| name.map(str::to_owned))
+            .collect::<Option<_>>()?,
+    })
+}
+
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// HTTP/2 in a handshake.
+#[cfg(feature = "gateway")]
+pub(crate) const HTTP_2: &[u8] = b"h2";
 
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();

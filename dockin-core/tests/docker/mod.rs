@@ -237,11 +237,7 @@ pub(crate) async fn permit(verb: Verb, pod: &str) -> Permit {
 }
 
 pub(crate) async fn permit_for(verb: Verb, target: Target) -> Permit {
-    let principal = Arc::new(Principal {
-        user: "ann".to_owned(),
-        groups: vec![],
-        proof: Proof::Token,
-    });
+    let principal = Arc::new(Principal::new("ann".to_owned(), vec![], Proof::Token));
     authorize(&Anyone, &principal, verb, target, SessionId::new())
         .await
         .unwrap()

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AccessRules, ActionOnObject, Attributes, Decision, Explanation, Mode, Request, action_on_object,
+    AccessRules, ActionOnObject, Attributes, Decision, Effect, Explanation, Mode, Request,
+    action_on_object,
 };
 
 /// The tenant of who names none.
@@ -73,6 +74,8 @@ pub struct Answer {
     pub allowed: bool,
     /// Why, for the person. It says nothing about what exists.
     pub reason: String,
+    /// The rule that denies, as [`Matched`](super::Matched) is shown; none when nothing allows.
+    pub rule: Option<String>,
     /// What kept the question from being decided.
     pub error: String,
     /// What the rules were asked, unless it was decided before.
@@ -107,9 +110,14 @@ impl Tenancy {
             Err(answer) => *answer,
             Ok(question) => {
                 let decision = question.ask(rules);
+                let rule = match decision {
+                    Decision::Denied => question.denying_rule(rules),
+                    _ => None,
+                };
                 Answer {
                     allowed: decision.is_allowed(),
-                    reason: question.reason(decision, person),
+                    reason: question.reason(decision, rule.as_deref(), person),
+                    rule,
                     error: String::new(),
                     question: Some(question),
                 }
@@ -267,18 +275,26 @@ impl Question {
         })
     }
 
-    /// What a person is told: the same for a denial by a rule and for want of one, and for what
-    /// exists and what does not.
-    fn reason(&self, decision: Decision, person: &Person) -> String {
+    /// The first rule that denies.
+    fn denying_rule(&self, rules: &AccessRules) -> Option<String> {
+        let matched = self.explain(rules).matched;
+        let denying = matched.iter().find(|one| one.effect == Effect::Deny);
+        denying.map(ToString::to_string)
+    }
+
+    /// What a person is told: the same for what exists and what does not.
+    fn reason(&self, decision: Decision, rule: Option<&str>, person: &Person) -> String {
         let Self { object, action, .. } = self;
         let user = &person.user;
-        match decision.is_allowed() {
-            true => format!("user `{user}` is allowed `{action}` on `{object}`"),
-            false => format!(
-                "user `{user}` may not do `{action}` on `{object}`; ask who keeps the access \
-                 rules for a role that allows it"
-            ),
-        }
+        let why = match (decision.is_allowed(), rule) {
+            (true, _) => return format!("user `{user}` is allowed `{action}` on `{object}`"),
+            (false, Some(rule)) => format!("denied by {rule}"),
+            (false, None) => "no rule allows it".to_owned(),
+        };
+        format!(
+            "user `{user}` may not do `{action}` on `{object}`: {why}; ask who keeps the access \
+             rules for a role that allows it"
+        )
     }
 }
 

@@ -46,6 +46,8 @@ impl Code {
     pub const APPROVAL_EXPIRED: Self = Self::new("APR-004");
     /// Other people, tokens or grants count now.
     pub const ACCESS_CHANGED: Self = Self::new("ACC-003");
+    /// A request that is more than reading was carried to an API server.
+    pub const REQUEST_CARRIED: Self = Self::new("REQ-001");
     /// A session's recording is complete.
     pub const RECORDING_STORED: Self = Self::new("REC-001");
     /// Something of the server itself failed.

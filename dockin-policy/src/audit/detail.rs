@@ -125,6 +125,25 @@ pub struct AccessDenied {
     pub rule: Option<String>,
 }
 
+/// Details of a request that was carried to an API server.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct RequestCarried {
+    /// `create`, `patch` and so on.
+    pub verb: String,
+    /// API group, empty for the core group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Resource and sub-resource, such as `pods/proxy`; empty for what is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// Name of the object, empty for many or a new one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Path, without its query.
+    pub path: String,
+}
+
 /// Details of a failed login; never holds what was presented.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]

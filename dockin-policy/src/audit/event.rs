@@ -6,8 +6,8 @@ use super::{
     Code,
     detail::{
         AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, Copy,
-        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost, SessionEnd,
-        SessionStart, TrailOpened,
+        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost,
+        RequestCarried, SessionEnd, SessionStart, TrailOpened,
     },
 };
 
@@ -111,6 +111,9 @@ pub struct EventPrincipal {
     /// Groups of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Who asked, when he was allowed to act as this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impersonator: Option<String>,
 }
 
 /// What something was done to; empty fields are left out.
@@ -184,6 +187,9 @@ pub enum AuditKind {
     /// Other people, tokens or grants count now.
     #[serde(rename = "access.changed")]
     AccessChanged(AccessChanged),
+    /// A request that is more than reading was carried to an API server.
+    #[serde(rename = "request.carried")]
+    RequestCarried(RequestCarried),
     /// A session's recording is complete.
     #[serde(rename = "recording.stored")]
     RecordingStored(RecordingStored),
@@ -225,6 +231,7 @@ impl AuditKind {
             Self::ApprovalRefused(_) => Code::APPROVAL_REFUSED,
             Self::ApprovalExpired(_) => Code::APPROVAL_EXPIRED,
             Self::AccessChanged(_) => Code::ACCESS_CHANGED,
+            Self::RequestCarried(_) => Code::REQUEST_CARRIED,
             Self::RecordingStored(_) => Code::RECORDING_STORED,
             Self::Failure(_) => Code::FAILURE,
             Self::TrailOpened(_) => Code::TRAIL_OPENED,
@@ -262,6 +269,7 @@ mod tests {
         .with_principal(EventPrincipal {
             user: "ann".into(),
             groups: vec!["dev".into()],
+            ..EventPrincipal::default()
         })
         .with_client("192.0.2.1:4000")
         .with_target(EventTarget {
@@ -306,6 +314,7 @@ mod tests {
             AuditKind::ApprovalRefused(Approval::default()),
             AuditKind::ApprovalExpired(Approval::default()),
             AuditKind::AccessChanged(AccessChanged::default()),
+            AuditKind::RequestCarried(RequestCarried::default()),
             AuditKind::RecordingStored(RecordingStored::default()),
             AuditKind::Failure(Failure::default()),
             AuditKind::TrailOpened(TrailOpened::default()),

@@ -15,7 +15,7 @@ pub use code::Code;
 pub use detail::{
     AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, CopiedFile, Copy,
     Direction, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost,
-    SessionEnd, SessionStart, TrailOpened,
+    RequestCarried, SessionEnd, SessionStart, TrailOpened,
 };
 pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
 pub use redact::{redact_argv, redact_text};

@@ -121,7 +121,7 @@ mod tests {
         .with_session("s1")
         .with_principal(EventPrincipal {
             user: "a\"]\\".into(),
-            groups: vec![],
+            ..EventPrincipal::default()
         })
         .with_target(EventTarget {
             pod: "p".into(),

@@ -142,6 +142,9 @@ fn command(event: &AuditEvent) -> String {
             None => approval.line.clone(),
         },
         AuditKind::AccessChanged(change) => format!("{}: {}", change.source, change.change),
+        AuditKind::RequestCarried(request) => {
+            format!("{} {}", request.verb, request.path)
+        }
         AuditKind::RecordingStored(recording) => {
             format!("recording {} ({} bytes)", recording.file, recording.bytes)
         }
@@ -216,7 +219,7 @@ mod tests {
         AuditEvent::new("2026-11-21T05:21:06.987654Z", kind)
             .with_principal(EventPrincipal {
                 user: "ann".to_owned(),
-                groups: Vec::new(),
+                ..EventPrincipal::default()
             })
             .with_target(EventTarget {
                 cluster: "local".to_owned(),
@@ -281,7 +284,7 @@ mod tests {
         let mut hostile = event(AuditKind::CommandVerdict(typed));
         hostile.principal = Some(EventPrincipal {
             user: "a\nb".to_owned(),
-            groups: Vec::new(),
+            ..EventPrincipal::default()
         });
         let text = printed(&[hostile]);
         assert_eq!(text.lines().count(), 2);

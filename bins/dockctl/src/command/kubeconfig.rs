@@ -11,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::{block_on, login};
 use crate::{
     failure::Failure,
     kubeconfig::{
@@ -35,13 +36,22 @@ pub(crate) fn run(args: &KubeconfigArgs) -> Result<ExitCode, Failure> {
             ))
         })?
     };
-    let authority = fs::read(&args.certificate_authority).map_err(|error| {
-        Failure::local(format!(
-            "cannot read `{}`: {error}",
-            args.certificate_authority.display()
-        ))
-    })?;
-    let config = build(args, token.trim(), &authority)?;
+    let authority = checked_authority(&args.certificate_authority)?;
+    let config = if args.all {
+        let server = checked_server(&args.server)?;
+        let names = block_on(login::clusters(&server, &authority, token.trim()))?;
+        if names.is_empty() {
+            let what = "this token lets one reach no cluster behind the gateway";
+            return Err(Failure::gateway(what));
+        }
+        let named = KubeconfigArgs {
+            cluster: names,
+            ..args.clone()
+        };
+        build(&named, token.trim(), &authority)?
+    } else {
+        build(args, token.trim(), &authority)?
+    };
     let text = serde_saphyr::to_string(&config)
         .map_err(|error| Failure::local(format!("cannot write the kubeconfig: {error}")))?;
     if args.output.as_os_str() == "-" {
@@ -64,29 +74,7 @@ fn build(args: &KubeconfigArgs, token: &str, authority: &[u8]) -> Result<KubeCon
     if token.is_empty() || token.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Failure::local("the token must be one line of text"));
     }
-    if !matches!(
-        CertificateDer::pem_slice_iter(authority).next(),
-        Some(Ok(_))
-    ) {
-        return Err(Failure::local(format!(
-            "`{}` holds no certificate in PEM",
-            args.certificate_authority.display()
-        )));
-    }
-    let server = args.server.trim_end_matches('/');
-    let address: Uri = server
-        .parse()
-        .map_err(|error| Failure::usage(format!("server `{server}` is no URL: {error}")))?;
-    let host = address.host().unwrap_or_default();
-    match address.scheme_str() {
-        Some("https") => {}
-        Some("http") if is_loopback(host) => {}
-        _ => {
-            return Err(Failure::usage(format!(
-                "server `{server}` must start with https://"
-            )));
-        }
-    }
+    let server = checked_server(&args.server)?;
     let clusters: Vec<(String, String)> = if args.cluster.is_empty() {
         vec![("dockin".to_owned(), server.to_owned())]
     } else {
@@ -139,6 +127,38 @@ fn build(args: &KubeconfigArgs, token: &str, authority: &[u8]) -> Result<KubeCon
     Ok(config)
 }
 
+/// The gateway's address without a slash at its end.
+pub(crate) fn checked_server(server: &str) -> Result<String, Failure> {
+    let server = server.trim_end_matches('/');
+    let address: Uri = server
+        .parse()
+        .map_err(|error| Failure::usage(format!("server `{server}` is no URL: {error}")))?;
+    let host = address.host().unwrap_or_default();
+    match address.scheme_str() {
+        Some("https") => {}
+        Some("http") if is_loopback(host) => {}
+        _ => {
+            return Err(Failure::usage(format!(
+                "server `{server}` must start with https://"
+            )));
+        }
+    }
+    Ok(server.to_owned())
+}
+
+/// The certificates of the file at `path`, PEM.
+pub(crate) fn checked_authority(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let authority = fs::read(path)
+        .map_err(|error| Failure::local(format!("cannot read `{shown}`: {error}")))?;
+    match CertificateDer::pem_slice_iter(&authority).next() {
+        Some(Ok(_)) => Ok(authority),
+        _ => Err(Failure::local(format!(
+            "`{shown}` holds no certificate in PEM"
+        ))),
+    }
+}
+
 /// Whether there is an older kubeconfig at `path` all of whose entries `config` has, too, so that
 /// nothing is lost with it: a new token for the same gateway.
 fn holds_no_more_than(path: &Path, config: &KubeConfig) -> bool {
@@ -160,7 +180,7 @@ fn holds_no_more_than(path: &Path, config: &KubeConfig) -> bool {
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
-fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::local(format!("cannot write `{}`: {error}", path.display()));
     if !replace && path.symlink_metadata().is_ok() {
@@ -203,7 +223,7 @@ mod tests {
 
     use clap::Parser as _;
 
-    use super::{build, holds_no_more_than, write};
+    use super::{build, checked_authority, holds_no_more_than, write};
     use crate::{
         kubeconfig::KubeConfig,
         low_args::{CommandArgs, KubeconfigArgs, LowArgs},
@@ -295,7 +315,13 @@ mod tests {
     fn bad_pieces_are_refused() {
         assert!(build(&args(&[]), "", PEM).is_err());
         assert!(build(&args(&[]), "two\nlines", PEM).is_err());
-        assert!(build(&args(&[]), "secret", b"no certificate").is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        assert!(checked_authority(&path).is_err());
+        fs::write(&path, "no certificate").unwrap();
+        assert!(checked_authority(&path).is_err());
+        fs::write(&path, PEM).unwrap();
+        assert!(checked_authority(&path).is_ok());
         assert!(build(&args(&["--cluster=a", "--cluster=a"]), "secret", PEM).is_err());
         let mut plain = args(&[]);
         plain.server = "http://gateway.example".to_owned();

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod kubeconfig;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod port_forward;
@@ -25,6 +26,9 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
     match args {
         HighArgs::Demo(args) => demo::run(args),
         HighArgs::Kubeconfig(args) => kubeconfig::run(&args),
+        HighArgs::Login(args) => block_on(login::login(args)),
+        HighArgs::Logout(args) => block_on(login::logout(args)),
+        HighArgs::Credential(server) => login::credential(&server),
         HighArgs::Get(args) => block_on(get::run(args)),
         HighArgs::Exec(args) => block_on(exec::run(args)),
         HighArgs::Attach(args) => block_on(attach::run(args)),

@@ -117,7 +117,19 @@ fn an_unchecked_certificate_is_for_loopback_only() {
 #[test]
 fn what_cannot_be_done_is_said_by_name() {
     for (user, what) in [
-        ("exec: { command: login }", "`exec` is not supported"),
+        ("exec: { command: login }", "`exec` needs"),
+        (
+            "exec: { apiVersion: client.authentication.k8s.io/v1, command: /no/such }",
+            "cannot run `/no/such`",
+        ),
+        (
+            "exec: { apiVersion: client.authentication.k8s.io/v1, command: 'false' }",
+            "`false` gave no token",
+        ),
+        (
+            "exec: { apiVersion: client.authentication.k8s.io/v1, command: echo, args: [x] }",
+            "printed no ExecCredential",
+        ),
         ("username: bob, password: x", "`username` is not supported"),
         (
             "client-certificate-data: UEVN",
@@ -129,6 +141,14 @@ fn what_cannot_be_done_is_said_by_name() {
         let failure = parse(&text).resolve(None, None).unwrap_err();
         assert!(failure.to_string().contains(what), "{failure}");
     }
+}
+
+#[test]
+fn a_credential_plugin_gives_the_token() {
+    let plugin = r#"exec: { apiVersion: client.authentication.k8s.io/v1, command: sh, args: [-c, 'echo "{ \"status\": { \"token\": \"$MADE\" } }"'], env: [ { name: MADE, value: fresh } ] }"#;
+    let text = TWO_CLUSTERS.replace("token: first-token", plugin);
+    let connection = parse(&text).resolve(None, None).unwrap();
+    assert_eq!(connection.token.as_deref(), Some("fresh"));
 }
 
 #[test]

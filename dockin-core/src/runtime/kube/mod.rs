@@ -1,6 +1,14 @@
 //! Pods of a kube-apiserver, reached as the person who asks, by impersonation.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+mod breaker;
+mod carrier;
+mod kubeconfig;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use dockin_stream::{
@@ -9,48 +17,42 @@ use dockin_stream::{
     upgrade::{Offer, Protocol},
 };
 use futures::StreamExt;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper_util::rt::TokioIo;
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::Client;
 use serde::Deserialize;
+
+use self::carrier::Carrier;
+pub use self::{breaker::Breaker, kubeconfig::ClusterConfig};
 
 use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime, kube_session::KubeSession};
 use crate::{
     Error, ErrorKind,
     access::Permit,
     directory::{Container, Pod},
-    identity::Principal,
+    identity::{Principal, Proof},
     kubernetes::{ExecOptions, LogQuery},
-    service::{Body, BodyError, dial_over_spdy, refusal},
+    service::{Body, BodyError, dial_over_spdy, empty, refusal},
 };
 
 /// A kube-apiserver, with the gateway's own credential for it.
 pub struct KubeCluster {
     name: String,
+    /// Sessions, over HTTP/1.1, which alone can switch protocols.
     client: Client,
+    /// Everything else, over HTTP/2 when the apiserver has it.
+    carrier: Carrier,
+    breaker: Arc<Breaker>,
 }
 
 /// A kube-apiserver as one person sees it.
 pub struct KubeRuntime {
     name: String,
     client: Client,
+    carrier: Carrier,
+    breaker: Arc<Breaker>,
     principal: Arc<Principal>,
-}
-
-/// The section that makes a kubeconfig one of Dockin's.
-#[derive(Debug, Deserialize)]
-struct DockinSection {
-    #[serde(rename = "cluster-id")]
-    cluster_id: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct WithSection {
-    dockin: Option<DockinSection>,
 }
 
 /// Bytes of a pod object that is read whole.
@@ -60,71 +62,36 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the head of an answer may take. kubectl asks twice for a session, over WebSocket and
 /// then over SPDY, and its user waits for both.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of the answer to a carried request may take, if it only reads.
+const READ_TIMEOUT: Duration = Duration::from_secs(25);
+/// The same if it changes something: an apiserver itself gives up after a minute, admission
+/// webhooks included, and only it knows whether the change was made.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(65);
+/// How long a look at an apiserver's health may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Who looks: the gateway never asks for itself, and everybody may ask for the version.
+const PROBE_USER: &str = "dockin:health";
 
 impl KubeCluster {
-    /// The cluster of a kubeconfig file that has a `dockin:` section with its `cluster-id`.
+    /// The cluster that a kubeconfig describes.
     ///
     /// # Errors
     ///
-    /// `Misuse` that names the file and what is wrong with it. A kubeconfig that turns
-    /// certificate checks off, does without TLS or impersonates on its own is refused.
-    pub async fn from_kubeconfig(name: &str, path: &Path) -> Result<Self, Error> {
-        let wrong = |what: String| {
-            Error::new(
-                ErrorKind::Misuse,
-                format!("kubeconfig {}: {what}", path.display()),
-            )
+    /// `Misuse` that names the file and what is wrong with its credential.
+    pub fn open(config: ClusterConfig) -> Result<Self, Error> {
+        let unfit = |what: &str| {
+            let message = format!("kubeconfig {}: {what}", config.path.display());
+            Error::new(ErrorKind::Misuse, message)
         };
-        let text = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| wrong("cannot be read".to_owned()).with_source(error))?;
-        let section: WithSection = serde_saphyr::from_str(&text)
-            .map_err(|error| wrong("is not YAML".to_owned()).with_source(error.to_string()))?;
-        let section = section.dockin.ok_or_else(|| {
-            wrong("has no `dockin:` section: add `dockin: { cluster-id: NAME }`".to_owned())
-        })?;
-        if section.cluster_id != name {
-            return Err(wrong(format!(
-                "its `cluster-id` is `{}`, the gateway's configuration calls it `{name}`",
-                section.cluster_id
-            )));
-        }
-        let kubeconfig = Kubeconfig::from_yaml(&text)
-            .map_err(|error| wrong("is no kubeconfig".to_owned()).with_source(error))?;
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .map_err(|error| wrong("cannot be used".to_owned()).with_source(error))?;
-        if config.accept_invalid_certs {
-            return Err(wrong(
-                "`insecure-skip-tls-verify` is not accepted: give `certificate-authority`"
-                    .to_owned(),
-            ));
-        }
-        if config.cluster_url.scheme_str() != Some("https") {
-            return Err(wrong(
-                "`server` must be an https URL: the credential is sent to it".to_owned(),
-            ));
-        }
-        let own = &config.auth_info;
-        if own.impersonate.is_some()
-            || own.impersonate_uid.is_some()
-            || own.impersonate_groups.is_some()
-            || own.impersonate_user_extra.is_some()
-        {
-            // It would be sent beside, or instead of, the person who asks.
-            return Err(wrong(
-                "`as` and what begins with it are not accepted: the gateway impersonates who asks"
-                    .to_owned(),
-            ));
-        }
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // Up to 15 times, over minutes; an exec may have been started by a request that failed.
-        config.default_retry = false;
-        let client = Client::try_from(config)
-            .map_err(|error| wrong("gives no client".to_owned()).with_source(error))?;
+        let carrier = Carrier::new(&config.config)
+            .map_err(|error| unfit("gives no client").with_source(error))?;
+        let client = Client::try_from(config.config.clone())
+            .map_err(|error| unfit("gives no client").with_source(error))?;
         Ok(Self {
-            name: name.to_owned(),
+            name: config.name,
             client,
+            carrier,
+            breaker: Arc::default(),
         })
     }
 
@@ -134,38 +101,100 @@ impl KubeCluster {
         KubeRuntime {
             name: self.name.clone(),
             client: self.client.clone(),
+            carrier: self.carrier.clone(),
+            breaker: Arc::clone(&self.breaker),
             principal: Arc::clone(principal),
         }
+    }
+
+    /// Asks for the version, and tells the breaker whether there was an answer. An apiserver that
+    /// refuses the question is well, too; its version is not known then.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when it does not answer within 5 s.
+    pub async fn probe(&self) -> Result<Option<String>, Error> {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "gitVersion")]
+            git_version: String,
+        }
+
+        let principal = Principal::new(PROBE_USER, Vec::new(), Proof::Internal);
+        let runtime = self.for_principal(&Arc::new(principal));
+        let ask = async {
+            let request = runtime.head(Method::GET, "/version", HeaderMap::new())?;
+            let (parts, ()) = request.into_parts();
+            let answer = self.carrier.send(Request::from_parts(parts, empty())).await;
+            let answer = answer
+                .map_err(|error| runtime.unavailable("does not answer").with_source(error))?;
+            if answer.status().is_server_error() {
+                return Err(runtime.unavailable("is not well"));
+            }
+            let known = answer.status() == StatusCode::OK;
+            let body = Limited::new(answer.into_body(), MAX_POD).collect().await;
+            let body = body.ok().map(|body| body.to_bytes()).filter(|_| known);
+            let version = body.and_then(|body| serde_json::from_slice::<Version>(&body).ok());
+            Ok(version.map(|version| version.git_version))
+        };
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, ask).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(runtime.unavailable("gave no answer within 5 s")));
+        match &answer {
+            Ok(_) => self.breaker.answered(),
+            Err(_) => self.breaker.failed(Instant::now()),
+        }
+        answer
     }
 }
 
 impl KubeRuntime {
-    /// Sends a request that only reads, as the principal, and streams the answer back as it is,
-    /// refusals of the apiserver included.
+    /// Carries a request to the apiserver as the principal, and its answer back as it is,
+    /// refusals included. Both bodies are streamed, each as fast as its reader takes it.
+    ///
+    /// `headers` are the client's that may go on; who asks is added here.
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the apiserver does not answer within 10 s, `Misbehaved` when it answers
-    /// with a redirect or does not know the gateway's own credential.
-    pub async fn read(
+    /// `Unavailable` when the apiserver is not reached, or gives no head of an answer within 25 s
+    /// to what only reads, 65 s to what does not; `Misbehaved` when it answers with a redirect or
+    /// an upgrade, or does not know the gateway's own credential.
+    pub async fn carry(
         &self,
+        method: Method,
         path_and_query: &str,
-        accept: Option<&HeaderValue>,
+        headers: HeaderMap,
+        body: Body,
     ) -> Result<Response<Body>, Error> {
-        let mut request = self.request(Method::GET, path_and_query)?;
-        if let Some(accept) = accept {
-            request.headers_mut().insert(header::ACCEPT, accept.clone());
-        }
-        let (mut parts, body) = self.answer(request).await?.into_parts();
-        for name in [
-            header::CONNECTION,
-            header::TRANSFER_ENCODING,
-            header::UPGRADE,
-        ] {
-            parts.headers.remove(name);
-        }
+        self.admitted()?;
+        let patience = match method {
+            Method::GET | Method::HEAD => READ_TIMEOUT,
+            _ => CHANGE_TIMEOUT,
+        };
+        let (parts, ()) = self.head(method, path_and_query, headers)?.into_parts();
+        let answer = self.carrier.send(Request::from_parts(parts, body));
+        let answer = tokio::time::timeout(patience, answer).await.map_err(|_| {
+            self.unavailable(&format!("gave no answer within {} s", patience.as_secs()))
+        })?;
+        let answer = answer.map_err(|error| {
+            if error.never_connected() {
+                self.breaker.failed(Instant::now());
+            }
+            self.unavailable("does not answer").with_source(error)
+        })?;
+        self.breaker.answered();
+        let (parts, body) = self.checked(answer, false)?.into_parts();
         let body = body.map_err(BodyError::from).boxed_unsync();
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// Fails at once when the apiserver is known not to answer.
+    fn admitted(&self) -> Result<(), Error> {
+        let Err(left) = self.breaker.admit(Instant::now()) else {
+            return Ok(());
+        };
+        let error = self.unavailable("did not answer lately; it is asked again in a moment");
+        Err(error.with_retry_after(left))
     }
 
     /// One pod.
@@ -196,25 +225,24 @@ impl KubeRuntime {
         method: Method,
         path_and_query: &str,
     ) -> Result<Request<kube::client::Body>, Error> {
+        let request = self.head(method, path_and_query, HeaderMap::new())?;
+        Ok(request.map(|()| kube::client::Body::empty()))
+    }
+
+    /// The head of a request, with who asks put in place of whatever `headers` say of it.
+    fn head(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: HeaderMap,
+    ) -> Result<Request<()>, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(path_and_query)
-            .body(kube::client::Body::empty())
+            .body(())
             .map_err(|error| Error::new(ErrorKind::Malformed, "request").with_source(error))?;
-        let value = |text: &str| {
-            HeaderValue::from_str(text).map_err(|error| {
-                Error::new(ErrorKind::Malformed, "user or group name cannot be sent on")
-                    .with_source(error)
-            })
-        };
-        let headers = request.headers_mut();
-        headers.insert(
-            HeaderName::from_static("impersonate-user"),
-            value(&self.principal.user)?,
-        );
-        for group in &self.principal.groups {
-            headers.append(HeaderName::from_static("impersonate-group"), value(group)?);
-        }
+        *request.headers_mut() = headers;
+        impersonate(request.headers_mut(), &self.principal)?;
         Ok(request)
     }
 
@@ -223,9 +251,15 @@ impl KubeRuntime {
         &self,
         request: Request<kube::client::Body>,
     ) -> Result<Response<kube::client::Body>, Error> {
+        self.admitted()?;
         let sent = self.client.send(request).await;
         let response =
             sent.map_err(|error| self.unavailable("does not answer").with_source(error))?;
+        self.checked(response, true)
+    }
+
+    /// Refuses answers that nobody here may see: a redirect, and a refusal of the gateway itself.
+    fn checked<B>(&self, response: Response<B>, switching: bool) -> Result<Response<B>, Error> {
         let status = response.status();
         let misbehaved = |what: &str| {
             let message = format!("the kube-apiserver of cluster `{}` {what}", self.name);
@@ -234,6 +268,9 @@ impl KubeRuntime {
         if status == StatusCode::UNAUTHORIZED {
             // The person who asks is known here; it is not him who must log in.
             return misbehaved("refuses the gateway's own credential");
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS && !switching {
+            return misbehaved("switched protocols without being asked to");
         }
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
             return misbehaved("answered with a redirect, which is never followed");
@@ -383,6 +420,53 @@ impl Runtime for KubeRuntime {
         let (socket, _) = self.upgrade(&path, &Offer::spdy_ports()).await?;
         dial_over_spdy(Box::new(socket), bytes::Bytes::new(), port)
     }
+}
+
+/// Puts who asks into `headers`, and nobody else.
+fn impersonate(headers: &mut HeaderMap, principal: &Principal) -> Result<(), Error> {
+    let unfit = || {
+        let what = "user, group or extra value cannot be sent on: it is no text for a header";
+        Error::new(ErrorKind::Malformed, what)
+    };
+    let value = |text: &str| {
+        // Other bytes would be read as Latin-1 by one and as UTF-8 by another.
+        let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let trimmed = text.trim().len() == text.len() && !text.is_empty();
+        let value = HeaderValue::from_str(text).ok();
+        value.filter(|_| plain && trimmed).ok_or_else(unfit)
+    };
+    headers.insert(
+        HeaderName::from_static("impersonate-user"),
+        value(&principal.user)?,
+    );
+    let groups = HeaderName::from_static("impersonate-group");
+    headers.remove(&groups);
+    for group in &principal.groups {
+        headers.append(groups.clone(), value(group)?);
+    }
+    for (key, values) in &principal.extra {
+        let name = format!("impersonate-extra-{}", escape_key(key));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
+        headers.remove(&name);
+        for one in values {
+            headers.append(name.clone(), value(one)?);
+        }
+    }
+    Ok(())
+}
+
+/// An extra key as a part of a header's name: what is no token there is percent-encoded.
+fn escape_key(key: &str) -> String {
+    let mut escaped = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Two digits of a byte; a `String` takes them always.
+            let _always = std::fmt::Write::write_fmt(&mut escaped, format_args!("%{byte:02x}"));
+        }
+    }
+    escaped
 }
 
 /// What is needed of a v1 Pod; the rest is the apiserver's affair.
