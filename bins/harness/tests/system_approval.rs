@@ -96,7 +96,7 @@ impl Asking {
         let endpoint = HttpEndpoint::new("the agent", &address, &name, client_tls).unwrap();
         let agents = [(house.node().to_owned(), AgentRuntime::new(endpoint))];
         let access = AccessList::new(vec![AccessEntry::everything_for("alice")]).unwrap();
-        let tokens = TokenFile::load(&data.join("tokens.yaml")).unwrap();
+        let tokens = TokenFile::load(data.join("tokens.yaml")).unwrap();
         let runtime = Runtime::new().unwrap();
         let (bell, questions) = mpsc::channel();
         let address = runtime.block_on(async {
