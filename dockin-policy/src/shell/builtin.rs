@@ -19,6 +19,12 @@ const HARMLESS: &[&str] = &[
     "getopts", "compgen", "complete", "compopt", "enable", "hash", "fc",
 ];
 
+/// Builtins that end as it is said of them here; the others may fail.
+const SURE: &[&str] = &[
+    ":", "true", "false", "echo", "printf", "print", "pwd", "test", "[", "let", "eval", ".",
+    "source", "command", "builtin", "exec", "return", "break", "continue", "exit",
+];
+
 /// Builtins that only zsh has.
 const ZSH: &[&str] = &[
     "print",
@@ -71,6 +77,7 @@ impl Runner<'_> {
         let bash = matches!(self.dialect(), Dialect::Bash) || zsh;
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
         self.status = Some(0);
+        self.hoped = !SURE.contains(&program);
         let out = match program {
             "eval" => {
                 self.stand_alone(streams);
@@ -130,6 +137,7 @@ impl Runner<'_> {
                     let found = known.and_then(|words| {
                         words.last().and_then(|name| super::known::path_of(name))
                     });
+                    self.hoped = true;
                     return Some(
                         found.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n")),
                     );
@@ -465,6 +473,9 @@ impl Runner<'_> {
                     };
                     self.state.set_comments(on);
                 }
+                if program == "shopt" && words.contains(&"lastpipe") {
+                    self.last_stays = !words.contains(&"-u");
+                }
                 self.record(program, argv, streams);
                 Out::Unknown(OUTPUT)
             }
@@ -477,6 +488,7 @@ impl Runner<'_> {
             }
             _ => {
                 self.status = None;
+                self.hoped = false;
                 return None;
             }
         };
@@ -666,6 +678,18 @@ impl Runner<'_> {
             options.contains('i'),
         );
         let (array, map) = (options.contains('a'), options.contains('A'));
+        let exports = (program == "export" || options.contains('x')).then(|| !options.contains('n'));
+        if let Some(on) = exports {
+            let is_function = options.contains('f');
+            for argument in arguments.iter().filter_map(Value::known) {
+                let name = argument.split(['=', '+']).next().unwrap_or_default();
+                if is_function {
+                    self.state.export(&format!("{name}()"), on);
+                } else if !name.starts_with('-') {
+                    self.state.export(name, on);
+                }
+            }
+        }
         for argument in arguments {
             match argument {
                 Value::Known(text) if text.starts_with(['-', '+']) => {}
@@ -868,16 +892,19 @@ impl Runner<'_> {
                     break;
                 }
                 Some("-o" | "+o") => {
-                    if first.known() == Some("-o")
-                        && behind.first().and_then(Value::known) == Some("xtrace")
-                    {
-                        self.traced();
+                    match (first.known(), behind.first().and_then(Value::known)) {
+                        (Some("-o"), Some("xtrace")) => self.traced(),
+                        (sign, Some("allexport")) => self.state.export_all(sign == Some("-o")),
+                        _ => {}
                     }
                     rest = behind.get(1..).unwrap_or_default();
                 }
                 Some(option) if option.starts_with(['-', '+']) => {
                     if option.starts_with('-') && option.contains('x') {
                         self.traced();
+                    }
+                    if option.contains('a') {
+                        self.state.export_all(option.starts_with('-'));
                     }
                     rest = behind;
                 }

@@ -27,78 +27,45 @@ impl Runner<'_> {
         texts: &[Heredoc<'_>],
     ) -> Out {
         let (assigned, words) = words.split_at(assignments.min(words.len()));
-        let aliased = self.aliased(words);
-        let mut streams = self.redirects(redirects, texts);
         if words.is_empty() {
+            let mut streams = self.redirects(redirects, texts);
             self.status = Some(0);
             for word in assigned {
                 self.assign(word.raw);
             }
+            if assigned.is_empty() && self.dialect() == Dialect::Zsh {
+                return self.null_command(streams);
+            }
             self.stand_alone(&mut streams);
+            self.hoped |= streams.may_fail;
             return self.deliver(Out::nothing(), &streams);
         }
+        if let Some(text) = self.aliased(words) {
+            return self.alias(assigned, &text, redirects, texts);
+        }
+        // Words are expanded before assignments count: `x=a; x=b echo $x` says `a`.
+        let (argv, vanished) = self.arguments_as_written(words);
+        let absent = self.absent;
+        let mut streams = self.redirects(redirects, texts);
+        self.absent = absent;
         // For one command only, as far as it is a program.
         let mark = (!assigned.is_empty()).then(|| self.state.mark());
         for word in assigned {
             self.assign(word.raw);
+            let name = word.raw.split(|byte| b"+=[".contains(byte)).next();
+            self.state.export(&super::expand::lossy(name.unwrap_or_default()), true);
         }
+        self.absent = absent;
         let outer = streams
             .stdin
             .take()
             .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
-        let out = match aliased {
-            Some(text) => {
-                self.stand_alone(&mut streams);
-                self.nesting += 1;
-                let out = if self.nesting > 12 {
-                    self.unknown("aliases inside aliases");
-                    Out::Unknown(OUTPUT)
-                } else {
-                    let script = parse(text.as_bytes(), self.dialect());
-                    if script.error.is_some() {
-                        self.unknown("an alias that cannot be read");
-                    }
-                    self.script(&script, text.as_bytes())
-                };
-                self.nesting -= 1;
-                out
-            }
-            None => {
-                let mut argv = Vec::with_capacity(words.len());
-                self.absent = false;
-                let vanished = words.split_first().map(|(first, rest)| {
-                    argv.extend(self.command_word(first));
-                    let vanished = argv.is_empty() && is_a_variable(first.raw);
-                    if is_declaration(first.raw) {
-                        for word in rest {
-                            match assignment_end(word.raw) {
-                                Some(end) if word.raw.get(end) == Some(&b'(') => {
-                                    argv.push(Value::Known(super::expand::lossy(word.raw)));
-                                }
-                                Some(_) => {
-                                    let value = self.whole(word.raw, Mode::Word);
-                                    argv.push(match value {
-                                        Value::Pattern(text) => {
-                                            Value::Known(super::expand::unescape(&text))
-                                        }
-                                        other => other,
-                                    });
-                                }
-                                None => argv.extend(self.words(std::slice::from_ref(word))),
-                            }
-                        }
-                    } else {
-                        argv.extend(self.words(rest));
-                    }
-                    vanished
-                });
-                if vanished == Some(true) {
-                    // The environment may have it.
-                    self.soft_unknown(VARIABLE);
-                }
-                self.argv(argv, &mut streams)
-            }
-        };
+        if vanished {
+            // The environment may have it.
+            self.soft_unknown(VARIABLE);
+        }
+        let out = self.argv(argv, &mut streams);
+        self.hoped |= streams.may_fail;
         if let Some(outer) = outer {
             self.stdin = outer;
         }
@@ -122,6 +89,92 @@ impl Runner<'_> {
                 self.state.restore(mark);
             }
         }
+        self.deliver(out, &streams)
+    }
+
+    /// The values that the words of a command become, and whether the program's name is a variable
+    /// that nobody set.
+    fn arguments_as_written(&mut self, words: &[Word<'_>]) -> (Vec<Value>, bool) {
+        let mut argv = Vec::with_capacity(words.len());
+        self.absent = false;
+        let Some((first, rest)) = words.split_first() else {
+            return (argv, false);
+        };
+        argv.extend(self.command_word(first));
+        let vanished = argv.is_empty() && is_a_variable(first.raw);
+        if !is_declaration(first.raw) {
+            argv.extend(self.words(rest));
+            return (argv, vanished);
+        }
+        for word in rest {
+            match assignment_end(word.raw) {
+                Some(end) if word.raw.get(end) == Some(&b'(') => {
+                    argv.push(Value::Known(super::expand::lossy(word.raw)));
+                }
+                Some(_) => {
+                    let value = self.whole(word.raw, Mode::Word);
+                    argv.push(match value {
+                        Value::Pattern(text) => Value::Known(super::expand::unescape(&text)),
+                        other => other,
+                    });
+                }
+                None => argv.extend(self.words(std::slice::from_ref(word))),
+            }
+        }
+        (argv, vanished)
+    }
+
+    /// Runs the text that an alias became, behind its assignments.
+    fn alias(
+        &mut self,
+        assigned: &[Word<'_>],
+        text: &str,
+        redirects: &[Redirect<'_>],
+        texts: &[Heredoc<'_>],
+    ) -> Out {
+        let mut streams = self.redirects(redirects, texts);
+        self.stand_alone(&mut streams);
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let mut whole = String::new();
+        for word in assigned {
+            whole.push_str(&super::expand::lossy(word.raw));
+            whole.push(' ');
+        }
+        whole.push_str(text);
+        self.nesting += 1;
+        let out = if self.nesting > 12 {
+            self.unknown("aliases inside aliases");
+            Out::Unknown(OUTPUT)
+        } else {
+            let script = parse(whole.as_bytes(), self.dialect());
+            if script.error.is_some() {
+                self.unknown("an alias that cannot be read");
+            }
+            self.script(&script, whole.as_bytes())
+        };
+        self.nesting -= 1;
+        if let Some(outer) = outer {
+            self.stdin = outer;
+        }
+        self.hoped |= streams.may_fail;
+        self.deliver(out, &streams)
+    }
+
+    /// zsh: redirections alone are those of `cat`, or of `more` where they only read.
+    fn null_command(&mut self, mut streams: Streams) -> Out {
+        let name = if streams.writes.is_empty() { "more" } else { "cat" };
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let out = self.argv(vec![Value::Known(name.to_owned())], &mut streams);
+        if let Some(outer) = outer {
+            self.stdin = outer;
+        }
+        self.hoped |= streams.may_fail;
         self.deliver(out, &streams)
     }
 
@@ -570,7 +623,14 @@ impl Runner<'_> {
         }
         match wrapper::unwrap(name, argv, &self.stdin) {
             Inner::None => {}
-            Inner::Argv(inner) => return self.inner(inner),
+            Inner::Argv(inner) => {
+                let own = arguments.len().saturating_sub(inner.len());
+                let given = arguments.get(..own).unwrap_or_default().to_vec();
+                return self.below(|runner| {
+                    runner.environment(name, &given);
+                    runner.inner(inner)
+                });
+            }
             Inner::Several(list) => {
                 for inner in list {
                     let _out = if self.dialect() == Dialect::Busybox {
@@ -605,6 +665,43 @@ impl Runner<'_> {
         self.links(name, arguments);
         self.code(name, argv, arguments);
         self.emulated(name, arguments)
+    }
+
+    /// What a wrapper changes in the environment of what it runs.
+    fn environment(&mut self, name: &str, arguments: &[Value]) {
+        if !matches!(name, "env" | "sudo" | "doas") {
+            return;
+        }
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word {
+                Value::Known(text) if matches!(text.as_str(), "-i" | "-" | "--ignore-environment") => {
+                    let names: Vec<String> = self.state.names().map(str::to_owned).collect();
+                    for name in names {
+                        self.state.forget(&name);
+                    }
+                }
+                Value::Known(text) if text == "-u" && name == "env" => {
+                    if let Some(name) = words.next().and_then(Value::known) {
+                        self.state.set(name, Variable::Unset);
+                        self.state.export(name, true);
+                    }
+                }
+                Value::Known(text) if !text.starts_with('-') => {
+                    if let Some((name, value)) = text.split_once('=') {
+                        self.state.text(name, value);
+                        self.state.export(name, true);
+                    }
+                }
+                Value::Unknown { prefix, .. } => {
+                    if let Some((name, _)) = prefix.split_once('=') {
+                        self.state.set(name, Variable::Unknown);
+                        self.state.export(name, true);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     fn inner(&mut self, inner: Vec<Value>) -> Out {
@@ -682,7 +779,8 @@ impl Runner<'_> {
             return Out::Unknown(OUTPUT);
         };
         let options = utility::shell_options(arguments);
-        self.below(|runner| {
+        let options = &options;
+        let run = |runner: &mut Self| {
             runner.state.set_dialect(
                 if runner.dialect() == Dialect::Busybox && dialect == Dialect::Sh {
                     Dialect::Busybox
@@ -691,7 +789,7 @@ impl Runner<'_> {
                 },
             );
             runner.flow = Flow::Next;
-            match options {
+            match *options {
                 utility::ShellRuns::Text(Value::Known(text), rest) => {
                     let text = text.clone();
                     runner.arguments(program, rest);
@@ -724,7 +822,20 @@ impl Runner<'_> {
                     Out::Unknown(OUTPUT)
                 }
             }
-        })
+        };
+        let functions = dialect == Dialect::Bash && self.dialect() == Dialect::Bash;
+        // The environment may have a variable that nobody exported here.
+        let left = self.below(|runner| runner.state.leave_unexported(functions));
+        if !left.is_empty() && self.certainty < Certainty::Dead {
+            let _out = self.dead(run);
+        }
+        let aliases = std::mem::take(&mut self.aliases);
+        let out = self.below(|runner| {
+            runner.state.leave_unexported(functions);
+            run(runner)
+        });
+        self.aliases = aliases;
+        out
     }
 
     /// `$0`, `$1`, … of a shell that is started.

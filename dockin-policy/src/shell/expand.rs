@@ -27,7 +27,11 @@ pub(super) struct Fields {
     current: Field,
     /// Whether expansions are split into words.
     splits: bool,
+    /// Whether what substitutions print is.
+    splits_output: bool,
     separators: Option<String>,
+    /// A list without elements stood between the quotes.
+    vanished: bool,
 }
 
 impl Fields {
@@ -109,6 +113,18 @@ impl Fields {
                 return;
             }
         }
+    }
+
+    /// A list was expanded, and whether it is empty.
+    pub(super) const fn vanishes(&mut self, is_empty: bool) {
+        self.vanished |= is_empty;
+    }
+
+    /// What a substitution printed: split in zsh, too.
+    fn printed(&mut self, text: &str) {
+        let splits = std::mem::replace(&mut self.splits, self.splits_output);
+        self.expanded(text);
+        self.splits = splits;
     }
 
     /// Ends a field, if there is one.
@@ -211,7 +227,9 @@ impl Runner<'_> {
             done: Vec::new(),
             current: Field::default(),
             splits: splits && self.dialect() != Dialect::Zsh,
+            splits_output: splits,
             separators: self.separators(),
+            vanished: false,
         }
     }
 
@@ -302,9 +320,13 @@ impl Runner<'_> {
                 }
                 b'"' if unquoted => {
                     let end = extent(raw, at, self.dialect(), false);
-                    fields.quoted("");
                     let inside = raw.get(at + 1..end.saturating_sub(1)).unwrap_or_default();
+                    let outer = std::mem::take(&mut fields.vanished);
                     self.pieces(inside, Mode::Quoted, fields);
+                    // `"$@"` without parameters is no word.
+                    if !std::mem::replace(&mut fields.vanished, outer) {
+                        fields.quoted("");
+                    }
                     at = end.max(at + 1);
                 }
                 b'$' | b'`' => {
@@ -431,7 +453,7 @@ impl Runner<'_> {
                 if quoted {
                     fields.quoted(text);
                 } else {
-                    fields.expanded(text);
+                    fields.printed(text);
                 }
             }
             Out::Unknown(reason) => fields.unknown(reason),
@@ -556,7 +578,7 @@ fn unescape_backquoted(inside: &[u8], quoted: bool) -> Vec<u8> {
 }
 
 /// A pattern without its escapes.
-pub(super) fn unescape(pattern: &str) -> String {
+pub(crate) fn unescape(pattern: &str) -> String {
     let mut text = String::with_capacity(pattern.len());
     let mut characters = pattern.chars();
     while let Some(c) = characters.next() {

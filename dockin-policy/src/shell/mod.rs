@@ -19,7 +19,9 @@ mod utility;
 mod value;
 mod wrapper;
 
+pub(crate) use expand::unescape;
 use parse::{goes_on, parse, parse_with};
+pub(crate) use pattern::matches;
 pub(crate) use run::{Analysis, Certainty, Resolved, Shape};
 use run::{Input, Runner};
 pub use session::SessionState;

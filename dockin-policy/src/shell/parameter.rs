@@ -107,6 +107,7 @@ impl Runner<'_> {
                 fields.quoted(&texts.join(&separator));
             }
             Held::List(texts, _) => {
+                fields.vanishes(texts.is_empty());
                 for (index, text) in texts.iter().enumerate() {
                     if index > 0 {
                         fields.finish();
@@ -358,6 +359,13 @@ impl Runner<'_> {
 
     /// An index runs its commands whatever it is the index of.
     fn index_only(&mut self, index: Option<&[u8]>, held: Held) -> Held {
+        // No elements are no word, but in zsh an empty one.
+        if let Some(mark @ (b"@" | b"*")) = index
+            && held == Held::Unset
+            && self.dialect() != Dialect::Zsh
+        {
+            return Held::List(Vec::new(), mark == b"*");
+        }
         if let Some(index) = index
             && !matches!(index, b"@" | b"*")
         {
@@ -372,30 +380,18 @@ impl Runner<'_> {
             "IFS" => Held::Text(" \t\n".to_owned()),
             "SHELL" => Held::Text("/bin/bash".to_owned()),
             "HOME" => Held::Text("~".to_owned()),
-            "PATH"
-            | "PWD"
-            | "OLDPWD"
-            | "USER"
-            | "LOGNAME"
-            | "UID"
+            name if is_of_the_environment(name) => Held::Unknown,
+            "UID"
             | "EUID"
-            | "HOSTNAME"
             | "RANDOM"
             | "SECONDS"
             | "LINENO"
-            | "TERM"
-            | "LANG"
             | "BASH"
             | "BASH_VERSION"
             | "PPID"
-            | "SHLVL"
             | "HOSTTYPE"
             | "OSTYPE"
             | "MACHTYPE"
-            | "EDITOR"
-            | "PAGER"
-            | "VISUAL"
-            | "TMPDIR"
             | "COLUMNS"
             | "LINES"
             | "HISTFILE"
@@ -409,12 +405,9 @@ impl Runner<'_> {
             | "GROUPS"
             | "BASHOPTS"
             | "SHELLOPTS"
-            | "LS_COLORS"
-            | "MAIL"
             | "OPTIND"
             | "COMP_WORDBREAKS"
-            | "DIRSTACK"
-            | "KUBERNETES_SERVICE_HOST" => Held::Unknown,
+            | "DIRSTACK" => Held::Unknown,
             _ => Held::Unset,
         }
     }
@@ -675,6 +668,31 @@ impl Runner<'_> {
             _ => None,
         }
     }
+}
+
+/// Variables that nearly every environment has, and programs get.
+pub(super) fn is_of_the_environment(name: &str) -> bool {
+    matches!(
+        name,
+        "PATH"
+            | "PWD"
+            | "OLDPWD"
+            | "USER"
+            | "LOGNAME"
+            | "HOSTNAME"
+            | "TERM"
+            | "LANG"
+            | "SHLVL"
+            | "EDITOR"
+            | "PAGER"
+            | "VISUAL"
+            | "TMPDIR"
+            | "LS_COLORS"
+            | "MAIL"
+            | "KUBERNETES_SERVICE_HOST"
+            | "HOME"
+            | "SHELL"
+    )
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]

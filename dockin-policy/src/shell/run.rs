@@ -27,6 +27,15 @@ pub(crate) struct Analysis {
     pub(crate) unknowns: Vec<Unknown>,
     /// Shapes that several commands make together.
     pub(crate) shapes: Vec<(Shape, Range<usize>)>,
+    /// Names of files that shells choose by chance, and what of them is sure.
+    placeholders: BTreeMap<String, (&'static str, &'static str)>,
+}
+
+impl Analysis {
+    /// What surely begins and ends a name that stands for one which the shell chooses.
+    pub(crate) fn placeholder(&self, text: &str) -> Option<(&'static str, &'static str)> {
+        self.placeholders.get(text).copied()
+    }
 }
 
 /// One program that would run.
@@ -118,6 +127,10 @@ pub(crate) struct Runner<'s> {
     pub(super) stdin: Input,
     /// `$?`, when it is known.
     pub(super) status: Option<i32>,
+    /// The status is what is expected, and may be another.
+    pub(super) hoped: bool,
+    /// The last command of a pipeline runs in the shell itself.
+    pub(super) last_stays: bool,
     /// `$0`.
     pub(super) arg0: Option<String>,
     pub(super) flow: Flow,
@@ -126,7 +139,7 @@ pub(crate) struct Runner<'s> {
     /// Texts behind `/dev/fd/63` and its like.
     pub(super) pipes: BTreeMap<String, Out>,
     /// Aliases as they were where the line began.
-    aliases: BTreeMap<String, String>,
+    pub(super) aliases: BTreeMap<String, String>,
     pub(super) span: Range<usize>,
     pub(super) nesting: usize,
     /// A variable was expanded that nobody set here; the environment may have it.
@@ -150,6 +163,8 @@ impl<'s> Runner<'s> {
             certainty: Certainty::Live,
             stdin: Input::Inherited,
             status: Some(0),
+            hoped: false,
+            last_stays: false,
             arg0: Some(arg0.to_owned()),
             flow: Flow::Next,
             calls: Vec::new(),
@@ -325,6 +340,10 @@ impl<'s> Runner<'s> {
         } else {
             format!("/dev/fd/{number}")
         };
+        if temporary {
+            let sure = ("/tmp/zsh", "");
+            self.analysis.placeholders.insert(path.clone(), sure);
+        }
         self.pipes.insert(path.clone(), out);
         path
     }
@@ -409,6 +428,11 @@ impl<'s> Runner<'s> {
                 (Join::Or, Some(_)) => Some(true),
                 (_, None) => None,
             };
+            let runs = if self.hoped {
+                runs.filter(|runs| *runs)
+            } else {
+                runs
+            };
             match runs {
                 Some(true) => {
                     let said = self.item(item, texts);
@@ -449,12 +473,17 @@ impl<'s> Runner<'s> {
     fn pipeline(&mut self, item: &Item<'_>, texts: &[Heredoc<'_>]) -> Out {
         let outer = self.stdin.clone();
         let mut out = self.below(|runner| runner.command(&item.first, texts));
-        for command in &item.rest {
+        let stays = self.last_stays || self.dialect() == Dialect::Zsh;
+        for (index, command) in item.rest.iter().enumerate() {
             self.stdin = match out {
                 Out::Known(text) => Input::Text(text),
                 Out::Unknown(reason) => Input::Unknown(reason),
             };
-            out = self.below(|runner| runner.command(command, texts));
+            out = if stays && index + 1 == item.rest.len() && !item.background {
+                self.command(command, texts)
+            } else {
+                self.below(|runner| runner.command(command, texts))
+            };
         }
         self.stdin = outer;
         out
@@ -464,6 +493,7 @@ impl<'s> Runner<'s> {
         if self.nesting == 0 {
             self.span = command.start..command.end;
         }
+        self.hoped = false;
         if !self.spend() {
             return Out::Unknown(OUTPUT);
         }
@@ -503,6 +533,7 @@ impl<'s> Runner<'s> {
         if let Some(outer) = outer {
             self.stdin = outer;
         }
+        self.hoped |= streams.may_fail;
         self.deliver(out, &streams)
     }
 
@@ -549,11 +580,12 @@ impl<'s> Runner<'s> {
             }
             match (taken, self.status) {
                 (Some(false), Some(0)) => {
+                    let hoped = self.hoped;
                     let said = self.list(body, texts);
                     out.then(said);
-                    taken = Some(true);
+                    taken = if hoped { None } else { Some(true) };
                 }
-                (Some(false), Some(_)) => {
+                (Some(false), Some(_)) if !self.hoped => {
                     self.dead(|runner| runner.list(body, texts));
                     self.status = Some(0);
                 }
@@ -588,6 +620,7 @@ impl<'s> Runner<'s> {
             let said = self.list(&repeated.condition, texts);
             out.then(said);
             let goes = self.status.map(|status| (status == 0) != repeated.until);
+            let goes = goes.filter(|goes| *goes || !self.hoped);
             match goes {
                 Some(true) => {
                     let said = self.list(&repeated.body, texts);

@@ -21,6 +21,10 @@ pub struct SessionState {
     files: BTreeMap<String, File>,
     /// Variables whose values are calculated.
     integers: std::collections::BTreeSet<String>,
+    /// Variables that programs get; functions with `()` behind their names.
+    exported: std::collections::BTreeSet<String>,
+    /// `set -a`: every variable is exported.
+    exports_all: bool,
     positional: Positional,
     directory: Directory,
     bytes: usize,
@@ -91,6 +95,8 @@ enum Entry {
     File(String, Option<File>),
     Positional(Positional),
     Directory(Directory),
+    /// Whether it was exported before.
+    Exported(String, bool),
 }
 
 /// Bytes of everything that is kept of a session.
@@ -99,6 +105,8 @@ const MAX_BYTES: usize = 40 * 1024;
 const OVERHEAD: usize = 64;
 /// Elements of one array.
 const MAX_ELEMENTS: usize = 256;
+/// Bytes of a name that is exported.
+const MAX_NAME: usize = 64;
 /// Bytes of positional parameters.
 const MAX_POSITIONAL: usize = 8 * 1024;
 /// Changes that can be taken back.
@@ -182,6 +190,68 @@ impl SessionState {
         let old_value = self.variables.insert(name.to_owned(), value);
         self.account(name, new, old_value.as_ref().map(Variable::size));
         self.note(|| Entry::Variable(name.to_owned(), old_value));
+    }
+
+    /// Programs get the variable `name`, or the function `name()`, or no longer.
+    pub(super) fn export(&mut self, name: &str, on: bool) {
+        if on && (self.exported.len() == MAX_ELEMENTS || name.len() > MAX_NAME) {
+            self.overflowed = true;
+            return;
+        }
+        let before = if on {
+            !self.exported.insert(name.to_owned())
+        } else {
+            self.exported.remove(name)
+        };
+        self.note(|| Entry::Exported(name.to_owned(), before));
+    }
+
+    pub(super) const fn export_all(&mut self, on: bool) {
+        self.exports_all = on;
+    }
+
+    /// Leaves what a shell that is started gets: what is exported, and what its environment may
+    /// have. The names of variables that are left behind.
+    pub(super) fn leave_unexported(&mut self, functions: bool) -> Vec<String> {
+        let names: Vec<String> = self
+            .variables
+            .keys()
+            .filter(|name| !self.exports_all && !self.exported.contains(*name))
+            .filter(|name| !super::parameter::is_of_the_environment(name))
+            .cloned()
+            .collect();
+        for name in &names {
+            self.forget(name);
+        }
+        let bodies: Vec<String> = self
+            .functions
+            .keys()
+            .filter(|name| !functions || !self.exported.contains(&format!("{name}()")))
+            .cloned()
+            .collect();
+        for name in &bodies {
+            self.set_function(name, None);
+        }
+        let aliases: Vec<String> = self.aliases.keys().cloned().collect();
+        for name in &aliases {
+            self.set_alias(name, None);
+        }
+        let traps: Vec<String> = self.traps.keys().cloned().collect();
+        for name in &traps {
+            self.set_trap(name, None);
+        }
+        names
+    }
+
+    /// Nobody knows of a variable of this name.
+    pub(super) fn forget(&mut self, name: &str) {
+        let Some(old) = self.variables.remove(name) else {
+            return;
+        };
+        self.bytes = self
+            .bytes
+            .saturating_sub(name.len() + OVERHEAD + old.size());
+        self.note(|| Entry::Variable(name.to_owned(), Some(old)));
     }
 
     pub(super) fn is_integer(&self, name: &str) -> bool {
@@ -332,6 +402,8 @@ impl SessionState {
                         self.set_positional(Positional::Unknown);
                     }
                 }
+                // What may be exported is: its value is what is not known.
+                Entry::Exported(..) => {}
                 // What may have been defined counts as defined: it is judged when it is used.
                 Entry::Alias(..) | Entry::Function(..) | Entry::Trap(..) => {}
             }
@@ -379,6 +451,12 @@ impl SessionState {
             Entry::File(path, old) => put(&mut self.files, path, old),
             Entry::Positional(old) => self.positional = old,
             Entry::Directory(old) => self.directory = old,
+            Entry::Exported(name, true) => {
+                self.exported.insert(name);
+            }
+            Entry::Exported(name, false) => {
+                self.exported.remove(&name);
+            }
         }
     }
 
