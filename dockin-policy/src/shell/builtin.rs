@@ -690,6 +690,27 @@ impl Runner<'_> {
                 }
             }
         }
+        self.declare_each(program, arguments, reference, integer, array, map);
+        if program == "readonly" || options.contains('r') {
+            for argument in arguments.iter().filter_map(Value::known) {
+                let name = argument.split(['=', '+', '[']).next().unwrap_or_default();
+                if !name.starts_with('-') {
+                    self.state.set_constant(name);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::fn_params_excessive_bools, reason = "options of one command line")]
+    fn declare_each(
+        &mut self,
+        program: &str,
+        arguments: &[Value],
+        reference: bool,
+        integer: bool,
+        array: bool,
+        map: bool,
+    ) {
         for argument in arguments {
             match argument {
                 Value::Known(text) if text.starts_with(['-', '+']) => {}
@@ -787,7 +808,11 @@ impl Runner<'_> {
         let line = match &mut self.stdin {
             Input::Text(text) if program == "read" => {
                 if text.is_empty() {
-                    self.status = Some(1);
+                    // Names that could be read to are empty now.
+                    for name in &names {
+                        self.state.text(name, "");
+                    }
+                    self.ends_with(Some(1));
                     return;
                 }
                 let (line, rest) = match text.split_once('\n') {
@@ -878,7 +903,7 @@ impl Runner<'_> {
             };
             self.state.text(name, word);
         }
-        self.status = Some(0);
+        self.ends_with(Some(0));
     }
 
     fn set(&mut self, arguments: &[Value]) {
@@ -967,9 +992,8 @@ impl Runner<'_> {
             self.indexes(&name);
         }
         let words: Option<Vec<&str>> = operands.iter().map(Value::known).collect();
-        self.status = words
-            .and_then(|words| simple_test(&words))
-            .map(|holds| i32::from(!holds));
+        let holds = words.and_then(|words| simple_test(&words));
+        self.ends_with(holds.map(|holds| i32::from(!holds)));
     }
 
     /// `[[ … ]]`

@@ -9,7 +9,7 @@ use super::{
     parse::parse,
     redirect::Streams,
     run::{Certainty, Flow, Input, Resolved, Runner, Shape},
-    session::{File, Positional, Variable},
+    session::{Doubt, File, Positional, Variable},
     utility::{self, base_name},
     value::{DOWNLOADED, OUTPUT, Out, VARIABLE, Value},
     wrapper::{self, Inner},
@@ -29,7 +29,7 @@ impl Runner<'_> {
         let (assigned, words) = words.split_at(assignments.min(words.len()));
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
-            self.status = Some(0);
+            self.ends_with(Some(0));
             for word in assigned {
                 self.assign(word.raw);
             }
@@ -152,6 +152,9 @@ impl Runner<'_> {
             let script = parse(whole.as_bytes(), self.dialect());
             if script.error.is_some() {
                 self.unknown("an alias that cannot be read");
+            }
+            if self.state.doubts_aliases() {
+                self.unknown("an alias that may not be set");
             }
             self.script(&script, whole.as_bytes())
         };
@@ -528,7 +531,23 @@ impl Runner<'_> {
         }
         if let Some(body) = self.state.function(&program).map(str::to_owned) {
             self.stand_alone(streams);
-            return self.call(&program, &body, &argv);
+            return match self.state.doubt_about(&program) {
+                None => self.call(&program, &body, &argv),
+                Some(Doubt::Whether) => {
+                    let out = self.maybe(|runner| runner.call(&program, &body, &argv));
+                    let _other = self.maybe(|runner| {
+                        let mut streams = Streams::default();
+                        let done = runner.builtin(&program, &argv, &mut streams);
+                        done.unwrap_or_else(|| runner.program(&program, argv, &mut streams))
+                    });
+                    out
+                }
+                Some(Doubt::Which) => {
+                    let _out = self.maybe(|runner| runner.call(&program, &body, &argv));
+                    self.unknown("a function that may be one of several");
+                    Out::Unknown(OUTPUT)
+                }
+            };
         }
         if let Some(out) = self.builtin(&program, &argv, streams) {
             return out;
@@ -585,11 +604,7 @@ impl Runner<'_> {
             certainty: self.certainty,
             is_program: !inside && known::may_exist(program) && !is_loaded,
         });
-        self.status = if known::may_exist(program) {
-            None
-        } else {
-            Some(127)
-        };
+        self.ends_with((!known::may_exist(program)).then_some(127));
         if matches!(name.as_str(), "true" | "false") {
             self.status = Some(i32::from(name == "false"));
         }

@@ -426,6 +426,7 @@ impl Runner<'_> {
             "0" => self.arg0.clone().map_or(Held::Unknown, Held::Text),
             "?" => self
                 .status
+                .filter(|_| !self.hoped)
                 .map_or(Held::Unknown, |status| Held::Text(status.to_string())),
             "$" | "!" | "-" => Held::Unknown,
             name if name.bytes().all(|byte| byte.is_ascii_digit()) => match positional {

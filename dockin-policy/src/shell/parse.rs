@@ -202,8 +202,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The word here, if it can be a reserved one: letters and braces alone.
+    /// The reserved word here, if there is one.
     fn reserved(&self) -> &'a [u8] {
+        self.reserved_here().0
+    }
+
+    /// The word here, if it can be a reserved one: letters and braces alone; and how long it is
+    /// as it is written, where lines may go on inside it.
+    fn reserved_here(&self) -> (&'a [u8], usize) {
         let rest = self.rest();
         let length = rest
             .iter()
@@ -214,21 +220,34 @@ impl<'a> Parser<'a> {
             .count();
         let ends = rest.get(length).is_none_or(|byte| {
             super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0
-                || *byte == b'\\' && rest.get(length + 1) == Some(&b'\n')
         });
+        if rest.get(length) == Some(&b'\\') && rest.get(length + 1) == Some(&b'\n') {
+            return reserved_over_lines(rest);
+        }
         if ends {
-            rest.get(..length).unwrap_or_default()
+            (rest.get(..length).unwrap_or_default(), length)
         } else {
-            &[]
+            (&[], 0)
         }
     }
 
     fn take_reserved(&mut self, word: &[u8]) -> bool {
-        let found = self.reserved() == word;
-        if found {
-            self.at += word.len();
+        let (found, length) = self.reserved_here();
+        if found == word {
+            self.pass(length);
+            return true;
         }
-        found
+        false
+    }
+
+    /// Goes past a reserved word.
+    fn pass(&mut self, length: usize) {
+        let written = self.slice(self.at, self.at + length);
+        if written.len() > 2 && written.contains(&b'\n') {
+            let lines = written.iter().filter(|byte| **byte == b'\n').count();
+            self.line = self.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+        }
+        self.at += length;
     }
 
     fn expect(&mut self, word: &[u8]) -> Result<(), ParseError> {
@@ -336,9 +355,9 @@ impl<'a> Parser<'a> {
         let compound = match self.peek() {
             Some(b'(') => Some(self.deeper(Self::parenthesis)?),
             Some(b'{' | b'i' | b'w' | b'u' | b'f' | b's' | b'c' | b'[' | b'r') => {
-                let word = self.reserved();
+                let (word, length) = self.reserved_here();
                 if opening(word) && self.knows(word) {
-                    self.at += word.len();
+                    self.pass(length);
                     Some(self.deeper(|parser| parser.compound(word, stop))?)
                 } else {
                     None
@@ -624,8 +643,7 @@ impl<'a> Parser<'a> {
         let mut arms = Vec::new();
         loop {
             self.skip_newlines()?;
-            if self.reserved() == close {
-                self.at += close.len();
+            if self.take_reserved(close) {
                 return Ok(Kind::Case(Box::new(Case { word, arms })));
             }
             let _open = self.take(b"(");
@@ -861,6 +879,37 @@ impl<'a> Parser<'a> {
         self.word()
     }
 }
+
+/// The reserved word that `rest` begins with, written over several lines, and its length there.
+fn reserved_over_lines(rest: &[u8]) -> (&'static [u8], usize) {
+    let mut word = Vec::new();
+    let mut at = 0;
+    loop {
+        match rest.get(at..) {
+            Some([b'\\', b'\n', ..]) => at += 2,
+            Some([byte, ..]) if super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0 => {
+                break;
+            }
+            Some([byte, ..]) if word.len() < 10 => {
+                word.push(*byte);
+                at += 1;
+            }
+            Some([]) | None => break,
+            Some(_) => return (&[], 0),
+        }
+    }
+    RESERVED
+        .iter()
+        .find(|reserved| **reserved == word)
+        .map_or((&[], 0), |reserved| (*reserved, at))
+}
+
+/// Words that mean something where a command begins, or inside a compound one.
+const RESERVED: &[&[u8]] = &[
+    b"!", b"{", b"}", b"[[", b"case", b"coproc", b"do", b"done", b"elif", b"else", b"end", b"esac",
+    b"fi", b"for", b"foreach", b"function", b"if", b"in", b"repeat", b"select", b"then", b"time",
+    b"until", b"while",
+];
 
 /// Whether a compound command begins with `word`.
 fn opening(word: &[u8]) -> bool {

@@ -373,43 +373,67 @@ impl<'s> Runner<'s> {
 
     /// Looks at something that does not run.
     pub(super) fn dead<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let (status, stdin) = (self.status, self.stdin.clone());
+        let (status, hoped, stdin) = (self.status, self.hoped, self.stdin.clone());
         let result = self.below(|runner| runner.within(Certainty::Dead, inside));
-        self.status = status;
+        (self.status, self.hoped) = (status, hoped);
         self.stdin = stdin;
         result
     }
 
     /// Looks at the body of a function.
     pub(super) fn latent(&mut self, inside: impl FnOnce(&mut Self)) {
-        let (status, stdin) = (self.status, self.stdin.clone());
+        let (status, hoped, stdin) = (self.status, self.hoped, self.stdin.clone());
         self.below(|runner| {
             runner.state.set_positional(Positional::Unknown);
             runner.within(Certainty::Latent, inside);
         });
-        self.status = status;
+        (self.status, self.hoped) = (status, hoped);
         self.stdin = stdin;
     }
 
     /// Runs something that may not run.
     pub(super) fn maybe(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
         let mark = self.state.mark();
+        let out = self.maybe_in_chain(inside);
+        self.state.doubt(mark);
+        out
+    }
+
+    /// The same, where what it changes is sure for what runs only if this ran.
+    fn maybe_in_chain(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
         let flow = self.flow;
         let out = self.within(Certainty::Maybe, inside);
-        self.state.doubt(mark);
         self.flow = flow;
         self.status = None;
-        match out {
-            Out::Known(text) if text.is_empty() => Out::nothing(),
-            Out::Known(_) => Out::Unknown(OUTPUT),
-            out => out,
-        }
+        perhaps(out)
+    }
+
+    /// Runs something that may not run, though nobody expects that.
+    fn hopefully(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
+        let flow = self.flow;
+        let out = inside(self);
+        self.flow = flow;
+        self.hoped = true;
+        perhaps(out)
+    }
+
+    /// A status that is known, or not; nobody hopes for it.
+    pub(super) const fn ends_with(&mut self, status: Option<i32>) {
+        self.status = status;
+        self.hoped = false;
     }
 
     pub(super) fn list(&mut self, list: &List<'_>, texts: &[Heredoc<'_>]) -> Out {
         let mut out = Out::nothing();
         let mut line = None;
+        // Since when what was changed may not have been: up to the end of `a && b && c`.
+        let mut chain: Option<usize> = None;
         for item in &list.items {
+            if item.join != Join::And
+                && let Some(mark) = chain.take()
+            {
+                self.state.doubt(mark);
+            }
             if self.nesting == 0 && line != Some(item.line) {
                 line = Some(item.line);
                 if self.aliases != *self.state.all_aliases() {
@@ -428,24 +452,37 @@ impl<'s> Runner<'s> {
                 (Join::Or, Some(_)) => Some(true),
                 (_, None) => None,
             };
-            let runs = if self.hoped {
-                runs.filter(|runs| *runs)
-            } else {
-                runs
-            };
+            let hoped = self.hoped && item.join != Join::Then;
             match runs {
+                Some(true) if hoped => {
+                    chain = chain.or_else(|| Some(self.state.mark()));
+                    let said = self.hopefully(|runner| runner.item(item, texts));
+                    out.then(said);
+                }
                 Some(true) => {
                     let said = self.item(item, texts);
                     out.then(said);
                 }
+                Some(false) if hoped => {
+                    let said = self.maybe(|runner| runner.item(item, texts));
+                    out.then(said);
+                }
                 Some(false) => {
                     let _said = self.dead(|runner| runner.item(item, texts));
+                }
+                None if item.join == Join::And => {
+                    chain = chain.or_else(|| Some(self.state.mark()));
+                    let said = self.maybe_in_chain(|runner| runner.item(item, texts));
+                    out.then(said);
                 }
                 None => {
                     let said = self.maybe(|runner| runner.item(item, texts));
                     out.then(said);
                 }
             }
+        }
+        if let Some(mark) = chain {
+            self.state.doubt(mark);
         }
         out
     }
@@ -456,7 +493,7 @@ impl<'s> Runner<'s> {
                 let stdin = self.stdin.clone();
                 let out = self.below(|runner| runner.command(&item.first, texts));
                 self.stdin = stdin;
-                self.status = Some(0);
+                self.ends_with(Some(0));
                 out
             } else {
                 self.command(&item.first, texts)
@@ -493,7 +530,6 @@ impl<'s> Runner<'s> {
         if self.nesting == 0 {
             self.span = command.start..command.end;
         }
-        self.hoped = false;
         if !self.spend() {
             return Out::Unknown(OUTPUT);
         }
@@ -504,7 +540,7 @@ impl<'s> Runner<'s> {
         if let Kind::Function { name, body, inner } = &command.kind {
             self.define(name, body, inner, texts);
             self.stand_alone(&mut streams);
-            self.status = Some(0);
+            self.ends_with(Some(0));
             return Out::nothing();
         }
         self.stand_alone(&mut streams);
@@ -521,11 +557,12 @@ impl<'s> Runner<'s> {
             Kind::Case(case) => self.case(case, texts),
             Kind::Arithmetic(text) => {
                 let value = self.arithmetic(text);
-                self.status = value.map(|value| i32::from(value == 0));
+                self.ends_with(value.map(|value| i32::from(value == 0)));
                 Out::nothing()
             }
             Kind::Test(words) => {
-                self.status = self.test_words(words);
+                let status = self.test_words(words);
+                self.ends_with(status);
                 Out::nothing()
             }
             Kind::Simple { .. } | Kind::Function { .. } => Out::nothing(),
@@ -580,14 +617,21 @@ impl<'s> Runner<'s> {
             }
             match (taken, self.status) {
                 (Some(false), Some(0)) => {
-                    let hoped = self.hoped;
-                    let said = self.list(body, texts);
-                    out.then(said);
-                    taken = if hoped { None } else { Some(true) };
+                    if self.hoped {
+                        let mark = self.state.mark();
+                        let said = self.hopefully(|runner| runner.list(body, texts));
+                        out.then(said);
+                        self.state.doubt(mark);
+                        taken = None;
+                    } else {
+                        let said = self.list(body, texts);
+                        out.then(said);
+                        taken = Some(true);
+                    }
                 }
                 (Some(false), Some(_)) if !self.hoped => {
                     self.dead(|runner| runner.list(body, texts));
-                    self.status = Some(0);
+                    self.ends_with(Some(0));
                 }
                 _ => {
                     let said = self.maybe(|runner| runner.list(body, texts));
@@ -620,7 +664,7 @@ impl<'s> Runner<'s> {
             let said = self.list(&repeated.condition, texts);
             out.then(said);
             let goes = self.status.map(|status| (status == 0) != repeated.until);
-            let goes = goes.filter(|goes| *goes || !self.hoped);
+            let goes = goes.filter(|_| !self.hoped);
             match goes {
                 Some(true) => {
                     let said = self.list(&repeated.body, texts);
@@ -633,7 +677,7 @@ impl<'s> Runner<'s> {
                     if round == 0 {
                         self.dead(|runner| runner.list(&repeated.body, texts));
                     }
-                    self.status = Some(0);
+                    self.ends_with(Some(0));
                     return out;
                 }
                 None => {
@@ -725,6 +769,7 @@ impl<'s> Runner<'s> {
                 match known {
                     Some(known) if known.len() <= MAX_ROUNDS => {
                         if known.is_empty() {
+                            self.ends_with(Some(0));
                             self.dead(|runner| runner.list(&repeated.body, texts));
                         }
                         for value in known {
@@ -770,6 +815,7 @@ impl<'s> Runner<'s> {
                     match value(self, &condition) {
                         Some(0) => {
                             if round == 0 {
+                                self.ends_with(Some(0));
                                 self.dead(|runner| runner.list(&repeated.body, texts));
                             }
                             return out;
@@ -848,6 +894,9 @@ impl<'s> Runner<'s> {
                 }
             }
         }
+        if taken == Some(false) {
+            self.ends_with(Some(0));
+        }
         out
     }
 
@@ -859,6 +908,15 @@ impl<'s> Runner<'s> {
         self.aliases
             .get_key_value(name)
             .map(|(name, text)| (name.as_str(), text))
+    }
+}
+
+/// The output of what may not have run.
+fn perhaps(out: Out) -> Out {
+    match out {
+        Out::Known(text) if text.is_empty() => Out::nothing(),
+        Out::Known(_) => Out::Unknown(OUTPUT),
+        out => out,
     }
 }
 

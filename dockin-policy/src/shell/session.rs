@@ -25,6 +25,12 @@ pub struct SessionState {
     exported: std::collections::BTreeSet<String>,
     /// `set -a`: every variable is exported.
     exports_all: bool,
+    /// Variables that keep what they have, and whether that is sure.
+    constants: BTreeMap<String, bool>,
+    /// Functions that may be or may not be defined.
+    doubts: BTreeMap<String, Doubt>,
+    /// Aliases may be or may not be set.
+    doubts_aliases: bool,
     positional: Positional,
     directory: Directory,
     bytes: usize,
@@ -62,6 +68,15 @@ pub(super) enum File {
     Program(String),
 }
 
+/// What is not known of a function.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Doubt {
+    /// Whether there is one.
+    Whether,
+    /// Which of several it is.
+    Which,
+}
+
 /// The working directory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) enum Directory {
@@ -97,6 +112,7 @@ enum Entry {
     Directory(Directory),
     /// Whether it was exported before.
     Exported(String, bool),
+    Constant(String, Option<bool>),
 }
 
 /// Bytes of everything that is kept of a session.
@@ -166,6 +182,11 @@ impl SessionState {
     }
 
     pub(super) fn set(&mut self, name: &str, value: Variable) {
+        let value = match self.constants.get(name) {
+            Some(true) => return,
+            Some(false) => Variable::Unknown,
+            None => value,
+        };
         let elements = match &value {
             Variable::Array(array) => array.len(),
             Variable::Map(map) => map.len(),
@@ -204,6 +225,26 @@ impl SessionState {
             self.exported.remove(name)
         };
         self.note(|| Entry::Exported(name.to_owned(), before));
+    }
+
+    /// What the variable has it keeps.
+    pub(super) fn set_constant(&mut self, name: &str) {
+        if self.constants.len() == MAX_ELEMENTS || name.len() > MAX_NAME {
+            self.overflowed = true;
+            return;
+        }
+        let before = self.constants.insert(name.to_owned(), true);
+        self.note(|| Entry::Constant(name.to_owned(), before));
+    }
+
+    /// What is not known of the function `name`.
+    pub(super) fn doubt_about(&self, name: &str) -> Option<Doubt> {
+        self.doubts.get(name).copied()
+    }
+
+    /// Whether some alias may be or may not be set.
+    pub(super) const fn doubts_aliases(&self) -> bool {
+        self.doubts_aliases
     }
 
     pub(super) const fn export_all(&mut self, on: bool) {
@@ -287,6 +328,7 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_function(&mut self, name: &str, body: Option<String>) -> bool {
+        self.doubts.remove(name);
         let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
         self.note(|| Entry::Function(name.to_owned(), old));
         kept
@@ -402,13 +444,49 @@ impl SessionState {
                         self.set_positional(Positional::Unknown);
                     }
                 }
-                // What may be exported is: its value is what is not known.
+                // What may be exported counts as exported.
                 Entry::Exported(..) => {}
-                // What may have been defined counts as defined: it is judged when it is used.
-                Entry::Alias(..) | Entry::Function(..) | Entry::Trap(..) => {}
+                Entry::Function(name, old) => {
+                    if seen.insert(('u', name.clone())) {
+                        self.doubt_function(&name, old);
+                    }
+                }
+                Entry::Alias(name, old) => {
+                    let new = self.aliases.get(&name);
+                    self.doubts_aliases |= new != old.as_ref();
+                    // One that may be gone counts as there.
+                    if let (None, Some(old)) = (new, old) {
+                        self.set_alias(&name, Some(old));
+                    }
+                }
+                Entry::Constant(name, old) => {
+                    if self.constants.get(&name).copied() != old {
+                        self.constants.insert(name, false);
+                    }
+                }
+                // It was judged where it was set.
+                Entry::Trap(..) => {}
             }
         }
         self.unmark(mark);
+    }
+
+    fn doubt_function(&mut self, name: &str, old: Option<String>) {
+        let doubt = match (old, self.functions.get(name)) {
+            (None, None) => return,
+            (Some(old), Some(new)) if old == *new => return,
+            (Some(_), Some(_)) => Doubt::Which,
+            (None, Some(_)) => Doubt::Whether,
+            (Some(old), None) => {
+                self.set_function(name, Some(old));
+                Doubt::Whether
+            }
+        };
+        if self.doubts.len() < MAX_ELEMENTS {
+            self.doubts.insert(name.to_owned(), doubt);
+        } else {
+            self.overflowed = true;
+        }
     }
 
     /// What was changed since `mark` stays.
@@ -451,6 +529,12 @@ impl SessionState {
             Entry::File(path, old) => put(&mut self.files, path, old),
             Entry::Positional(old) => self.positional = old,
             Entry::Directory(old) => self.directory = old,
+            Entry::Constant(name, Some(sure)) => {
+                self.constants.insert(name, sure);
+            }
+            Entry::Constant(name, None) => {
+                self.constants.remove(&name);
+            }
             Entry::Exported(name, true) => {
                 self.exported.insert(name);
             }
