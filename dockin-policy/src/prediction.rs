@@ -177,7 +177,14 @@ fn argument(analysis: &Analysis, value: &Value) -> Argument {
                 prefix: prefix.to_owned(),
                 suffix: suffix.to_owned(),
             },
-            None => Argument::Known(text.clone()),
+            // It stands for the home folder, or for itself.
+            None => match (text.split_once('~'), text.rsplit_once('~')) {
+                (Some((prefix, _)), Some((_, suffix))) => Argument::Unknown {
+                    prefix: prefix.to_owned(),
+                    suffix: suffix.to_owned(),
+                },
+                _ => Argument::Known(text.clone()),
+            },
         },
         Value::Pattern(pattern) => Argument::Wildcards(pattern.clone()),
         Value::Unknown { prefix, suffix, .. } => Argument::Unknown {

@@ -71,6 +71,8 @@ pub(crate) enum Kind<'a> {
         name: &'a [u8],
         /// The body as it is written.
         body: &'a [u8],
+        /// The numbers of its here-documents whose texts stand behind it.
+        outside: Vec<usize>,
         inner: Box<Command<'a>>,
     },
     /// `(( … ))`
@@ -169,6 +171,8 @@ pub(crate) enum RedirectKind {
 /// The text of a here-document.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heredoc<'a> {
+    /// Its end mark as it is written.
+    pub(crate) mark: &'a [u8],
     pub(crate) body: &'a [u8],
     pub(crate) strips_tabs: bool,
     /// Its end mark was quoted: taken as it stands.

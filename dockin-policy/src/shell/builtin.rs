@@ -76,6 +76,7 @@ impl Runner<'_> {
         let zsh = self.dialect() == Dialect::Zsh;
         let bash = matches!(self.dialect(), Dialect::Bash) || zsh;
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
+        let before = (self.status, self.hoped);
         self.status = Some(0);
         self.hoped = !SURE.contains(&program);
         let out = match program {
@@ -158,10 +159,12 @@ impl Runner<'_> {
             "exit" | "logout"
                 if self.nesting > 0 || self.certainty > Certainty::Live || program == "exit" =>
             {
+                (self.status, self.hoped) = told_status(arguments, before);
                 self.flow = Flow::Exit;
                 Out::nothing()
             }
             "return" => {
+                (self.status, self.hoped) = told_status(arguments, before);
                 self.flow = Flow::Return;
                 Out::nothing()
             }
@@ -1060,6 +1063,15 @@ fn simple_test(words: &[&str]) -> Option<bool> {
         }
         _ => return None,
     })
+}
+
+/// The status that `return` or `exit` is told to give, or the one before.
+fn told_status(arguments: &[Value], before: (Option<i32>, bool)) -> (Option<i32>, bool) {
+    match arguments.first() {
+        None => before,
+        Some(Value::Known(text)) => (text.parse::<i32>().ok().map(|status| status & 0xFF), false),
+        Some(_) => (None, false),
+    }
 }
 
 fn skip_options<'a>(arguments: &'a [Value], options: &[&str]) -> &'a [Value] {

@@ -27,6 +27,7 @@ impl Runner<'_> {
         texts: &[Heredoc<'_>],
     ) -> Out {
         let (assigned, words) = words.split_at(assignments.min(words.len()));
+        self.substituted = false;
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
             self.ends_with(Some(0));
@@ -797,7 +798,7 @@ impl Runner<'_> {
         let options = &options;
         let run = |runner: &mut Self| {
             runner.state.set_dialect(
-                if runner.dialect() == Dialect::Busybox && dialect == Dialect::Sh {
+                if runner.dialect() == Dialect::Busybox && matches!(name, "sh" | "ash" | "hush") {
                     Dialect::Busybox
                 } else {
                     dialect

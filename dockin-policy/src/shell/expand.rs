@@ -168,6 +168,10 @@ pub(super) enum Mode {
     Text,
     /// The word behind an operator of `${ }`: blanks do not end it.
     Operand,
+    /// The same where it stands for the parameter: its blanks end words.
+    Spliced,
+    /// The same between double quotes: quotes in it mean nothing.
+    QuotedOperand,
 }
 
 impl Runner<'_> {
@@ -273,7 +277,7 @@ impl Runner<'_> {
         if mode == Mode::Word && raw.first() == Some(&b'~') {
             at = self.tilde(raw, fields);
         }
-        let unquoted = matches!(mode, Mode::Word | Mode::Operand);
+        let unquoted = matches!(mode, Mode::Word | Mode::Operand | Mode::Spliced);
         while let Some(byte) = raw.get(at).copied() {
             match byte {
                 b'\\' if unquoted => {
@@ -299,7 +303,8 @@ impl Runner<'_> {
                     let next = raw.get(at + 1).copied();
                     let escapes = match next {
                         Some(b'$' | b'`' | b'\\') => true,
-                        Some(b'"') => mode == Mode::Quoted,
+                        Some(b'"') => matches!(mode, Mode::Quoted | Mode::QuotedOperand),
+                        Some(b'}') => mode == Mode::QuotedOperand,
                         _ => false,
                     };
                     if next == Some(b'\n') {
@@ -312,6 +317,7 @@ impl Runner<'_> {
                         at += 1;
                     }
                 }
+                b'"' if mode == Mode::QuotedOperand => at += 1,
                 b'\'' if unquoted => {
                     let rest = raw.get(at + 1..).unwrap_or_default();
                     let length = super::lexer::find(rest, b'\'').unwrap_or(rest.len());
@@ -365,7 +371,8 @@ impl Runner<'_> {
                         .skip(1)
                         .position(|byte| match byte {
                             b'\\' | b'$' | b'`' => true,
-                            b'\'' | b'"' | b'<' | b'>' | b'=' => unquoted,
+                            b'"' => unquoted || mode == Mode::QuotedOperand,
+                            b'\'' | b'<' | b'>' | b'=' => unquoted,
                             b'(' => unquoted,
                             b':' => mode == Mode::Word,
                             _ => false,
@@ -380,7 +387,8 @@ impl Runner<'_> {
                             fields.literal(&text);
                         }
                         Mode::Operand => fields.literal(&text),
-                        Mode::Quoted | Mode::Text => fields.quoted(&text),
+                        Mode::Spliced => fields.expanded(&text),
+                        Mode::Quoted | Mode::QuotedOperand | Mode::Text => fields.quoted(&text),
                     }
                     at += length;
                 }

@@ -278,6 +278,12 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// The here-documents from number `first` on whose texts are still to come.
+    pub(super) fn unread_heredocs(&self, first: usize) -> Vec<usize> {
+        let numbers = self.pending.iter().map(|pending| pending.number);
+        numbers.filter(|number| *number >= first).collect()
+    }
+
     /// A word; it is an error when none is here.
     pub(super) fn word(&mut self) -> Result<Word<'a>, ParseError> {
         let start = self.at;
@@ -754,6 +760,7 @@ impl<'a> Parser<'a> {
         }
         let number = self.heredocs.len();
         self.heredocs.push(Heredoc {
+            mark: target.raw,
             body: &[],
             strips_tabs,
             quoted: target.classes & class::QUOTE != 0,
@@ -800,6 +807,23 @@ fn is_mark(line: &[u8], raw: &[u8]) -> bool {
         }
     }
     line.next().is_none()
+}
+
+/// The line that ends a here-document whose end mark is written as `raw`.
+pub(super) fn mark_line(raw: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(raw.len());
+    let mut quote = None;
+    let mut bytes = raw.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(open), close) if open == close => quote = None,
+            (None, b'$') if matches!(bytes.peek(), Some(b'\'' | b'"')) => {}
+            (None, b'\\') => line.extend(bytes.next()),
+            (_, byte) => line.push(byte),
+        }
+    }
+    line
 }
 
 pub(super) fn without_tabs(mut line: &[u8]) -> &[u8] {

@@ -16,6 +16,8 @@ pub(super) enum Held {
     Unset,
     Unknown,
     Text(String),
+    /// The word behind an operator, expanded where it stands.
+    Word(Vec<u8>),
     /// `$@`, `${a[@]}`: joined when it stands in quotes as `*`.
     List(Vec<String>, bool),
 }
@@ -99,6 +101,11 @@ impl Runner<'_> {
             Held::Unknown => fields.unknown(VARIABLE),
             Held::Text(text) if quoted => fields.quoted(&text),
             Held::Text(text) => fields.expanded(&text),
+            Held::Word(word) if quoted => {
+                fields.quoted("");
+                self.pieces(&word, Mode::QuotedOperand, fields);
+            }
+            Held::Word(word) => self.pieces(&word, Mode::Spliced, fields),
             Held::List(texts, true) if quoted => {
                 let separator = self
                     .separators()
@@ -148,7 +155,7 @@ impl Runner<'_> {
                 Held::Text(text) => Held::Text(text.chars().count().to_string()),
                 Held::List(texts, _) => Held::Text(texts.len().to_string()),
                 Held::Unset => Held::Text("0".to_owned()),
-                Held::Unknown => Held::Unknown,
+                Held::Unknown | Held::Word(_) => Held::Unknown,
             };
         }
         if let [b'!', rest @ ..] = inside
@@ -229,7 +236,12 @@ impl Runner<'_> {
         };
         let flags = lossy(inside.get(1..end).unwrap_or_default());
         let held = self.held_by(inside.get(end + 1..).unwrap_or_default(), quoted);
-        let mut held = held;
+        let mut held = match held {
+            Held::Word(word) => self
+                .text_of(&word, Mode::Operand)
+                .map_or(Held::Unknown, Held::Text),
+            held => held,
+        };
         let mut flags = flags.chars().peekable();
         while let Some(flag) = flags.next() {
             held = match flag {
@@ -426,7 +438,7 @@ impl Runner<'_> {
             "0" => self.arg0.clone().map_or(Held::Unknown, Held::Text),
             "?" => self
                 .status
-                .filter(|_| !self.hoped)
+                .filter(|_| !self.hoped && !self.substituted)
                 .map_or(Held::Unknown, |status| Held::Text(status.to_string())),
             "$" | "!" | "-" => Held::Unknown,
             name if name.bytes().all(|byte| byte.is_ascii_digit()) => match positional {
@@ -442,13 +454,17 @@ impl Runner<'_> {
     }
 
     fn operate(&mut self, held: Held, head: &Head<'_>, quoted: bool) -> Held {
-        let mode = if quoted { Mode::Quoted } else { Mode::Operand };
+        let mode = if quoted {
+            Mode::QuotedOperand
+        } else {
+            Mode::Operand
+        };
         let rest = head.rest;
         let empty = |held: &Held| match held {
             Held::Unset => Some(true),
             Held::Text(text) => Some(text.is_empty()),
             Held::List(texts, _) => Some(texts.iter().all(String::is_empty)),
-            Held::Unknown => None,
+            Held::Unknown | Held::Word(_) => None,
         };
         match rest {
             [] => held,
@@ -459,16 +475,19 @@ impl Runner<'_> {
                 let takes = if colon { empty(&held) } else { unset(&held) };
                 match takes {
                     Some(false) => held,
-                    Some(true) => {
+                    Some(true) if assigns => {
                         let text = self.text_of(word, mode);
-                        if assigns && let Some(text) = &text {
-                            self.state.text(&head.name, text.clone());
-                        }
+                        let value = text.clone().map_or(Variable::Unknown, Variable::Text);
+                        self.state.set(&head.name, value);
                         text.map_or(Held::Unknown, Held::Text)
                     }
+                    Some(true) => Held::Word(word.to_vec()),
                     None => {
                         // It may run something, whatever becomes of it.
                         let _text = self.text_of(word, mode);
+                        if assigns {
+                            self.state.set(&head.name, Variable::Unknown);
+                        }
                         Held::Unknown
                     }
                 }
@@ -481,7 +500,7 @@ impl Runner<'_> {
                 };
                 match absent {
                     Some(true) => Held::Unset,
-                    Some(false) => self.text_of(word, mode).map_or(Held::Unknown, Held::Text),
+                    Some(false) => Held::Word(word.to_vec()),
                     None => {
                         let _text = self.text_of(word, mode);
                         Held::Unknown
@@ -707,7 +726,7 @@ const fn unset(held: &Held) -> Option<bool> {
         Held::Unset => Some(true),
         Held::Text(_) => Some(false),
         Held::List(texts, _) => Some(texts.is_empty()),
-        Held::Unknown => None,
+        Held::Unknown | Held::Word(_) => None,
     }
 }
 

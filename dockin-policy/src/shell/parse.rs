@@ -117,7 +117,9 @@ impl<'a> Parser<'a> {
                     Ok(())
                 };
             };
-            if join == Join::Then && self.at_stop(byte, stop)? {
+            // A condition cannot be empty: a brace that it begins with is its own.
+            let opens = byte == b'{' && list.items.is_empty();
+            if join == Join::Then && !opens && self.at_stop(byte, stop)? {
                 return Ok(());
             }
             let item = self.pipeline(join, stop)?;
@@ -769,13 +771,16 @@ impl<'a> Parser<'a> {
             return Err(ParseError::Incomplete);
         }
         let start = self.at;
+        let announced = self.heredocs.len();
         let inner = Box::new(self.command(Stop::END)?);
+        let outside = self.unread_heredocs(announced);
         if matches!(inner.kind, Kind::Simple { .. }) && self.dialect == Dialect::Bash {
             return Err(ParseError::Malformed { offset: start });
         }
         Ok(Kind::Function {
             name,
             body: self.slice(start, self.at),
+            outside,
             inner,
         })
     }

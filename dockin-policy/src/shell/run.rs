@@ -12,6 +12,7 @@ use super::{
     Dialect, ParseError,
     ast::{Case, Command, For, ForHead, Heredoc, If, Item, Join, Kind, List, Script, While},
     expand::Mode,
+    lexer::mark_line,
     parse::parse,
     pattern,
     session::{Positional, SessionState, Variable},
@@ -129,6 +130,9 @@ pub(crate) struct Runner<'s> {
     pub(super) status: Option<i32>,
     /// The status is what is expected, and may be another.
     pub(super) hoped: bool,
+    /// A substitution ran while the words of this command were expanded: dash and its like have
+    /// another `$?` then.
+    pub(super) substituted: bool,
     /// The last command of a pipeline runs in the shell itself.
     pub(super) last_stays: bool,
     /// `$0`.
@@ -164,6 +168,7 @@ impl<'s> Runner<'s> {
             stdin: Input::Inherited,
             status: Some(0),
             hoped: false,
+            substituted: false,
             last_stays: false,
             arg0: Some(arg0.to_owned()),
             flow: Flow::Next,
@@ -321,7 +326,9 @@ impl<'s> Runner<'s> {
                 return self.file_text(&value);
             }
         }
-        self.below(|runner| runner.text(&text))
+        let out = self.below(|runner| runner.text(&text));
+        self.substituted = self.dialect() != Dialect::Bash;
+        out
     }
 
     /// The same for a text whose input is what something writes.
@@ -537,8 +544,20 @@ impl<'s> Runner<'s> {
             return self.simple(*assignments, words, &command.redirects, texts);
         }
         let mut streams = self.redirects(&command.redirects, texts);
-        if let Kind::Function { name, body, inner } = &command.kind {
-            self.define(name, body, inner, texts);
+        if let Kind::Function {
+            name,
+            body,
+            outside,
+            inner,
+        } = &command.kind
+        {
+            let mut body = body.to_vec();
+            for text in outside.iter().filter_map(|number| texts.get(*number)) {
+                body.extend_from_slice(b"\n");
+                body.extend_from_slice(text.body);
+                body.extend_from_slice(&mark_line(text.mark));
+            }
+            self.define(name, &body, inner, texts);
             self.stand_alone(&mut streams);
             self.ends_with(Some(0));
             return Out::nothing();
@@ -585,7 +604,6 @@ impl<'s> Runner<'s> {
         if calls_itself_twice(inner, &name) {
             self.shape(Shape::ForkBomb);
         }
-        // Texts of here-documents stand outside the body.
         let body = String::from_utf8_lossy(body).into_owned();
         let kept = self.state.set_function(&name, Some(body));
         if !kept {

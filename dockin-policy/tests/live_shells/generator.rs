@@ -48,11 +48,12 @@ impl Generator {
     /// A line of one to four commands.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        if self.below(3) == 0 {
+        for _ in 0..self.below(3) {
             line.push_str(&self.setup());
             line.push_str(self.one(&["; ", "\n"]));
         }
-        line.push_str(&self.list(3));
+        let most = 1 + self.below(3);
+        line.push_str(&self.list(most));
         line
     }
 
@@ -60,7 +61,31 @@ impl Generator {
     fn setup(&mut self) -> String {
         let word = self.plain();
         let quoted = self.quoted_text();
-        match self.below(6) {
+        let name = self.one(STAND_INS);
+        let other = self.one(STAND_INS);
+        match self.below(26) {
+            6 => format!("alias {name}='command {other} aliased'\n:"),
+            7 => format!("{name}() {{ command {other} called \"$@\"; }}"),
+            8 => format!("readonly x={quoted}"),
+            9 => "export x".to_owned(),
+            10 => format!("IFS=,; x=a,b,{word}"),
+            11 => "unset x y".to_owned(),
+            12 => "set -f".to_owned(),
+            13 => "set -a; x=all".to_owned(),
+            14 => "set -e".to_owned(),
+            15 => format!("{other} && x={quoted}"),
+            16 => format!("{other} || {name}() {{ command {other} maybe; }}"),
+            17 => format!("cd sub && x={quoted}"),
+            18 => format!("cd none && x={quoted}"),
+            19 if self.is_rich() => format!("declare -A map=([k]={word})"),
+            20 if self.is_rich() => format!("printf -v x '%s-%s' {word} {word}"),
+            21 => "x=y y=second".to_owned(),
+            22 => "shift".to_owned(),
+            23 => format!("unset -f {name}; unalias {name} 2>/dev/null"),
+            24 => format!("(x={quoted}; export x)"),
+            25 if self.dialect == Dialect::Bash => {
+                format!("{name}() {{ command {other} exported; }}; export -f {name}")
+            }
             0 => format!("set -- {word} {quoted}"),
             1 => format!("x={quoted}"),
             2 => format!("x={quoted}; y=$x"),
@@ -99,7 +124,49 @@ impl Generator {
             return self.simple();
         }
         self.depth += 1;
-        let text = match self.below(34) {
+        let text = match self.below(50) {
+            22 => format!("until {}; do {}; break; done", self.condition(), self.list(1)),
+            23 => {
+                let body = self.list(1);
+                let leave = self.one(&["break", "continue", "return", "exit"]);
+                let condition = self.condition();
+                format!("for x in a b c; do {body}; {condition} && {leave}; {}; done", self.simple())
+            }
+            24 => {
+                self.functions += 1;
+                let name = format!("f{}", self.functions);
+                let body = self.list(1);
+                let leave = self.one(&["return", "return 1", "return 0", "exit", "local x=in"]);
+                let then = self.one(&["&&", "||", ";"]);
+                format!("{name}() {{ {body}; {leave}; {}; }}; {name} {then} {}", self.simple(), self.simple())
+            }
+            25 if self.is_rich() => {
+                let inside = self.simple();
+                format!("{} <({inside})", self.one(STAND_INS))
+            }
+            26 if self.is_rich() => format!("read -r a b <<< {}; {} \"$a\" $b", self.word(), self.one(STAND_INS)),
+            27 => format!("x={} {}", self.word_unsplit(), self.child()),
+            28 => format!("x={}; {}", self.word_unsplit(), self.child()),
+            29 => format!("export x={}; {}", self.word_unsplit(), self.child()),
+            30 => format!("env x={} {}", self.plain(), self.child()),
+            31 => {
+                let name = self.one(STAND_INS);
+                format!("cat <<E | xargs {name}\n{} {} $((1+1))\nE\n:", self.word(), self.word())
+            }
+            32 => {
+                self.functions += 1;
+                let name = format!("f{}", self.functions);
+                format!("{name}() {{ dash <<E; }}\n{}\nE\n{name} a", self.one(STAND_INS))
+            }
+            33 => format!("x={} x={} {} $x", self.plain(), self.plain(), self.one(STAND_INS)),
+            34 => format!("v=$({}) && {}", self.simple(), self.simple()),
+            35 => format!("{} & {}; wait", self.simple(), self.simple()),
+            36 if self.is_rich() => format!("[[ {} {} {} ]] && {}", self.word(), self.one(&["==", "!=", "<", "=~", "-eq"]), self.word(), self.simple()),
+            37 => format!("( exit {}; ) && {}", self.below(2), self.simple()),
+            38 => format!("echo {} >f; . ./f; dash f", self.one(STAND_INS)),
+            39 => format!("{} >f; read -r x <f; {} \"$x\"", self.simple(), self.one(STAND_INS)),
+            40 => format!("eval {} {}", self.word(), self.simple()),
+            41 => format!("while read -r l; do {} \"$l\"; done <<E\n{}\nE\n:", self.one(STAND_INS), self.quoted_text()),
             0 => format!("if {}; then {}; fi", self.list(1), self.list(2)),
             1 => format!(
                 "if {}; then {}; else {}; fi",
@@ -113,7 +180,9 @@ impl Generator {
             }
             3 => {
                 let body = self.list(1);
-                format!("i=0; while [ $i -lt 2 ]; do {body}; i=$((i+1)); done")
+                self.functions += 1;
+                let i = format!("i{}", self.functions);
+                format!("{i}=0; while [ ${i} -lt 2 ]; do {body}; {i}=$(({i}+1)); done")
             }
             4 => format!(
                 "case {} in {}) {};; *) {};; esac",
@@ -184,6 +253,19 @@ impl Generator {
         };
         self.depth -= 1;
         text
+    }
+
+    /// A shell, and what it does with what it inherits.
+    fn child(&mut self) -> String {
+        let shell = match self.dialect {
+            Dialect::Bash => self.one(&["bash", "sh", "dash", "timeout 5 bash", "env bash"]),
+            Dialect::Zsh => self.one(&["zsh -f", "sh", "dash"]),
+            _ => "dash",
+        };
+        let name = self.one(STAND_INS);
+        let word = self.one(&["$x", "\"$x\"", "${x:-none}", "${x+set}", "$1", "$0", "$#"]);
+        let inside = format!("{name} {word}");
+        format!("{shell} -c {} {}", self.quote(&inside), self.words(2))
     }
 
     fn condition(&mut self) -> String {
@@ -320,7 +402,7 @@ impl Generator {
     fn word(&mut self) -> String {
         let plain = self.plain();
         let rich = self.is_rich();
-        match self.below(52) {
+        match self.below(84) {
             0 => "$x".to_owned(),
             1 => "\"$x\"".to_owned(),
             2 => "$y".to_owned(),
@@ -381,6 +463,33 @@ impl Generator {
             47 if rich => "${#arr[@]}".to_owned(),
             48 => format!("pre{}", self.quoted_text()),
             49 => self.quoted_text(),
+            52 if rich => "${!x}".replace("!", if self.dialect == Dialect::Bash { "!" } else { "" }),
+            53 if rich => "${map[k]}".to_owned(),
+            54 if self.dialect == Dialect::Bash => "\"${@:2}\"".to_owned(),
+            55 => "\"$x$y\"".to_owned(),
+            56 => "$x$y".to_owned(),
+            57 => "\"a$@b\"".to_owned(),
+            58 => "a$*b".to_owned(),
+            59 => "${y-unset}".to_owned(),
+            60 => "${x+$y}".to_owned(),
+            61 => "\"${x:+\"a b\"}\"".to_owned(),
+            62 => "${x:-\"a b\"}".to_owned(),
+            63 => "${x:-'a b' c}".to_owned(),
+            64 => "$(printf 'a\\nb c\\n\\n')".to_owned(),
+            65 => "\"$(printf 'a\\nb\\n')\"".to_owned(),
+            66 => "${x##*/}".to_owned(),
+            67 => "\"${x%.*}\"".to_owned(),
+            68 => "$((x=3))".to_owned(),
+            69 => "`echo \\`echo in\\``".to_owned(),
+            70 => "$(echo \"$(echo 'q  r')\")".to_owned(),
+            71 => "{x,}y".to_owned(),
+            72 => "{a..c}".to_owned(),
+            73 => "'{a,b}'".to_owned(),
+            74 => "${x:-{a,b}}".to_owned(),
+            75 => "~".to_owned(),
+            76 => "a~b".to_owned(),
+            77 => "$\"loc\"".to_owned(),
+            78 => "!(a)".replace("!(a)", "a\\*"),
             _ => plain,
         }
     }

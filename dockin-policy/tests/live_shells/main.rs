@@ -67,6 +67,14 @@ fn compare(dialect: Dialect, sandbox: &Sandbox, line: &str, succeeds: bool, scor
     let surplus: Vec<_> = prediction
         .programs
         .iter()
+        .filter(|program| {
+            // What is made of pieces may be no program at all.
+            let name = program.argv.first().and_then(|name| match name {
+                Argument::Known(name) => Some(name.as_str()),
+                _ => None,
+            });
+            name.is_some_and(|name| sandbox::STAND_INS.contains(&name))
+        })
         .filter(|program| program.is_certain && !ran.iter().any(|argv| program.covers(argv)))
         .cloned()
         .collect();

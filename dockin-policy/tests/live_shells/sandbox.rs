@@ -87,7 +87,11 @@ impl Sandbox {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert_ne!(output.status.code(), Some(124), "it goes on for ever: {line:?}");
+        assert_ne!(
+            output.status.code(),
+            Some(124),
+            "it goes on for ever: {line:?}"
+        );
         let log = String::from_utf8_lossy(&fs::read(path("log")).unwrap()).into_owned();
         log.split_terminator("\u{1f}\u{1e}\u{1f}")
             .map(|call| call.split('\u{1f}').map(str::to_owned).collect())
