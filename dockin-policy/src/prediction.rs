@@ -116,8 +116,7 @@ impl Argument {
 }
 
 fn is_like(pattern: &str, word: &str) -> bool {
-    crate::shell::unescape(pattern) == word
-        || crate::shell::matches(pattern, word).unwrap_or(true)
+    crate::shell::unescape(pattern) == word || crate::shell::matches(pattern, word).unwrap_or(true)
 }
 
 /// Predicts what a line would run in a session, which becomes what the line leaves.

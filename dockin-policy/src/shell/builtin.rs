@@ -86,7 +86,7 @@ impl Runner<'_> {
                     self.soft_unknown(VARIABLE);
                 }
                 match known {
-                    Some(words) => self.text(&words.join(" ")),
+                    Some(words) => self.read_text(&words.join(" ")),
                     None => {
                         let unknown = arguments.iter().find(|it| it.known().is_none());
                         let downloaded = matches!(
@@ -165,7 +165,14 @@ impl Runner<'_> {
             }
             "return" => {
                 (self.status, self.hoped) = told_status(arguments, before);
-                self.flow = Flow::Return;
+                // Elsewhere bash complains and goes on.
+                let leaves =
+                    self.sources > 0 || self.calls.iter().any(|call| !call.starts_with('\0'));
+                if leaves {
+                    self.flow = Flow::Return;
+                } else {
+                    self.ends_with(None);
+                }
                 Out::nothing()
             }
             "break" | "continue" => {
@@ -174,6 +181,11 @@ impl Runner<'_> {
                     .and_then(Value::known)
                     .and_then(|text| text.parse().ok())
                     .unwrap_or(1);
+                if self.loops == 0 {
+                    self.ends_with(None);
+                    self.stand_alone(streams);
+                    return Some(Out::nothing());
+                }
                 self.flow = if program == "break" {
                     Flow::Break(levels)
                 } else {
@@ -573,8 +585,11 @@ impl Runner<'_> {
             }
             None if dashed => self.renamed(rest, streams, |name| format!("-{name}")),
             None => match rest.first().and_then(Value::known).map(str::to_owned) {
-                Some(program) => self.program(&program, rest.to_vec(), streams),
-                None => self.argv(rest.to_vec(), streams),
+                // zsh takes its functions, too.
+                Some(program) if self.dialect() != Dialect::Zsh => {
+                    self.program(&program, rest.to_vec(), streams)
+                }
+                _ => self.argv(rest.to_vec(), streams),
             },
         };
         self.flow = Flow::Exit;
@@ -681,14 +696,39 @@ impl Runner<'_> {
             options.contains('i'),
         );
         let (array, map) = (options.contains('a'), options.contains('A'));
-        let exports = (program == "export" || options.contains('x')).then(|| !options.contains('n'));
+        let is_local = matches!(
+            program,
+            "local" | "declare" | "typeset" | "float" | "integer"
+        );
+        if is_local && !options.contains('g') && !self.calls.is_empty() {
+            for argument in arguments {
+                let text = match argument {
+                    Value::Known(text) | Value::Pattern(text) => text,
+                    Value::Unknown { prefix, .. } => prefix,
+                };
+                let name = text.split(['=', '+', '[']).next().unwrap_or_default();
+                let is_new = !self.locals.iter().any(|(local, _)| local == name);
+                if super::lexer::is_name(name.as_bytes()) && is_new && self.locals.len() < 256 {
+                    let old = self.state.variable(name).cloned();
+                    self.locals.push((name.to_owned(), old));
+                }
+            }
+        }
+        let exports =
+            (program == "export" || options.contains('x')).then(|| !options.contains('n'));
         if let Some(on) = exports {
             let is_function = options.contains('f');
-            for argument in arguments.iter().filter_map(Value::known) {
-                let name = argument.split(['=', '+']).next().unwrap_or_default();
+            for argument in arguments {
+                let text = match argument {
+                    Value::Known(text) | Value::Pattern(text) => text,
+                    Value::Unknown { prefix, .. } => prefix,
+                };
+                let name = text.split(['=', '+']).next().unwrap_or_default();
                 if is_function {
                     self.state.export(&format!("{name}()"), on);
-                } else if !name.starts_with('-') {
+                } else if text.contains('=') && self.state.is_constant(name) {
+                    // It cannot be set, and is not exported either.
+                } else if super::lexer::is_name(name.as_bytes()) {
                     self.state.export(name, on);
                 }
             }
@@ -704,7 +744,10 @@ impl Runner<'_> {
         }
     }
 
-    #[expect(clippy::fn_params_excessive_bools, reason = "options of one command line")]
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "options of one command line"
+    )]
     fn declare_each(
         &mut self,
         program: &str,
@@ -753,7 +796,8 @@ impl Runner<'_> {
                         None if map => self.state.set(&name, Variable::Map(Default::default())),
                         None if array => self.state.set(&name, Variable::Array(Default::default())),
                         None => {
-                            if program == "local" {
+                            let keeps = matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+                            if program == "local" && !keeps {
                                 self.state.set(&name, Variable::Unset);
                             }
                         }

@@ -49,12 +49,18 @@ impl Runner<'_> {
         let absent = self.absent;
         let mut streams = self.redirects(redirects, texts);
         self.absent = absent;
+        if argv.is_empty() && !redirects.is_empty() && self.dialect() == Dialect::Zsh {
+            return self.null_command(streams);
+        }
         // For one command only, as far as it is a program.
-        let mark = (!assigned.is_empty()).then(|| self.state.mark());
+        let mut before = Vec::with_capacity(assigned.len());
         for word in assigned {
-            self.assign(word.raw);
             let name = word.raw.split(|byte| b"+=[".contains(byte)).next();
-            self.state.export(&super::expand::lossy(name.unwrap_or_default()), true);
+            let name = super::expand::lossy(name.unwrap_or_default());
+            let old = self.state.variable(&name).cloned();
+            before.push((name.clone(), old, self.state.is_exported(&name)));
+            self.assign(word.raw);
+            self.state.export(&name, true);
         }
         self.absent = absent;
         let outer = streams
@@ -70,27 +76,56 @@ impl Runner<'_> {
         if let Some(outer) = outer {
             self.stdin = outer;
         }
-        if let Some(mark) = mark {
-            let special = words.first().is_some_and(|word| {
-                matches!(
-                    word.raw,
-                    b"export"
-                        | b"readonly"
-                        | b"declare"
-                        | b"eval"
-                        | b"."
-                        | b"source"
-                        | b"exec"
-                        | b"set"
-                )
-            });
-            if special {
-                self.state.keep(mark);
+        self.take_back(words, before);
+        self.deliver(out, &streams)
+    }
+
+    /// Takes back the assignments in front of a command, with what they had before.
+    fn take_back(&mut self, words: &[Word<'_>], before: Vec<(String, Option<Variable>, bool)>) {
+        let program = words.first().map(|word| word.raw).unwrap_or_default();
+        let special = matches!(
+            program,
+            b":" | b"."
+                | b"source"
+                | b"break"
+                | b"continue"
+                | b"declare"
+                | b"eval"
+                | b"exec"
+                | b"exit"
+                | b"export"
+                | b"readonly"
+                | b"return"
+                | b"set"
+                | b"shift"
+                | b"times"
+                | b"trap"
+                | b"typeset"
+                | b"unset"
+        );
+        let kept = special && matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+        let is_sure = program.iter().all(|byte| !b"$`\\'\"*?[".contains(byte))
+            && self
+                .state
+                .function(&super::expand::lossy(program))
+                .is_none();
+        for (name, old, exported) in before.into_iter().rev() {
+            if kept && is_sure {
+                // The shell's own commands keep them there.
+            } else if special || !is_sure {
+                if self.state.variable(&name) != old.as_ref() {
+                    self.state.set(&name, Variable::Unknown);
+                }
             } else {
-                self.state.restore(mark);
+                match old {
+                    Some(old) => self.state.set(&name, old),
+                    None => self.state.forget(&name),
+                }
+                if !exported {
+                    self.state.export(&name, false);
+                }
             }
         }
-        self.deliver(out, &streams)
     }
 
     /// The values that the words of a command become, and whether the program's name is a variable
@@ -169,7 +204,11 @@ impl Runner<'_> {
 
     /// zsh: redirections alone are those of `cat`, or of `more` where they only read.
     fn null_command(&mut self, mut streams: Streams) -> Out {
-        let name = if streams.writes.is_empty() { "more" } else { "cat" };
+        let name = if streams.writes.is_empty() {
+            "more"
+        } else {
+            "cat"
+        };
         let outer = streams
             .stdin
             .take()
@@ -566,7 +605,21 @@ impl Runner<'_> {
         let before = self.state.positional().clone();
         let arguments = arguments_of(argv);
         self.state.set_positional(arguments);
+        // It was read where it was defined, with the aliases of then.
+        let aliases = std::mem::take(&mut self.aliases);
+        let reads_lines = std::mem::replace(&mut self.reads_lines, false);
+        let loops = std::mem::take(&mut self.loops);
+        let outer = std::mem::take(&mut self.locals);
         let out = self.text(body);
+        for (name, old) in std::mem::replace(&mut self.locals, outer).into_iter().rev() {
+            match old {
+                Some(old) => self.state.set(&name, old),
+                None => self.state.forget(&name),
+            }
+        }
+        self.loops = loops;
+        self.reads_lines = reads_lines;
+        self.aliases = aliases;
         self.state.set_positional(before);
         if self.flow == Flow::Return {
             self.flow = Flow::Next;
@@ -647,7 +700,18 @@ impl Runner<'_> {
                     runner.inner(inner)
                 });
             }
-            Inner::Several(list) => {
+            Inner::Several(mut list) => {
+                if self.dialect() == Dialect::Busybox {
+                    // Its xargs leaves out what is empty, in some versions.
+                    let empty = Value::Known(String::new());
+                    for at in 0..list.len() {
+                        let Some(full) = list.get(at).filter(|inner| inner.contains(&empty)) else {
+                            continue;
+                        };
+                        let less = full.iter().filter(|value| **value != empty);
+                        list.push(less.cloned().collect());
+                    }
+                }
                 for inner in list {
                     let _out = if self.dialect() == Dialect::Busybox {
                         self.applet(inner)
@@ -691,7 +755,9 @@ impl Runner<'_> {
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             match word {
-                Value::Known(text) if matches!(text.as_str(), "-i" | "-" | "--ignore-environment") => {
+                Value::Known(text)
+                    if matches!(text.as_str(), "-i" | "-" | "--ignore-environment") =>
+                {
                     let names: Vec<String> = self.state.names().map(str::to_owned).collect();
                     for name in names {
                         self.state.forget(&name);
@@ -809,7 +875,7 @@ impl Runner<'_> {
                 utility::ShellRuns::Text(Value::Known(text), rest) => {
                     let text = text.clone();
                     runner.arguments(program, rest);
-                    runner.text(&text)
+                    runner.read_text(&text)
                 }
                 utility::ShellRuns::Text(value, _) => {
                     runner.unknown_code(value);
@@ -846,10 +912,15 @@ impl Runner<'_> {
             let _out = self.dead(run);
         }
         let aliases = std::mem::take(&mut self.aliases);
+        let (loops, sources) = (self.loops, self.sources);
+        (self.loops, self.sources) = (0, 0);
+        let calls = std::mem::take(&mut self.calls);
         let out = self.below(|runner| {
             runner.state.leave_unexported(functions);
             run(runner)
         });
+        (self.loops, self.sources) = (loops, sources);
+        self.calls = calls;
         self.aliases = aliases;
         out
     }
@@ -860,8 +931,12 @@ impl Runner<'_> {
             None => Some(program.to_owned()),
             Some(value) => value.known().map(str::to_owned),
         };
-        let positional = arguments_of(words);
-        self.state.set_positional(positional);
+        let is_one = words.first().is_none_or(|value| value.known().is_some());
+        self.state.set_positional(if is_one {
+            arguments_of(words)
+        } else {
+            Positional::Unknown
+        });
     }
 
     fn unknown_code(&mut self, value: &Value) {
@@ -884,7 +959,7 @@ impl Runner<'_> {
                 self.stdin = Input::Inherited;
                 Out::Unknown(OUTPUT)
             }
-            Input::Text(text) => self.text(&text),
+            Input::Text(text) => self.read_text(&text),
             Input::Unknown(reason) => {
                 if reason == DOWNLOADED {
                     self.shape(Shape::DownloadIntoShell);
@@ -906,7 +981,9 @@ impl Runner<'_> {
         }
         match self.file_text(path) {
             Out::Known(text) => {
-                let out = self.text(&text);
+                self.sources += 1;
+                let out = self.read_text(&text);
+                self.sources -= 1;
                 if self.flow == Flow::Return {
                     self.flow = Flow::Next;
                 }

@@ -504,7 +504,7 @@ impl<'a> Parser<'a> {
                 }
                 Ok(())
             }
-            Some(b'"') if !quoted && self.dialect != Dialect::Sh => {
+            Some(b'"') if !quoted && self.dialect == Dialect::Bash => {
                 self.at += 1;
                 self.double_quoted()
             }
@@ -552,6 +552,11 @@ impl<'a> Parser<'a> {
                 b'\n' => {
                     self.at += 1;
                     self.line += 1;
+                }
+                // In zsh braces pair up.
+                b'{' if self.dialect == Dialect::Zsh && !quoted => {
+                    self.at += 1;
+                    self.deeper(|parser| parser.parameter(quoted))?;
                 }
                 _ => self.at += 1,
             }

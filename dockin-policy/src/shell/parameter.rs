@@ -101,6 +101,11 @@ impl Runner<'_> {
             Held::Unknown => fields.unknown(VARIABLE),
             Held::Text(text) if quoted => fields.quoted(&text),
             Held::Text(text) => fields.expanded(&text),
+            // Braces of a value are expanded there.
+            Held::Word(word) if self.dialect() == Dialect::Zsh && word.contains(&b'{') => {
+                let _text = self.text_of(&word, Mode::Operand);
+                fields.unknown(VARIABLE);
+            }
             Held::Word(word) if quoted => {
                 fields.quoted("");
                 self.pieces(&word, Mode::QuotedOperand, fields);
@@ -393,33 +398,12 @@ impl Runner<'_> {
             "SHELL" => Held::Text("/bin/bash".to_owned()),
             "HOME" => Held::Text("~".to_owned()),
             name if is_of_the_environment(name) => Held::Unknown,
-            "UID"
-            | "EUID"
-            | "RANDOM"
-            | "SECONDS"
-            | "LINENO"
-            | "BASH"
-            | "BASH_VERSION"
-            | "PPID"
-            | "HOSTTYPE"
-            | "OSTYPE"
-            | "MACHTYPE"
-            | "COLUMNS"
-            | "LINES"
-            | "HISTFILE"
-            | "HISTSIZE"
-            | "PS1"
-            | "PS2"
-            | "PS4"
-            | "BASHPID"
-            | "EPOCHSECONDS"
-            | "EPOCHREALTIME"
-            | "GROUPS"
-            | "BASHOPTS"
-            | "SHELLOPTS"
-            | "OPTIND"
-            | "COMP_WORDBREAKS"
-            | "DIRSTACK" => Held::Unknown,
+            "UID" | "EUID" | "RANDOM" | "SECONDS" | "LINENO" | "BASH" | "BASH_VERSION" | "PPID"
+            | "HOSTTYPE" | "OSTYPE" | "MACHTYPE" | "COLUMNS" | "LINES" | "HISTFILE"
+            | "HISTSIZE" | "PS1" | "PS2" | "PS4" | "BASHPID" | "EPOCHSECONDS" | "EPOCHREALTIME"
+            | "GROUPS" | "BASHOPTS" | "SHELLOPTS" | "OPTIND" | "COMP_WORDBREAKS" | "DIRSTACK" => {
+                Held::Unknown
+            }
             _ => Held::Unset,
         }
     }

@@ -220,9 +220,9 @@ impl<'a> Parser<'a> {
                 byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b'!' | b'[')
             })
             .count();
-        let ends = rest.get(length).is_none_or(|byte| {
-            super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0
-        });
+        let ends = rest
+            .get(length)
+            .is_none_or(|byte| super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0);
         if rest.get(length) == Some(&b'\\') && rest.get(length + 1) == Some(&b'\n') {
             return reserved_over_lines(rest);
         }
@@ -247,7 +247,9 @@ impl<'a> Parser<'a> {
         let written = self.slice(self.at, self.at + length);
         if written.len() > 2 && written.contains(&b'\n') {
             let lines = written.iter().filter(|byte| **byte == b'\n').count();
-            self.line = self.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+            self.line = self
+                .line
+                .saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
         }
         self.at += length;
     }
@@ -892,7 +894,9 @@ fn reserved_over_lines(rest: &[u8]) -> (&'static [u8], usize) {
     loop {
         match rest.get(at..) {
             Some([b'\\', b'\n', ..]) => at += 2,
-            Some([byte, ..]) if super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0 => {
+            Some([byte, ..])
+                if super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0 =>
+            {
                 break;
             }
             Some([byte, ..]) if word.len() < 10 => {
@@ -911,9 +915,30 @@ fn reserved_over_lines(rest: &[u8]) -> (&'static [u8], usize) {
 
 /// Words that mean something where a command begins, or inside a compound one.
 const RESERVED: &[&[u8]] = &[
-    b"!", b"{", b"}", b"[[", b"case", b"coproc", b"do", b"done", b"elif", b"else", b"end", b"esac",
-    b"fi", b"for", b"foreach", b"function", b"if", b"in", b"repeat", b"select", b"then", b"time",
-    b"until", b"while",
+    b"!",
+    b"{",
+    b"}",
+    b"[[",
+    b"case",
+    b"coproc",
+    b"do",
+    b"done",
+    b"elif",
+    b"else",
+    b"end",
+    b"esac",
+    b"fi",
+    b"for",
+    b"foreach",
+    b"function",
+    b"if",
+    b"in",
+    b"repeat",
+    b"select",
+    b"then",
+    b"time",
+    b"until",
+    b"while",
 ];
 
 /// Whether a compound command begins with `word`.

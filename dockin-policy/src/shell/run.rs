@@ -138,6 +138,15 @@ pub(crate) struct Runner<'s> {
     /// `$0`.
     pub(super) arg0: Option<String>,
     pub(super) flow: Flow,
+    /// What the variables had that the function made its own.
+    pub(super) locals: Vec<(String, Option<Variable>)>,
+    /// Loops that `break` may leave.
+    pub(super) loops: usize,
+    /// Files that are read as commands, which `return` may leave.
+    pub(super) sources: usize,
+    /// Aliases that a line sets count from the next one on: not in a function or a substitution,
+    /// which are read as a whole.
+    pub(super) reads_lines: bool,
     /// Functions that are being run.
     pub(super) calls: Vec<String>,
     /// Texts behind `/dev/fd/63` and its like.
@@ -172,6 +181,10 @@ impl<'s> Runner<'s> {
             last_stays: false,
             arg0: Some(arg0.to_owned()),
             flow: Flow::Next,
+            locals: Vec::new(),
+            loops: 0,
+            sources: 0,
+            reads_lines: true,
             calls: Vec::new(),
             pipes: BTreeMap::new(),
             aliases: BTreeMap::new(),
@@ -326,7 +339,9 @@ impl<'s> Runner<'s> {
                 return self.file_text(&value);
             }
         }
+        let reads_lines = std::mem::replace(&mut self.reads_lines, false);
         let out = self.below(|runner| runner.text(&text));
+        self.reads_lines = reads_lines;
         self.substituted = self.dialect() != Dialect::Bash;
         out
     }
@@ -335,21 +350,37 @@ impl<'s> Runner<'s> {
     pub(super) fn substitute_reading(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
         let stdin = std::mem::replace(&mut self.stdin, Input::Unknown(OUTPUT));
+        let reads_lines = std::mem::replace(&mut self.reads_lines, false);
         let _out = self.below(|runner| runner.text(&text));
+        self.reads_lines = reads_lines;
         self.stdin = stdin;
+    }
+
+    /// Runs a text that is read line by line, here and now.
+    pub(super) fn read_text(&mut self, text: &str) -> Out {
+        let reads_lines = std::mem::replace(&mut self.reads_lines, true);
+        let out = self.text(text);
+        self.reads_lines = reads_lines;
+        out
     }
 
     /// The name of a pipe that `out` can be read from.
     pub(super) fn process_file(&mut self, out: Out, temporary: bool) -> String {
         let number = 63_usize.saturating_sub(self.pipes.len() % 32);
-        let path = if temporary {
-            format!("/tmp/zsh{number}")
-        } else {
-            format!("/dev/fd/{number}")
+        let zsh = self.dialect() == Dialect::Zsh;
+        let path = match (temporary, zsh) {
+            (true, _) => format!("/tmp/zsh{number}"),
+            (false, true) => format!("/proc/self/fd/{number}"),
+            (false, false) => format!("/dev/fd/{number}"),
         };
-        if temporary {
-            let sure = ("/tmp/zsh", "");
-            self.analysis.placeholders.insert(path.clone(), sure);
+        // bash counts down from 63 what is open; zsh takes what is free.
+        let sure = match (temporary, zsh) {
+            (true, _) => Some("/tmp/zsh"),
+            (false, true) => Some("/proc/self/fd/"),
+            (false, false) => (number != 63).then_some("/dev/fd/"),
+        };
+        if let Some(sure) = sure {
+            self.analysis.placeholders.insert(path.clone(), (sure, ""));
         }
         self.pipes.insert(path.clone(), out);
         path
@@ -441,7 +472,7 @@ impl<'s> Runner<'s> {
             {
                 self.state.doubt(mark);
             }
-            if self.nesting == 0 && line != Some(item.line) {
+            if self.reads_lines && line != Some(item.line) {
                 line = Some(item.line);
                 if self.aliases != *self.state.all_aliases() {
                     self.aliases = self.state.all_aliases().clone();
@@ -571,8 +602,18 @@ impl<'s> Runner<'s> {
             Kind::Group(list) => self.list(list, texts),
             Kind::Subshell(list) => self.below(|runner| runner.list(list, texts)),
             Kind::If(clauses) => self.conditional(clauses, texts),
-            Kind::While(repeated) => self.repeat(repeated, texts),
-            Kind::For(repeated) => self.each(repeated, texts),
+            Kind::While(repeated) => {
+                self.loops += 1;
+                let out = self.repeat(repeated, texts);
+                self.loops -= 1;
+                out
+            }
+            Kind::For(repeated) => {
+                self.loops += 1;
+                let out = self.each(repeated, texts);
+                self.loops -= 1;
+                out
+            }
             Kind::Case(case) => self.case(case, texts),
             Kind::Arithmetic(text) => {
                 let value = self.arithmetic(text);
@@ -595,6 +636,19 @@ impl<'s> Runner<'s> {
 
     fn define(&mut self, name: &[u8], body: &[u8], inner: &Command<'_>, texts: &[Heredoc<'_>]) {
         let name = String::from_utf8_lossy(name).into_owned();
+        // Its aliases are those of now.
+        let text = String::from_utf8_lossy(body);
+        if self
+            .aliases
+            .keys()
+            .any(|alias| text.contains(alias.as_str()))
+        {
+            self.state.set_function(&name, Some(text.into_owned()));
+            self.state.cannot_know_function(&name);
+            return self.latent(|runner| {
+                let _out = runner.command(inner, texts);
+            });
+        }
         // What it does is judged where it is called, and once here, before anybody knows how.
         self.calls.push(name.clone());
         self.latent(|runner| {
@@ -920,9 +974,6 @@ impl<'s> Runner<'s> {
 
     /// The text that `name` stands for in this line.
     pub(super) fn alias_pair(&self, name: &str) -> Option<(&str, &String)> {
-        if self.nesting > 0 && self.dialect() == Dialect::Bash {
-            return None;
-        }
         self.aliases
             .get_key_value(name)
             .map(|(name, text)| (name.as_str(), text))

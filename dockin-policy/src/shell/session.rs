@@ -242,6 +242,23 @@ impl SessionState {
         self.doubts.get(name).copied()
     }
 
+    /// What the function `name` does cannot be known.
+    pub(super) fn cannot_know_function(&mut self, name: &str) {
+        if self.doubts.len() < MAX_ELEMENTS {
+            self.doubts.insert(name.to_owned(), Doubt::Which);
+        } else {
+            self.overflowed = true;
+        }
+    }
+
+    pub(super) fn is_exported(&self, name: &str) -> bool {
+        self.exports_all || self.exported.contains(name)
+    }
+
+    pub(super) fn is_constant(&self, name: &str) -> bool {
+        self.constants.contains_key(name)
+    }
+
     /// Whether some alias may be or may not be set.
     pub(super) const fn doubts_aliases(&self) -> bool {
         self.doubts_aliases
@@ -405,14 +422,21 @@ impl SessionState {
         self.journal.len()
     }
 
-    /// Takes back what was changed since `mark`.
+    /// Takes back what was changed in the shell since `mark`; files stay as they are.
     pub(super) fn restore(&mut self, mark: usize) {
+        let mut written = Vec::new();
         while self.journal.len() > mark {
             let Some(entry) = self.journal.pop() else {
                 break;
             };
-            self.undo(entry);
+            match entry {
+                Entry::File(ref path, _) if !path.starts_with("hash:") => {
+                    written.push(entry);
+                }
+                entry => self.undo(entry),
+            }
         }
+        self.journal.extend(written.into_iter().rev());
         self.unmark(mark);
     }
 

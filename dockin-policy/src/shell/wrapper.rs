@@ -733,8 +733,13 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
             .map(str::trim_start)
             .filter(|line| !line.is_empty());
         let runs: Vec<Vec<Value>> = lines
-            .take(MAX_BATCHES)
-            .map(|line| {
+            .take(MAX_BATCHES + 1)
+            .enumerate()
+            .map(|(round, line)| {
+                if round == MAX_BATCHES {
+                    let behind = std::iter::once(unknown());
+                    return command.iter().take(1).cloned().chain(behind).collect();
+                }
                 command
                     .iter()
                     .map(|value| match value.known() {
@@ -759,7 +764,13 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                 .map(|word| word.to_owned())
                 .collect()
         }
-        None => env_words(text),
+        None => {
+            let words = env_words(text);
+            if words.iter().any(|word| word.contains('\n')) {
+                return Inner::Unknown("a quote that ends in another line");
+            }
+            words
+        }
     };
     let size = batch.unwrap_or(usize::MAX).max(1);
     if words.is_empty() {
@@ -767,8 +778,16 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
     }
     let runs = words
         .chunks(size.min(words.len()))
-        .take(MAX_BATCHES)
-        .map(|chunk| {
+        .take(MAX_BATCHES + 1)
+        .enumerate()
+        .map(|(round, chunk)| {
+            if round == MAX_BATCHES {
+                return command
+                    .iter()
+                    .cloned()
+                    .chain(std::iter::once(unknown()))
+                    .collect();
+            }
             command
                 .iter()
                 .cloned()

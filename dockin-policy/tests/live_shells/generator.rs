@@ -125,12 +125,19 @@ impl Generator {
         }
         self.depth += 1;
         let text = match self.below(50) {
-            22 => format!("until {}; do {}; break; done", self.condition(), self.list(1)),
+            22 => format!(
+                "until {}; do {}; break; done",
+                self.condition(),
+                self.list(1)
+            ),
             23 => {
                 let body = self.list(1);
                 let leave = self.one(&["break", "continue", "return", "exit"]);
                 let condition = self.condition();
-                format!("for x in a b c; do {body}; {condition} && {leave}; {}; done", self.simple())
+                format!(
+                    "for x in a b c; do {body}; {condition} && {leave}; {}; done",
+                    self.simple()
+                )
             }
             24 => {
                 self.functions += 1;
@@ -138,35 +145,69 @@ impl Generator {
                 let body = self.list(1);
                 let leave = self.one(&["return", "return 1", "return 0", "exit", "local x=in"]);
                 let then = self.one(&["&&", "||", ";"]);
-                format!("{name}() {{ {body}; {leave}; {}; }}; {name} {then} {}", self.simple(), self.simple())
+                format!(
+                    "{name}() {{ {body}; {leave}; {}; }}; {name} {then} {}",
+                    self.simple(),
+                    self.simple()
+                )
             }
             25 if self.is_rich() => {
                 let inside = self.simple();
                 format!("{} <({inside})", self.one(STAND_INS))
             }
-            26 if self.is_rich() => format!("read -r a b <<< {}; {} \"$a\" $b", self.word(), self.one(STAND_INS)),
+            26 if self.is_rich() => format!(
+                "read -r a b <<< {}; {} \"$a\" $b",
+                self.word(),
+                self.one(STAND_INS)
+            ),
             27 => format!("x={} {}", self.word_unsplit(), self.child()),
             28 => format!("x={}; {}", self.word_unsplit(), self.child()),
             29 => format!("export x={}; {}", self.word_unsplit(), self.child()),
             30 => format!("env x={} {}", self.plain(), self.child()),
             31 => {
                 let name = self.one(STAND_INS);
-                format!("cat <<E | xargs {name}\n{} {} $((1+1))\nE\n:", self.word(), self.word())
+                format!(
+                    "cat <<E | xargs {name}\n{} {} $((1+1))\nE\n:",
+                    self.word(),
+                    self.word()
+                )
             }
             32 => {
                 self.functions += 1;
                 let name = format!("f{}", self.functions);
-                format!("{name}() {{ dash <<E; }}\n{}\nE\n{name} a", self.one(STAND_INS))
+                format!(
+                    "{name}() {{ dash <<E; }}\n{}\nE\n{name} a",
+                    self.one(STAND_INS)
+                )
             }
-            33 => format!("x={} x={} {} $x", self.plain(), self.plain(), self.one(STAND_INS)),
+            33 => format!(
+                "x={} x={} {} $x",
+                self.plain(),
+                self.plain(),
+                self.one(STAND_INS)
+            ),
             34 => format!("v=$({}) && {}", self.simple(), self.simple()),
             35 => format!("{} & {}; wait", self.simple(), self.simple()),
-            36 if self.is_rich() => format!("[[ {} {} {} ]] && {}", self.word(), self.one(&["==", "!=", "<", "=~", "-eq"]), self.word(), self.simple()),
+            36 if self.is_rich() => format!(
+                "[[ {} {} {} ]] && {}",
+                self.word(),
+                self.one(&["==", "!=", "<", "=~", "-eq"]),
+                self.word(),
+                self.simple()
+            ),
             37 => format!("( exit {}; ) && {}", self.below(2), self.simple()),
             38 => format!("echo {} >f; . ./f; dash f", self.one(STAND_INS)),
-            39 => format!("{} >f; read -r x <f; {} \"$x\"", self.simple(), self.one(STAND_INS)),
+            39 => format!(
+                "{} >f; read -r x <f; {} \"$x\"",
+                self.simple(),
+                self.one(STAND_INS)
+            ),
             40 => format!("eval {} {}", self.word(), self.simple()),
-            41 => format!("while read -r l; do {} \"$l\"; done <<E\n{}\nE\n:", self.one(STAND_INS), self.quoted_text()),
+            41 => format!(
+                "while read -r l; do {} \"$l\"; done <<E\n{}\nE\n:",
+                self.one(STAND_INS),
+                self.quoted_text()
+            ),
             0 => format!("if {}; then {}; fi", self.list(1), self.list(2)),
             1 => format!(
                 "if {}; then {}; else {}; fi",
@@ -230,7 +271,11 @@ impl Generator {
             }
             12 => {
                 let words = self.words(3);
-                format!("printf '%s\\n' {words} | xargs {} {}", self.xargs(), self.one(STAND_INS))
+                format!(
+                    "printf '%s\\n' {words} | xargs {} {}",
+                    self.xargs(),
+                    self.one(STAND_INS)
+                )
             }
             13 => format!(
                 "echo {} | {} | xargs {}",
@@ -242,13 +287,22 @@ impl Generator {
                 let redirect = self.redirect();
                 format!("{{ {}; }} {redirect}", self.list(1))
             }
-            15 => format!("echo {} | while read -r a b; do {} \"$a\" $b; done", self.words(2), self.one(STAND_INS)),
+            15 => format!(
+                "echo {} | while read -r a b; do {} \"$a\" $b; done",
+                self.words(2),
+                self.one(STAND_INS)
+            ),
             16 => format!("echo {} | dash", self.one(STAND_INS)),
             17 => format!("{} || {}", self.condition(), self.simple()),
             18 => format!("{} && {}", self.condition(), self.simple()),
             19 => format!("trap {} EXIT", self.quote("kubectl end")),
             20 => format!("exec {} {}", self.one(STAND_INS), self.words(2)),
-            21 => format!("find . -name {} -exec {} {{}} {}", self.one(&["a.txt", "'*.txt'", "nothing"]), self.one(STAND_INS), self.one(&["\\;", "+", "';'"])),
+            21 => format!(
+                "find . -name {} -exec {} {{}} {}",
+                self.one(&["a.txt", "'*.txt'", "nothing"]),
+                self.one(STAND_INS),
+                self.one(&["\\;", "+", "';'"])
+            ),
             _ => self.simple(),
         };
         self.depth -= 1;
@@ -310,20 +364,39 @@ impl Generator {
     }
 
     fn xargs(&mut self) -> &'static str {
-        self.one(&["", "-n 1", "-n1", "-I{}", "-I % ", "-r", "-t", "-0", "-d '\\n'"])
+        self.one(&[
+            "", "-n 1", "-n1", "-I{}", "-I % ", "-r", "-t", "-0", "-d '\\n'",
+        ])
     }
 
     fn filter(&mut self) -> &'static str {
         self.one(&[
-            "cat", "tr a-c x-z", "rev", "sed s/a/b/", "head -n 1", "cut -c1-3", "sort", "tr -d a",
-            "head -c 2", "grep a",
+            "cat",
+            "tr a-c x-z",
+            "rev",
+            "sed s/a/b/",
+            "head -n 1",
+            "cut -c1-3",
+            "sort",
+            "tr -d a",
+            "head -c 2",
+            "grep a",
         ])
     }
 
     fn redirect(&mut self) -> &'static str {
         self.one(&[
-            ">out", ">>out", "2>/dev/null", "</dev/null", ">/dev/null 2>&1", "2>&1", "<a.txt",
-            "<none", ">none/out", "<&-", "3>out",
+            ">out",
+            ">>out",
+            "2>/dev/null",
+            "</dev/null",
+            ">/dev/null 2>&1",
+            "2>&1",
+            "<a.txt",
+            "<none",
+            ">none/out",
+            "<&-",
+            "3>out",
         ])
     }
 
@@ -373,8 +446,20 @@ impl Generator {
     }
 
     fn plain(&mut self) -> String {
-        self.one(&["a", "b.txt", "-n", "--all", "x=y", "/srv/data", "abc", "1", "a,b", "zz.", "0x"])
-            .to_owned()
+        self.one(&[
+            "a",
+            "b.txt",
+            "-n",
+            "--all",
+            "x=y",
+            "/srv/data",
+            "abc",
+            "1",
+            "a,b",
+            "zz.",
+            "0x",
+        ])
+        .to_owned()
     }
 
     fn quoted_text(&mut self) -> String {
@@ -463,7 +548,14 @@ impl Generator {
             47 if rich => "${#arr[@]}".to_owned(),
             48 => format!("pre{}", self.quoted_text()),
             49 => self.quoted_text(),
-            52 if rich => "${!x}".replace("!", if self.dialect == Dialect::Bash { "!" } else { "" }),
+            52 if rich => "${!x}".replace(
+                "!",
+                if self.dialect == Dialect::Bash {
+                    "!"
+                } else {
+                    ""
+                },
+            ),
             53 if rich => "${map[k]}".to_owned(),
             54 if self.dialect == Dialect::Bash => "\"${@:2}\"".to_owned(),
             55 => "\"$x$y\"".to_owned(),

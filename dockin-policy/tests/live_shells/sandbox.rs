@@ -12,7 +12,14 @@ use tempfile::TempDir;
 
 /// Programs that do nothing here. No shell of the test has them built in.
 pub(crate) const STAND_INS: &[&str] = &[
-    "kubectl", "docker", "helm", "crictl", "systemctl", "etcdctl", "terraform", "mkfs.xfs",
+    "kubectl",
+    "docker",
+    "helm",
+    "crictl",
+    "systemctl",
+    "etcdctl",
+    "terraform",
+    "mkfs.xfs",
 ];
 
 /// Programs that are written down and do what they do.
@@ -51,8 +58,18 @@ impl Sandbox {
         for name in STAND_INS {
             write(name, &status);
         }
-        for name in REAL.iter().chain(SHELLS) {
+        for name in REAL {
             write(name, &format!("exec {} \"$@\"", find(name).display()));
+        }
+        let bash = find("bash");
+        for name in SHELLS {
+            // What a shell is called as is its `$0`.
+            let (bash, shell) = (bash.display(), find(name));
+            let shell = shell.display();
+            write(
+                name,
+                &format!("exec {bash} -c 'exec -a {name} {shell} \"$@\"' {name} \"$@\""),
+            );
         }
         Self { root }
     }
@@ -71,15 +88,22 @@ impl Sandbox {
         let (shell, options): (&str, &[&str]) = match dialect {
             Dialect::Sh => ("dash", &["-c"]),
             Dialect::Busybox => ("busybox", &["sh", "-c"]),
-            Dialect::Zsh => ("zsh", &["-f", "-c"]),
+            // From a file it reads line by line, as at a terminal.
+            Dialect::Zsh => ("zsh", &["-f"]),
             _ => ("bash", &["-O", "expand_aliases", "-c"]),
+        };
+        fs::write(path("line"), line).unwrap();
+        let told = if dialect == Dialect::Zsh {
+            path("line").into_os_string()
+        } else {
+            line.into()
         };
         // Output is read to its end, so that whatever runs behind the shell's back has ended, too.
         let output = Command::new(find("timeout"))
             .arg("10")
             .arg(find(shell))
             .args(options)
-            .arg(line)
+            .arg(told)
             .current_dir(&work)
             .env_clear()
             .env("PATH", path("bin"))
