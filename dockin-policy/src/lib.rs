@@ -31,5 +31,7 @@ pub use judge::{
 pub use prediction::{Argument, PredictedProgram, Prediction, predict_line};
 pub use rule::Effect;
 pub use rule_set::{RuleSet, RuleSetError};
-pub use shell::{Completeness, Dialect, SessionState, StdinProgram, is_complete, read_script};
+pub use shell::{
+    Completeness, Dialect, SessionState, StdinProgram, format_script, is_complete, read_script,
+};
 pub use verdict::{Decision, Reason, Verdict};

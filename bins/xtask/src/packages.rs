@@ -11,7 +11,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 12] = [
     Need {
         // libFuzzer is C++.
         program: "c++",
@@ -32,6 +32,18 @@ const NEEDS: [Need; 9] = [
     Need {
         program: "/usr/lib/cni/bridge",
         package: "containernetworking-plugins",
+    },
+    Need {
+        program: "bash",
+        package: "bash",
+    },
+    Need {
+        program: "dash",
+        package: "dash",
+    },
+    Need {
+        program: "zsh",
+        package: "zsh",
     },
     Need {
         program: "busybox",

@@ -85,8 +85,15 @@ impl Runner<'_> {
                 if std::mem::take(&mut self.absent) {
                     self.soft_unknown(VARIABLE);
                 }
+                // `$?` in it is the status before; nothing to run ends well.
                 match known {
-                    Some(words) => self.read_text(&words.join(" ")),
+                    Some(words) if words.iter().all(|word| word.trim().is_empty()) => {
+                        Out::nothing()
+                    }
+                    Some(words) => {
+                        (self.status, self.hoped) = before;
+                        self.read_text(&words.join(" "))
+                    }
                     None => {
                         let unknown = arguments.iter().find(|it| it.known().is_none());
                         let downloaded = matches!(
@@ -727,7 +734,9 @@ impl Runner<'_> {
                 if is_function {
                     self.state.export(&format!("{name}()"), on);
                 } else if text.contains('=') && self.state.is_constant(name) {
-                    // It cannot be set, and is not exported either.
+                    // It cannot be set; whether it is exported all the same is another thing.
+                    self.state.doubt_constant(name);
+                    self.state.export(name, on);
                 } else if super::lexer::is_name(name.as_bytes()) {
                     self.state.export(name, on);
                 }

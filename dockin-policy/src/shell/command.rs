@@ -26,13 +26,22 @@ impl Runner<'_> {
         redirects: &[Redirect<'_>],
         texts: &[Heredoc<'_>],
     ) -> Out {
+        // A line may go on inside the name that is assigned to.
+        let hidden = words.iter().skip(assignments).take_while(|word| {
+            word.raw.contains(&b'\n') && assignment_end(&joined_name(word.raw)).is_some()
+        });
+        let assignments = assignments + hidden.count();
         let (assigned, words) = words.split_at(assignments.min(words.len()));
         self.substituted = false;
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
-            self.ends_with(Some(0));
+            self.ran_substitution = false;
             for word in assigned {
                 self.assign(word.raw);
+            }
+            // `x=$(false)` ends as what is substituted.
+            if !self.ran_substitution {
+                self.ends_with(Some(0));
             }
             if assigned.is_empty() && self.dialect() == Dialect::Zsh {
                 return self.null_command(streams);
@@ -55,12 +64,16 @@ impl Runner<'_> {
         // For one command only, as far as it is a program.
         let mut before = Vec::with_capacity(assigned.len());
         for word in assigned {
-            let name = word.raw.split(|byte| b"+=[".contains(byte)).next();
+            let raw = joined_name(word.raw);
+            let name = raw.split(|byte| b"+=[".contains(byte)).next();
             let name = super::expand::lossy(name.unwrap_or_default());
             let old = self.state.variable(&name).cloned();
             before.push((name.clone(), old, self.state.is_exported(&name)));
             self.assign(word.raw);
-            self.state.export(&name, true);
+            // What cannot be set does not get there either.
+            if !self.state.is_constant(&name) {
+                self.state.export(&name, true);
+            }
         }
         self.absent = absent;
         let outer = streams
@@ -230,7 +243,8 @@ impl Runner<'_> {
         let mut any = false;
         while more {
             let word = words.next()?;
-            let mut name = std::str::from_utf8(word.raw).ok()?.to_owned();
+            // A line may go on inside a name.
+            let mut name = std::str::from_utf8(word.raw).ok()?.replace("\\\n", "");
             let mut rest = String::new();
             let mut found = false;
             while let Some((key, value)) = self.alias_entry(&name)
@@ -270,6 +284,7 @@ impl Runner<'_> {
 
     /// `name=value` as it is written.
     pub(super) fn assign(&mut self, raw: &[u8]) {
+        let raw = &*joined_name(raw);
         let Some(end) = assignment_end(raw) else {
             return;
         };
@@ -288,10 +303,10 @@ impl Runner<'_> {
             let list = list.strip_suffix(b")").unwrap_or(list).to_vec();
             return self.assign_list(&name, &list, appends);
         }
-        let status = self.status;
         let text = self.assigned_value(value);
-        if self.status == status {
-            self.status = Some(0);
+        if self.state.is_constant(&name) {
+            // Some shells end there, some only this line.
+            self.unknown("a variable that cannot be set");
         }
         let name = match self.state.variable(&name) {
             Some(Variable::Reference(target)) => target.clone(),
@@ -771,12 +786,14 @@ impl Runner<'_> {
                 }
                 Value::Known(text) if !text.starts_with('-') => {
                     if let Some((name, value)) = text.split_once('=') {
+                        self.state.release(name);
                         self.state.text(name, value);
                         self.state.export(name, true);
                     }
                 }
                 Value::Unknown { prefix, .. } => {
                     if let Some((name, _)) = prefix.split_once('=') {
+                        self.state.release(name);
                         self.state.set(name, Variable::Unknown);
                         self.state.export(name, true);
                     }
@@ -1245,6 +1262,28 @@ const fn is_declaration(raw: &[u8]) -> bool {
         raw,
         b"export" | b"declare" | b"typeset" | b"local" | b"readonly" | b"integer" | b"float"
     )
+}
+
+/// `raw` without the ends of lines that are escaped in front of its `=`.
+fn joined_name(raw: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let end = raw.iter().position(|byte| *byte == b'=');
+    let (name, behind) = raw.split_at(end.unwrap_or(0));
+    if !name.windows(2).any(|pair| pair == b"\\\n") {
+        return raw.into();
+    }
+    let mut joined = Vec::with_capacity(raw.len());
+    let mut rest = name;
+    while let Some((byte, more)) = rest.split_first() {
+        rest = match rest.strip_prefix(b"\\\n") {
+            Some(more) => more,
+            None => {
+                joined.push(*byte);
+                more
+            }
+        };
+    }
+    joined.extend_from_slice(behind);
+    joined.into()
 }
 
 /// Whether a word is nothing but an expansion that may be empty.

@@ -405,15 +405,28 @@ impl Runner<'_> {
         fields: &mut Fields,
     ) -> usize {
         let rest = raw.get(at + 1..).unwrap_or_default();
-        let first = rest.first().copied().unwrap_or_default();
-        let length = if first.is_ascii_alphabetic() || first == b'_' {
-            rest.iter()
-                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
-                .count()
-        } else {
-            usize::from(first.is_ascii_digit() || b"@*#?-$!".contains(&first) && first != 0)
-        };
-        if length == 0 {
+        // A line may go on inside the name.
+        let mut name: Vec<u8> = Vec::new();
+        let mut length = 0;
+        while let Some(byte) = rest.get(length).copied() {
+            if byte == b'\\' && rest.get(length + 1) == Some(&b'\n') {
+                length += 2;
+                continue;
+            }
+            let goes_on = match name.first() {
+                None => byte.is_ascii_alphanumeric() || b"_@*#?-$!".contains(&byte),
+                Some(first) => {
+                    (first.is_ascii_alphabetic() || *first == b'_')
+                        && (byte.is_ascii_alphanumeric() || byte == b'_')
+                }
+            };
+            if !goes_on {
+                break;
+            }
+            name.push(byte);
+            length += 1;
+        }
+        if name.is_empty() {
             if quoted {
                 fields.quoted("$");
             } else {
@@ -421,8 +434,7 @@ impl Runner<'_> {
             }
             return at + 1;
         }
-        let name = lossy(rest.get(..length).unwrap_or_default());
-        self.parameter(name.as_bytes(), quoted, fields);
+        self.parameter(&name, quoted, fields);
         at + 1 + length
     }
 

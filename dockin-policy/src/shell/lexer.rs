@@ -704,13 +704,15 @@ impl<'a> Parser<'a> {
             self.at = start;
             return Ok(None);
         };
+        let operator = self.slice(start, self.at);
         if let RedirectKind::Heredoc(_) = kind {
-            return self.heredoc(descriptor).map(Some);
+            return self.heredoc(descriptor, operator).map(Some);
         }
         self.skip_blanks();
         let target = self.word()?;
         Ok(Some(Redirect {
             descriptor,
+            operator,
             kind,
             target,
         }))
@@ -756,7 +758,11 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn heredoc(&mut self, descriptor: Option<u32>) -> Result<Redirect<'a>, ParseError> {
+    fn heredoc(
+        &mut self,
+        descriptor: Option<u32>,
+        operator: &'a [u8],
+    ) -> Result<Redirect<'a>, ParseError> {
         let strips_tabs = self.take(b"-");
         self.skip_blanks();
         let target = self.word()?;
@@ -776,6 +782,7 @@ impl<'a> Parser<'a> {
         });
         Ok(Redirect {
             descriptor,
+            operator,
             kind: RedirectKind::Heredoc(number),
             target,
         })

@@ -230,7 +230,7 @@ impl Runner<'_> {
                 };
                 self.operate(held, &head, quoted)
             }
-            Held::Unset => Held::Unset,
+            // Without a name it is an error: the command does not run.
             _ => Held::Unknown,
         }
     }

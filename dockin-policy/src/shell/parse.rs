@@ -267,11 +267,14 @@ impl<'a> Parser<'a> {
         self.count()?;
         let line = self.line;
         let mut negated = false;
+        let mut timed = false;
         let mut coprocess = false;
+        let mut coprocess_name: &[u8] = &[];
         loop {
             match self.peek() {
                 Some(b'!') if self.take_reserved(b"!") => negated = !negated,
                 Some(b't') if self.take_reserved(b"time") => {
+                    timed = true;
                     self.skip_blanks();
                     while self.rest().starts_with(b"-p")
                         && self
@@ -293,7 +296,9 @@ impl<'a> Parser<'a> {
                         && !opening(word.raw)
                     {
                         self.skip_blanks();
-                        if !(matches!(self.peek(), Some(b'(')) || opening(self.reserved())) {
+                        if matches!(self.peek(), Some(b'(')) || opening(self.reserved()) {
+                            coprocess_name = word.raw;
+                        } else {
                             self.at = start;
                         }
                     } else {
@@ -318,19 +323,24 @@ impl<'a> Parser<'a> {
                 break;
             }
             self.at += 1;
-            let _errors = self.dialect != Dialect::Sh && self.take(b"&");
+            let reads_errors = self.dialect != Dialect::Sh && self.take(b"&");
             self.skip_newlines()?;
             // zsh and bash allow `| ! command`, bash with a complaint at most.
             while self.take_reserved(b"!") || self.take_reserved(b"time") {
                 self.skip_blanks();
             }
-            rest.push(self.command(stop)?);
+            rest.push(Command {
+                reads_errors,
+                ..self.command(stop)?
+            });
         }
         Ok(Item {
             join,
             negated,
+            timed,
             background: false,
             coprocess,
+            coprocess_name,
             line,
             first,
             rest,
@@ -349,6 +359,7 @@ impl<'a> Parser<'a> {
                 words: Vec::new(),
             },
             redirects: Vec::new(),
+            reads_errors: false,
             start: self.at,
             end: self.at,
         }
@@ -385,6 +396,7 @@ impl<'a> Parser<'a> {
         Ok(Command {
             kind,
             redirects,
+            reads_errors: false,
             start,
             end: self.at,
         })
@@ -432,8 +444,10 @@ impl<'a> Parser<'a> {
         Item {
             join: Join::Then,
             negated: false,
+            timed: false,
             background: false,
             coprocess: false,
+            coprocess_name: &[],
             line: self.line,
             first: command,
             rest: Vec::new(),
@@ -669,15 +683,18 @@ impl<'a> Parser<'a> {
                 Stop::ESAC
             };
             let body = self.list(stop, true)?;
+            let start = self.at;
             let ended = self.take(b";;&") || self.take(b";|");
             let falls = ended || self.take(b";&");
             if !(falls || self.take(b";;") || self.reserved() == close) {
                 return Err(self.missing());
             }
+            let end = self.slice(start, self.at);
             arms.push(Arm {
                 patterns,
                 body,
                 falls,
+                end,
             });
         }
     }
@@ -823,6 +840,7 @@ impl<'a> Parser<'a> {
                     return Ok(Command {
                         kind,
                         redirects,
+                        reads_errors: false,
                         start,
                         end: self.at,
                     });
@@ -850,6 +868,7 @@ impl<'a> Parser<'a> {
         Ok(Command {
             kind: Kind::Simple { assignments, words },
             redirects,
+            reads_errors: false,
             start,
             end,
         })
@@ -914,7 +933,7 @@ fn reserved_over_lines(rest: &[u8]) -> (&'static [u8], usize) {
 }
 
 /// Words that mean something where a command begins, or inside a compound one.
-const RESERVED: &[&[u8]] = &[
+pub(super) const RESERVED: &[&[u8]] = &[
     b"!",
     b"{",
     b"}",

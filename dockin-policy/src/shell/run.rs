@@ -130,6 +130,8 @@ pub(crate) struct Runner<'s> {
     pub(super) status: Option<i32>,
     /// The status is what is expected, and may be another.
     pub(super) hoped: bool,
+    /// A substitution ran since somebody asked.
+    pub(super) ran_substitution: bool,
     /// A substitution ran while the words of this command were expanded: dash and its like have
     /// another `$?` then.
     pub(super) substituted: bool,
@@ -177,6 +179,7 @@ impl<'s> Runner<'s> {
             stdin: Input::Inherited,
             status: Some(0),
             hoped: false,
+            ran_substitution: false,
             substituted: false,
             last_stays: false,
             arg0: Some(arg0.to_owned()),
@@ -343,6 +346,7 @@ impl<'s> Runner<'s> {
         let out = self.below(|runner| runner.text(&text));
         self.reads_lines = reads_lines;
         self.substituted = self.dialect() != Dialect::Bash;
+        self.ran_substitution = true;
         out
     }
 
@@ -466,7 +470,32 @@ impl<'s> Runner<'s> {
         let mut line = None;
         // Since when what was changed may not have been: up to the end of `a && b && c`.
         let mut chain: Option<usize> = None;
-        for item in &list.items {
+        let mut items = list.items.as_slice();
+        while let Some((item, behind)) = items.split_first() {
+            // `a && b &`: both are in the background, but in zsh the last alone.
+            let joined = behind.iter().take_while(|it| it.join != Join::Then).count();
+            if let Some(chained) = items.get(..=joined)
+                && joined > 0
+                && self.dialect() != Dialect::Zsh
+                && item.join == Join::Then
+                && chained.last().is_some_and(|last| last.background)
+            {
+                items = items.get(joined + 1..).unwrap_or_default();
+                let mut chained = chained.to_vec();
+                if let Some(last) = chained.last_mut() {
+                    last.background = false;
+                }
+                if let Some(mark) = chain.take() {
+                    self.state.doubt(mark);
+                }
+                let stdin = self.stdin.clone();
+                let said = self.below(|runner| runner.list(&List { items: chained }, texts));
+                self.stdin = stdin;
+                self.ends_with(Some(0));
+                out.then(said);
+                continue;
+            }
+            items = behind;
             if item.join != Join::And
                 && let Some(mark) = chain.take()
             {
@@ -561,6 +590,13 @@ impl<'s> Runner<'s> {
             };
         }
         self.stdin = outer;
+        let last = item.rest.last().unwrap_or(&item.first);
+        if stays
+            && matches!(&last.kind, Kind::Simple { assignments, words } if *assignments == words.len())
+        {
+            // Another command of the pipeline says how it ended.
+            self.ends_with(None);
+        }
         out
     }
 
@@ -732,6 +768,8 @@ impl<'s> Runner<'s> {
 
     fn repeat(&mut self, repeated: &While<'_>, texts: &[Heredoc<'_>]) -> Out {
         let mut out = Out::nothing();
+        // It ends as its last round did.
+        let mut last = (Some(0), false);
         for round in 0..MAX_ROUNDS {
             let said = self.list(&repeated.condition, texts);
             out.then(said);
@@ -744,12 +782,13 @@ impl<'s> Runner<'s> {
                     if !self.next_round() {
                         return out;
                     }
+                    last = (self.status, self.hoped);
                 }
                 Some(false) => {
                     if round == 0 {
                         self.dead(|runner| runner.list(&repeated.body, texts));
                     }
-                    self.ends_with(Some(0));
+                    (self.status, self.hoped) = last;
                     return out;
                 }
                 None => {

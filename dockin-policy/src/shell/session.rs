@@ -113,6 +113,7 @@ enum Entry {
     /// Whether it was exported before.
     Exported(String, bool),
     Constant(String, Option<bool>),
+    Doubt(String, Option<Doubt>),
 }
 
 /// Bytes of everything that is kept of a session.
@@ -242,10 +243,30 @@ impl SessionState {
         self.doubts.get(name).copied()
     }
 
+    /// The variable can be set again.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(before) = self.constants.remove(name) {
+            self.note(|| Entry::Constant(name.to_owned(), Some(before)));
+        }
+    }
+
+    /// Whether the variable can be set is not known.
+    pub(super) fn doubt_constant(&mut self, name: &str) {
+        let before = self.constants.insert(name.to_owned(), false);
+        self.note(|| Entry::Constant(name.to_owned(), before));
+        // In doubt it can be set to what nobody knows.
+        self.set(name, Variable::Unknown);
+    }
+
     /// What the function `name` does cannot be known.
     pub(super) fn cannot_know_function(&mut self, name: &str) {
+        self.add_doubt(name, Doubt::Which);
+    }
+
+    fn add_doubt(&mut self, name: &str, doubt: Doubt) {
         if self.doubts.len() < MAX_ELEMENTS {
-            self.doubts.insert(name.to_owned(), Doubt::Which);
+            let before = self.doubts.insert(name.to_owned(), doubt);
+            self.note(|| Entry::Doubt(name.to_owned(), before));
         } else {
             self.overflowed = true;
         }
@@ -280,6 +301,10 @@ impl SessionState {
             .collect();
         for name in &names {
             self.forget(name);
+        }
+        let constants: Vec<String> = self.constants.keys().cloned().collect();
+        for name in &constants {
+            self.release(name);
         }
         let bodies: Vec<String> = self
             .functions
@@ -345,7 +370,9 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_function(&mut self, name: &str, body: Option<String>) -> bool {
-        self.doubts.remove(name);
+        if let Some(before) = self.doubts.remove(name) {
+            self.note(|| Entry::Doubt(name.to_owned(), Some(before)));
+        }
         let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
         self.note(|| Entry::Function(name.to_owned(), old));
         kept
@@ -490,6 +517,12 @@ impl SessionState {
                 }
                 // It was judged where it was set.
                 Entry::Trap(..) => {}
+                // What was in doubt before a definition that may not have been made is so again.
+                Entry::Doubt(name, before) => {
+                    if let Some(before) = before {
+                        self.doubts.entry(name).or_insert(before);
+                    }
+                }
             }
         }
         self.unmark(mark);
@@ -506,11 +539,7 @@ impl SessionState {
                 Doubt::Whether
             }
         };
-        if self.doubts.len() < MAX_ELEMENTS {
-            self.doubts.insert(name.to_owned(), doubt);
-        } else {
-            self.overflowed = true;
-        }
+        self.add_doubt(name, doubt);
     }
 
     /// What was changed since `mark` stays.
@@ -553,6 +582,12 @@ impl SessionState {
             Entry::File(path, old) => put(&mut self.files, path, old),
             Entry::Positional(old) => self.positional = old,
             Entry::Directory(old) => self.directory = old,
+            Entry::Doubt(name, Some(doubt)) => {
+                self.doubts.insert(name, doubt);
+            }
+            Entry::Doubt(name, None) => {
+                self.doubts.remove(&name);
+            }
             Entry::Constant(name, Some(sure)) => {
                 self.constants.insert(name, sure);
             }

@@ -759,17 +759,17 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                 "\\0" => '\0',
                 other => other.chars().next().unwrap_or('\n'),
             };
-            text.trim_end_matches(c)
+            text.strip_suffix(c)
+                .unwrap_or(text)
                 .split(c)
                 .map(|word| word.to_owned())
                 .collect()
         }
         None => {
-            let words = env_words(text);
-            if words.iter().any(|word| word.contains('\n')) {
-                return Inner::Unknown("a quote that ends in another line");
+            if !has_plain_quotes(text) {
+                return Inner::Unknown("quotes that programs read in different ways");
             }
-            words
+            env_words(text)
         }
     };
     let size = batch.unwrap_or(usize::MAX).max(1);
@@ -796,6 +796,24 @@ fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
         })
         .collect();
     Inner::Several(runs)
+}
+
+/// Whether every quote in what xargs reads ends in its line, and none has a backslash.
+fn has_plain_quotes(text: &str) -> bool {
+    let mut quote = None;
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (quote, c) {
+            (None, '\\') => {
+                characters.next();
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(_), '\n' | '\\') => return false,
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_none()
 }
 
 /// The arguments behind options, assignments and so many operands.

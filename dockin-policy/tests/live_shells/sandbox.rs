@@ -40,12 +40,13 @@ impl Sandbox {
         let root = tempfile::tempdir().unwrap();
         let bin = root.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        let write = |name: &str, behind: &str| {
+        let dash = find("dash");
+        let write = |name: &str, shell: &Path, behind: &str| {
             let path = bin.join(name);
             // One write for one call: what runs at the same time does not mix.
             let text = format!(
                 "#!{}\nprintf '%s\\037' {name} \"$@\" '\u{1e}' >>{}\n{behind}\n",
-                find("dash").display(),
+                shell.display(),
                 root.path().join("log").display(),
             );
             fs::write(&path, text).unwrap();
@@ -56,19 +57,23 @@ impl Sandbox {
             root.path().join("status").display()
         );
         for name in STAND_INS {
-            write(name, &status);
+            write(name, &dash, &status);
         }
         for name in REAL {
-            write(name, &format!("exec {} \"$@\"", find(name).display()));
+            write(
+                name,
+                &dash,
+                &format!("exec {} \"$@\"", find(name).display()),
+            );
         }
         let bash = find("bash");
         for name in SHELLS {
-            // What a shell is called as is its `$0`.
-            let (bash, shell) = (bash.display(), find(name));
-            let shell = shell.display();
+            // What a shell is called as is its `$0`; bash hands on functions that are exported.
+            let shell = find(name);
             write(
                 name,
-                &format!("exec {bash} -c 'exec -a {name} {shell} \"$@\"' {name} \"$@\""),
+                &bash,
+                &format!("exec -a {name} {} \"$@\"", shell.display()),
             );
         }
         Self { root }
@@ -98,8 +103,11 @@ impl Sandbox {
         } else {
             line.into()
         };
-        // Output is read to its end, so that whatever runs behind the shell's back has ended, too.
-        let output = Command::new(find("timeout"))
+        // Output is read to its end, and everything that the line starts holds it open as its
+        // descriptor 9: whatever runs behind the shell's back has ended then, too.
+        let output = Command::new(find("dash"))
+            .args(["-c", "exec \"$@\" 9>&1", "dash"])
+            .arg(find("timeout"))
             .arg("10")
             .arg(find(shell))
             .args(options)
