@@ -103,7 +103,7 @@ impl RuleSet {
     /// | `writes`, `reads` | files that are written, deleted or renamed, or read: by redirections, and by operands of programs whose operands are known; `/etc/**` is everything below, `~/` the home folder |
     /// | `shapes` | what several commands do together: `download-into-shell`, `fork-bomb` |
     /// | `arguments` | of those programs only calls with `any_flag`, `any_operand`, `verb` (the first operands), at least `min_operands`, `signal`, or `world_writable` modes; `value_options` take the next argument |
-    /// | `size_over` | of those programs only calls with a file larger than this: bytes, or `10MiB`; a size that nobody could ask for counts as larger |
+    /// | `size_over` | of those programs only calls with a file larger than this: bytes, or `10MiB`; where the size is not known, `on_unknown` decides |
     /// | `hours` | only then, in UTC: `mon-fri 22:00-06:00`, `sat,sun`, `09:00-17:00`, any of several |
     /// | `users`, `groups`, `clusters`, `namespaces`, `pods`, `containers`, `labels` | only these, with wildcards |
     ///

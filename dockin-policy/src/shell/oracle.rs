@@ -359,8 +359,11 @@ fn difference(text: &[u8], tree: &Tree) -> Option<String> {
     ))
 }
 
+/// A reason, and the texts that it is the reason for.
+type Explained = (&'static str, fn(&str) -> bool);
+
 /// Why tree-sitter's grammar reads something in another way than bash does.
-const EXPLAINED: &[(&str, fn(&str) -> bool)] = &[
+const EXPLAINED: &[Explained] = &[
     (
         "`time` and `coproc` are words of the command for it",
         |text| text.starts_with("time ") || text.starts_with("coproc "),

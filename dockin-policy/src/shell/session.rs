@@ -109,7 +109,11 @@ const MAX_BYTES: usize = 40 * 1024;
 const OVERHEAD: usize = 64;
 /// Elements of one array.
 const MAX_ELEMENTS: usize = 256;
-/// Bytes of a name that is exported.
+/// Names that are exported.
+const MAX_EXPORTED: usize = 128;
+/// Names of variables that cannot be set, and of functions that are in doubt.
+const MAX_NAMED: usize = 64;
+/// Bytes of such a name.
 const MAX_NAME: usize = 64;
 /// Bytes of positional parameters.
 const MAX_POSITIONAL: usize = 8 * 1024;
@@ -200,7 +204,8 @@ impl SessionState {
 
     /// Programs get the variable `name`, or the function `name()`, or no longer.
     pub(super) fn export(&mut self, name: &str, on: bool) {
-        if on && (self.exported.len() == MAX_ELEMENTS || name.len() > MAX_NAME) {
+        let is_new = !self.exported.contains(name);
+        if on && is_new && (self.exported.len() == MAX_EXPORTED || name.len() > MAX_NAME) {
             self.overflowed = true;
             return;
         }
@@ -214,7 +219,7 @@ impl SessionState {
 
     /// What the variable has it keeps.
     pub(super) fn set_constant(&mut self, name: &str) {
-        if self.constants.len() == MAX_ELEMENTS || name.len() > MAX_NAME {
+        if self.constants.len() == MAX_NAMED || name.len() > MAX_NAME {
             self.overflowed = true;
             return;
         }
@@ -224,7 +229,9 @@ impl SessionState {
 
     /// What is not known of the function `name`.
     pub(super) fn doubt_about(&self, name: &str) -> Option<Doubt> {
-        self.doubts.get(name).copied()
+        // Where no more names fit, none is sure.
+        let full = self.overflowed.then_some(Doubt::Which);
+        self.doubts.get(name).copied().or(full)
     }
 
     /// The variable can be set again.
@@ -248,7 +255,7 @@ impl SessionState {
     }
 
     fn add_doubt(&mut self, name: &str, doubt: Doubt) {
-        if self.doubts.len() < MAX_ELEMENTS {
+        if self.doubts.len() < MAX_NAMED && name.len() <= MAX_NAME {
             let before = self.doubts.insert(name.to_owned(), doubt);
             self.note(|| Entry::Doubt(name.to_owned(), before));
         } else {
