@@ -2,6 +2,7 @@
 
 use super::{Flow, MAX_ROUNDS, Runner};
 use crate::shell::{
+    Dialect,
     ast::{Case, For, ForHead, Heredoc, If, While},
     expand::Mode,
     pattern,
@@ -166,6 +167,7 @@ impl Runner<'_> {
                 select,
             } => {
                 let name = String::from_utf8_lossy(name).into_owned();
+                self.ran_substitution = false;
                 let values = match words {
                     Some(words) => self.words(words),
                     None => match self.state.positional() {
@@ -175,6 +177,7 @@ impl Runner<'_> {
                         Positional::Unknown => vec![Value::unknown(OUTPUT)],
                     },
                 };
+                self.doubt_status_of_head();
                 if *select {
                     self.state.set(&name, Variable::Unknown);
                     let said = self.list(&repeated.body, texts);
@@ -272,8 +275,17 @@ impl Runner<'_> {
         out
     }
 
+    /// `$?` behind a head with substitutions: theirs in bash, that before in others.
+    fn doubt_status_of_head(&mut self) {
+        if self.ran_substitution && self.dialect() != Dialect::Bash {
+            self.ends_with(None);
+        }
+    }
+
     pub(super) fn case(&mut self, case: &Case<'_>, texts: &[Heredoc<'_>]) -> Out {
+        self.ran_substitution = false;
         let word = self.text_of(case.word.raw, Mode::Word);
+        self.doubt_status_of_head();
         let mut out = Out::nothing();
         let mut taken = Some(false);
         let mut falls = false;
