@@ -198,7 +198,11 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
             .commands
             .iter()
             .filter(|command| command.is_program && command.certainty <= Certainty::Maybe);
-        let texts = |command: &Resolved| command.argv.iter().map(Value::shown).collect();
+        let text = |value: &Value| {
+            let placeholder = value.known().and_then(|text| analysis.placeholder(text));
+            placeholder.map_or_else(|| value.shown(), |(front, back)| format!("{front}?{back}"))
+        };
+        let texts = |command: &Resolved| command.argv.iter().map(text).collect();
         worst.programs = Some(programs.map(texts).collect());
     } else {
         worst.programs = None;

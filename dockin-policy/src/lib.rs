@@ -16,6 +16,7 @@ pub mod audit;
 mod interceptor;
 pub mod io;
 mod judge;
+mod prediction;
 pub mod recording;
 mod rule;
 mod rule_set;
@@ -30,7 +31,10 @@ pub use interceptor::{
 pub use judge::{
     Subject, WeekTime, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin,
 };
+pub use prediction::{Argument, PredictedProgram, Prediction, predict_line};
 pub use rule::Effect;
 pub use rule_set::{RuleSet, RuleSetError};
-pub use shell::{Completeness, Dialect, SessionState, StdinProgram, is_complete, read_script};
+pub use shell::{
+    Completeness, Dialect, SessionState, StdinProgram, format_script, is_complete, read_script,
+};
 pub use verdict::{Decision, Reason, Verdict};

@@ -9,7 +9,9 @@
 
 use std::{collections::BTreeMap, fs};
 
-use dockin_policy::{Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line};
+use dockin_policy::{
+    Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line, predict_line,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -136,10 +138,15 @@ fn lines_that_must_not_run_do_not_run() {
     assert!(only_asked.len() * 100 <= knowable);
 }
 
+/// What really ran, compared with what was predicted: the same text for text, all of it text for
+/// text, all of it but for parts that the prediction marks as not known (files that a wildcard or
+/// `find` finds, names that a shell makes up), or told beforehand that it cannot be known (what is
+/// downloaded). What is left would be missing and nobody the wiser.
 #[test]
 fn the_programs_that_a_line_runs_are_those_that_it_ran() {
     let rules = reference();
     let (mut all, mut exact, mut superset) = (0, 0, 0);
+    let (mut marked, mut told, mut missing) = (0, 0, Vec::new());
     let mut wrong = Vec::new();
     for case in line_cases() {
         let (Some(runs), Some("static")) = (&case.runs, case.knowable.as_deref()) else {
@@ -157,6 +164,16 @@ fn the_programs_that_a_line_runs_are_those_that_it_ran() {
                     >= wanted.iter().filter(|it| *it == argv).count()
             });
         superset += usize::from(covers);
+        let prediction = predict_line(&case.bytes(), &mut case.session());
+        if !covers {
+            if prediction.unknown.is_some() {
+                told += 1;
+            } else if runs.iter().all(|argv| prediction.covers(argv)) {
+                marked += 1;
+            } else {
+                missing.push(case.id.clone());
+            }
+        }
         if verdict.programs.is_some() && found == wanted {
             exact += 1;
         } else {
@@ -168,12 +185,17 @@ fn the_programs_that_a_line_runs_are_those_that_it_ran() {
         }
     }
     println!(
-        "{exact} of {all} are the same, {superset} have all: {}",
+        "{exact} of {all} are the same, {superset} have all text for text, {marked} more have all with parts marked as not known, {told} are told to be not knowable, missing {missing:?}: {}",
         wrong.join("\n")
     );
-    assert!(exact * 100 >= all * 93, "{exact} of {all}");
+    assert!(exact * 100 >= all * 97, "{exact} of {all}");
     // What is left depends on what is fetched, on file systems, or on chance: 6 of the cases.
     assert!(superset * 1000 >= all * 985, "{superset} of {all}");
+    assert!(
+        (superset + marked) * 1000 >= all * 995,
+        "{superset} and {marked} of {all}"
+    );
+    assert!(missing.is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: &[Need] = &[
     Need {
         // libFuzzer is C++.
         program: "c++",
@@ -34,12 +34,20 @@ const NEEDS: [Need; 10] = [
         package: "containernetworking-plugins",
     },
     Need {
-        program: "busybox",
-        package: "busybox-static",
+        program: "bash",
+        package: "bash",
+    },
+    Need {
+        program: "dash",
+        package: "dash",
     },
     Need {
         program: "zsh",
         package: "zsh",
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
     },
     Need {
         program: "redis-server",

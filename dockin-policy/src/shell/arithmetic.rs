@@ -290,7 +290,7 @@ impl Calculation<'_> {
                     expanded.and_then(|text| runner.calculate(&text))
                 }
             },
-            Held::List(..) | Held::Unknown => None,
+            Held::List(..) | Held::Word(_) | Held::Unknown => None,
         };
         self.blanks();
         // Assignments.

@@ -24,8 +24,12 @@ pub(crate) struct List<'a> {
 pub(crate) struct Item<'a> {
     pub(crate) join: Join,
     pub(crate) negated: bool,
+    /// `time` stands in front of it.
+    pub(crate) timed: bool,
     pub(crate) background: bool,
     pub(crate) coprocess: bool,
+    /// The name of the coprocess, if it has one.
+    pub(crate) coprocess_name: &'a [u8],
     /// Lines of the text before it: aliases count from the line behind theirs on.
     pub(crate) line: u32,
     pub(crate) first: Command<'a>,
@@ -48,6 +52,8 @@ pub(crate) enum Join {
 pub(crate) struct Command<'a> {
     pub(crate) kind: Kind<'a>,
     pub(crate) redirects: Vec<Redirect<'a>>,
+    /// `|&` in front of it: it reads the errors, too.
+    pub(crate) reads_errors: bool,
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
@@ -71,6 +77,8 @@ pub(crate) enum Kind<'a> {
         name: &'a [u8],
         /// The body as it is written.
         body: &'a [u8],
+        /// The numbers of its here-documents whose texts stand behind it.
+        outside: Vec<usize>,
         inner: Box<Command<'a>>,
     },
     /// `(( … ))`
@@ -123,8 +131,10 @@ pub(crate) struct Case<'a> {
 pub(crate) struct Arm<'a> {
     pub(crate) patterns: Vec<Word<'a>>,
     pub(crate) body: List<'a>,
-    /// `;&` or `;;&`: the next arm may run as well.
+    /// `;&`, `;;&` or `;|`: the next arm may run as well.
     pub(crate) falls: bool,
+    /// What ends it, as it is written.
+    pub(crate) end: &'a [u8],
 }
 
 /// A word as it is written.
@@ -140,6 +150,8 @@ pub(crate) struct Word<'a> {
 pub(crate) struct Redirect<'a> {
     /// The descriptor in front of it.
     pub(crate) descriptor: Option<u32>,
+    /// Descriptor and operator as they are written.
+    pub(crate) operator: &'a [u8],
     pub(crate) kind: RedirectKind,
     pub(crate) target: Word<'a>,
 }
@@ -169,6 +181,8 @@ pub(crate) enum RedirectKind {
 /// The text of a here-document.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heredoc<'a> {
+    /// Its end mark as it is written.
+    pub(crate) mark: &'a [u8],
     pub(crate) body: &'a [u8],
     pub(crate) strips_tabs: bool,
     /// Its end mark was quoted: taken as it stands.

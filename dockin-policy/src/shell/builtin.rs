@@ -1,13 +1,15 @@
 //! What shells do themselves.
 
+mod start;
+mod test;
+mod variables;
+
 use super::{
     Dialect,
-    ast::Word,
     expand::Mode,
-    pattern,
     redirect::Streams,
-    run::{Certainty, Flow, Input, Resolved, Runner},
-    session::{Directory, File, Positional, Variable},
+    run::{Certainty, Flow, Resolved, Runner},
+    session::{Directory, Positional, Variable},
     utility,
     value::{OUTPUT, Out, VARIABLE, Value},
 };
@@ -17,6 +19,12 @@ const HARMLESS: &[&str] = &[
     ":", "true", "false", "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend",
     "logout", "pwd", "dirs", "help", "type", "ulimit", "kill", "history", "caller", "bind",
     "getopts", "compgen", "complete", "compopt", "enable", "hash", "fc",
+];
+
+/// Builtins that end as it is said of them here; the others may fail.
+const SURE: &[&str] = &[
+    ":", "true", "false", "echo", "printf", "print", "pwd", "test", "[", "let", "eval", ".",
+    "source", "command", "builtin", "exec", "return", "break", "continue", "exit",
 ];
 
 /// Builtins that only zsh has.
@@ -70,15 +78,24 @@ impl Runner<'_> {
         let zsh = self.dialect() == Dialect::Zsh;
         let bash = matches!(self.dialect(), Dialect::Bash) || zsh;
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
+        let before = (self.status, self.hoped);
         self.status = Some(0);
+        self.hoped = !SURE.contains(&program);
         let out = match program {
             "eval" => {
                 self.stand_alone(streams);
                 if std::mem::take(&mut self.absent) {
                     self.soft_unknown(VARIABLE);
                 }
+                // `$?` in it is the status before; nothing to run ends well.
                 match known {
-                    Some(words) => self.text(&words.join(" ")),
+                    Some(words) if words.iter().all(|word| word.trim().is_empty()) => {
+                        Out::nothing()
+                    }
+                    Some(words) => {
+                        (self.status, self.hoped) = before;
+                        self.read_text(&words.join(" "))
+                    }
                     None => {
                         let unknown = arguments.iter().find(|it| it.known().is_none());
                         let downloaded = matches!(
@@ -130,6 +147,7 @@ impl Runner<'_> {
                     let found = known.and_then(|words| {
                         words.last().and_then(|name| super::known::path_of(name))
                     });
+                    self.hoped = true;
                     return Some(
                         found.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n")),
                     );
@@ -150,11 +168,20 @@ impl Runner<'_> {
             "exit" | "logout"
                 if self.nesting > 0 || self.certainty > Certainty::Live || program == "exit" =>
             {
+                (self.status, self.hoped) = told_status(arguments, before);
                 self.flow = Flow::Exit;
                 Out::nothing()
             }
             "return" => {
-                self.flow = Flow::Return;
+                (self.status, self.hoped) = told_status(arguments, before);
+                // Elsewhere bash complains and goes on.
+                let leaves =
+                    self.sources > 0 || self.calls.iter().any(|call| !call.starts_with('\0'));
+                if leaves {
+                    self.flow = Flow::Return;
+                } else {
+                    self.ends_with(None);
+                }
                 Out::nothing()
             }
             "break" | "continue" => {
@@ -163,6 +190,11 @@ impl Runner<'_> {
                     .and_then(Value::known)
                     .and_then(|text| text.parse().ok())
                     .unwrap_or(1);
+                if self.loops == 0 {
+                    self.ends_with(None);
+                    self.stand_alone(streams);
+                    return Some(Out::nothing());
+                }
                 self.flow = if program == "break" {
                     Flow::Break(levels)
                 } else {
@@ -465,6 +497,9 @@ impl Runner<'_> {
                     };
                     self.state.set_comments(on);
                 }
+                if program == "shopt" && words.contains(&"lastpipe") {
+                    self.last_stays = !words.contains(&"-u");
+                }
                 self.record(program, argv, streams);
                 Out::Unknown(OUTPUT)
             }
@@ -477,6 +512,7 @@ impl Runner<'_> {
             }
             _ => {
                 self.status = None;
+                self.hoped = false;
                 return None;
             }
         };
@@ -500,515 +536,18 @@ impl Runner<'_> {
         });
     }
 
-    /// `command` and `builtin`: functions are not asked.
-    fn without_functions(&mut self, argv: &[Value], streams: &mut Streams) -> Out {
-        let Some(first) = argv.first() else {
-            self.stand_alone(streams);
-            return Out::nothing();
-        };
-        let Some(program) = first.known().map(str::to_owned) else {
-            self.stand_alone(streams);
-            self.unknown(VARIABLE);
-            return Out::Unknown(OUTPUT);
-        };
-        if let Some(out) = self.builtin(&program, argv, streams) {
-            return out;
-        }
-        self.program(&program, argv.to_vec(), streams)
-    }
-
-    fn exec(&mut self, arguments: &[Value], streams: &mut Streams) -> Out {
-        let mut rest = arguments;
-        let mut renamed: Option<Value> = None;
-        let mut dashed = false;
-        while let Some((first, behind)) = rest.split_first() {
-            match first.known() {
-                Some("-a") => {
-                    renamed = behind.first().cloned();
-                    rest = behind.get(1..).unwrap_or_default();
-                }
-                Some("-c") => rest = behind,
-                Some("-l") => {
-                    dashed = true;
-                    rest = behind;
-                }
-                Some("-cl" | "-lc") => {
-                    dashed = true;
-                    rest = behind;
-                }
-                Some("-ca" | "-la" | "-cla") => {
-                    renamed = behind.first().cloned();
-                    rest = behind.get(1..).unwrap_or_default();
-                }
-                Some("--") => {
-                    rest = behind;
-                    break;
-                }
-                _ => break,
-            }
-        }
-        if rest.is_empty() {
-            self.stand_alone(streams);
-            return Out::nothing();
-        }
-        let out = match renamed {
-            Some(name) => {
-                let name = name.known().map_or_else(|| "?".to_owned(), str::to_owned);
-                self.renamed(rest, streams, |_| name.clone())
-            }
-            None if dashed => self.renamed(rest, streams, |name| format!("-{name}")),
-            None => match rest.first().and_then(Value::known).map(str::to_owned) {
-                Some(program) => self.program(&program, rest.to_vec(), streams),
-                None => self.argv(rest.to_vec(), streams),
-            },
-        };
-        self.flow = Flow::Exit;
-        out
-    }
-
-    /// A program that is told another name than its own.
-    fn renamed(
-        &mut self,
-        argv: &[Value],
-        streams: &mut Streams,
-        name: impl Fn(&str) -> String,
-    ) -> Out {
-        let Some(program) = argv.first().and_then(Value::known).map(str::to_owned) else {
-            self.stand_alone(streams);
-            self.unknown("a program under another name");
-            return Out::Unknown(OUTPUT);
-        };
-        let count = self.analysis.commands.len();
-        let is_busybox = match self.state.file(&self.absolute(&program)) {
-            Some(File::Program(name)) => name == "busybox",
-            _ => utility::base_name(&program) == "busybox",
-        };
-        let out = self.program(&program, argv.to_vec(), streams);
-        // busybox is what it is called.
-        if is_busybox && let Some(resolved) = self.analysis.commands.get_mut(count) {
-            resolved.name = utility::base_name(&name(&program)).to_owned();
-        }
-        if let Some(first) = self
-            .analysis
-            .commands
-            .get_mut(count)
-            .and_then(|resolved| resolved.argv.first_mut())
-        {
-            *first = Value::Known(name(&program));
-        }
-        out
-    }
-
-    fn set_trap(&mut self, arguments: &[Value]) -> Out {
-        let mut words = arguments.iter().filter(|it| it.known() != Some("--"));
-        let Some(text) = words.next() else {
-            return Out::nothing();
-        };
-        let signals: Vec<String> = words
-            .map(|it| {
-                it.known()
-                    .unwrap_or("?")
-                    .trim_start_matches("SIG")
-                    .to_uppercase()
-            })
-            .collect();
-        match text {
-            Value::Known(text) if text.starts_with('-') || signals.is_empty() => {
-                for signal in &signals {
-                    self.state.set_trap(signal, None);
-                }
-            }
-            Value::Known(text) => {
-                let text = text.clone();
-                for signal in &signals {
-                    if !self.state.set_trap(signal, Some(text.clone())) {
-                        self.unknown("more traps than are kept");
-                    }
-                }
-                if text.trim().is_empty() {
-                    return Out::nothing();
-                }
-                // It is judged where it is set, since nobody sees when it runs.
-                let ends = signals
-                    .iter()
-                    .any(|signal| matches!(signal.as_str(), "EXIT" | "0"));
-                let certainty = if ends {
-                    self.certainty
-                } else {
-                    self.certainty.max(Certainty::Maybe)
-                };
-                if !signals.iter().all(|signal| signal == "DEBUG") {
-                    let before = std::mem::replace(&mut self.certainty, certainty);
-                    let _out = self.below(|runner| runner.text(&text));
-                    self.certainty = before;
-                } else {
-                    let _out = self.dead(|runner| runner.text(&text));
-                }
-            }
-            _ => self.unknown("a command text that is not known"),
-        }
-        self.status = Some(0);
-        Out::nothing()
-    }
-
     fn signalled(&mut self, _arguments: &[Value]) {
         self.status = None;
     }
-
-    fn declare(&mut self, program: &str, arguments: &[Value]) {
-        let options: String = arguments
-            .iter()
-            .filter_map(Value::known)
-            .filter(|text| text.starts_with('-') && !text.starts_with("--"))
-            .collect();
-        let (reference, integer) = (
-            options.contains('n') && program != "export",
-            options.contains('i'),
-        );
-        let (array, map) = (options.contains('a'), options.contains('A'));
-        for argument in arguments {
-            match argument {
-                Value::Known(text) if text.starts_with(['-', '+']) => {}
-                Value::Known(text) => {
-                    let (name, value) = match text.split_once('=') {
-                        Some((name, value)) => (name, Some(value)),
-                        None => (text.as_str(), None),
-                    };
-                    let name = name.trim_end_matches('+').to_owned();
-                    if name.contains('[') {
-                        self.indexes(&name);
-                        continue;
-                    }
-                    match value {
-                        Some(value) if reference => {
-                            self.state.set(&name, Variable::Reference(value.to_owned()));
-                        }
-                        Some(value) if value.starts_with('(') && value.ends_with(')') => {
-                            if map {
-                                self.state.set(&name, Variable::Map(Default::default()));
-                            }
-                            let raw = format!("{name}={value}");
-                            self.assign(raw.as_bytes());
-                        }
-                        Some(value) if integer || self.state.is_integer(&name) => {
-                            self.state.set_integer(&name);
-                            let value = value.to_owned();
-                            let number = self.arithmetic(value.as_bytes());
-                            self.assign_number(&name, false, number);
-                        }
-                        Some(value) => {
-                            let value = value.to_owned();
-                            self.changes_what_runs(&name, Some(&value));
-                            self.state.text(&name, value);
-                        }
-                        None if integer => self.state.set_integer(&name),
-                        None if map => self.state.set(&name, Variable::Map(Default::default())),
-                        None if array => self.state.set(&name, Variable::Array(Default::default())),
-                        None => {
-                            if program == "local" {
-                                self.state.set(&name, Variable::Unset);
-                            }
-                        }
-                    }
-                }
-                Value::Unknown { prefix, .. } if prefix.contains('=') => {
-                    let name = prefix.split('=').next().unwrap_or_default().to_owned();
-                    self.changes_what_runs(&name, None);
-                    self.state.set(&name, Variable::Unknown);
-                }
-                Value::Pattern(text) if text.contains('=') => {
-                    let name = text.split('=').next().unwrap_or_default().to_owned();
-                    self.state.set(&name, Variable::Unknown);
-                }
-                _ => {
-                    let names: Vec<String> = self.state.names().map(str::to_owned).collect();
-                    for name in names {
-                        self.state.set(&name, Variable::Unknown);
-                    }
-                }
-            }
-        }
-    }
-
-    fn read(&mut self, program: &str, arguments: &[Value]) {
-        let mut names: Vec<String> = Vec::new();
-        let mut array = None;
-        let mut raw = false;
-        let mut words = arguments.iter();
-        while let Some(word) = words.next() {
-            match word.known() {
-                Some("-a") => array = words.next().and_then(Value::known).map(str::to_owned),
-                Some("-C") if program != "read" => match words.next() {
-                    Some(Value::Known(text)) => {
-                        let text = text.clone();
-                        let _out = self.text(&text);
-                    }
-                    _ => self.unknown("a callback that is run as a command"),
-                },
-                Some("-t") if program != "read" => {}
-                Some("-p" | "-t" | "-n" | "-N" | "-d" | "-u" | "-i" | "-c" | "-O") => {
-                    words.next();
-                }
-                Some(option) if option.starts_with('-') => raw |= option.contains('r'),
-                Some(name) => names.push(name.to_owned()),
-                None => {}
-            }
-        }
-        for name in &names {
-            if name.contains('[') {
-                let name = name.clone();
-                self.indexes(&name);
-            }
-        }
-        let line = match &mut self.stdin {
-            Input::Text(text) if program == "read" => {
-                if text.is_empty() {
-                    self.status = Some(1);
-                    return;
-                }
-                let (line, rest) = match text.split_once('\n') {
-                    Some((line, rest)) => (line.to_owned(), rest.to_owned()),
-                    None => (std::mem::take(text), String::new()),
-                };
-                *text = rest;
-                Some(line)
-            }
-            Input::Text(text) => Some(std::mem::take(text)),
-            _ => None,
-        };
-        let Some(line) = line else {
-            self.status = None;
-            let target = array.or_else(|| names.first().cloned());
-            for name in names.iter().chain(&target) {
-                self.state.set(name, Variable::Unknown);
-            }
-            if names.is_empty() {
-                self.state.set(
-                    if program == "read" {
-                        "REPLY"
-                    } else {
-                        "MAPFILE"
-                    },
-                    Variable::Unknown,
-                );
-            }
-            return;
-        };
-        if program != "read" {
-            let trims = arguments.iter().any(|it| it.known() == Some("-t"));
-            let lines = line
-                .split_inclusive('\n')
-                .map(|line| {
-                    if trims {
-                        line.trim_end_matches('\n')
-                    } else {
-                        line
-                    }
-                    .to_owned()
-                })
-                .enumerate()
-                .collect();
-            let name = names.first().map_or("MAPFILE", String::as_str).to_owned();
-            self.state.set(&name, Variable::Array(lines));
-            return;
-        }
-        let Some(separators) = self.separators() else {
-            for name in &names {
-                self.state.set(name, Variable::Unknown);
-            }
-            return;
-        };
-        let line = if raw {
-            line
-        } else {
-            super::expand::unescape(&line)
-        };
-        let blank = |c: char| separators.contains(c) && c.is_ascii_whitespace();
-        let line = line.trim_matches(blank);
-        if let Some(array) = array {
-            let words = line
-                .split(|c| separators.contains(c))
-                .filter(|word| !word.is_empty())
-                .map(str::to_owned)
-                .enumerate()
-                .collect();
-            self.state.set(&array, Variable::Array(words));
-            return;
-        }
-        if names.is_empty() {
-            names.push("REPLY".to_owned());
-        }
-        let mut rest = line;
-        let count = names.len();
-        for (index, name) in names.iter().enumerate() {
-            let word = if index + 1 == count {
-                std::mem::take(&mut rest)
-            } else {
-                match rest.split_once(|c| separators.contains(c)) {
-                    Some((word, behind)) => {
-                        rest = behind.trim_start_matches(blank);
-                        word
-                    }
-                    None => std::mem::take(&mut rest),
-                }
-            };
-            self.state.text(name, word);
-        }
-        self.status = Some(0);
-    }
-
-    fn set(&mut self, arguments: &[Value]) {
-        let mut rest = arguments;
-        let mut sets = false;
-        while let Some((first, behind)) = rest.split_first() {
-            match first.known() {
-                Some("--" | "-") => {
-                    sets = true;
-                    rest = behind;
-                    break;
-                }
-                Some("-o" | "+o") => {
-                    if first.known() == Some("-o")
-                        && behind.first().and_then(Value::known) == Some("xtrace")
-                    {
-                        self.traced();
-                    }
-                    rest = behind.get(1..).unwrap_or_default();
-                }
-                Some(option) if option.starts_with(['-', '+']) => {
-                    if option.starts_with('-') && option.contains('x') {
-                        self.traced();
-                    }
-                    rest = behind;
-                }
-                _ => {
-                    sets = true;
-                    break;
-                }
-            }
-        }
-        if sets {
-            let words = rest.iter().map(|it| it.known().map(str::to_owned));
-            let words = words.collect::<Option<Vec<_>>>();
-            self.state
-                .set_positional(words.map_or(Positional::Unknown, Positional::Known));
-        }
-    }
-
-    fn traced(&mut self) {
-        if let Some(Variable::Text(text)) = self.state.variable("PS4") {
-            let text = text.clone();
-            let _text = self.text_of(text.as_bytes(), Mode::Text);
-        }
-    }
-
-    fn hash(&mut self, arguments: &[Value]) {
-        let words: Vec<&str> = arguments.iter().filter_map(Value::known).collect();
-        let mut pairs: Vec<(String, String)> = words
-            .iter()
-            .filter_map(|word| word.split_once('='))
-            .map(|(name, path)| (name.to_owned(), path.to_owned()))
-            .collect();
-        if let ["-p", path, names @ ..] = words.as_slice() {
-            pairs.extend(
-                names
-                    .iter()
-                    .map(|name| ((*name).to_owned(), (*path).to_owned())),
-            );
-        }
-        if words.len() != arguments.len() {
-            self.unknown("a name that is made to run another program");
-        }
-        for (name, path) in pairs {
-            let program = utility::base_name(&path).to_owned();
-            if !self
-                .state
-                .set_file(&format!("hash:{name}"), Some(File::Program(program)))
-            {
-                self.unknown("a name that is made to run another program");
-            }
-        }
-    }
-
-    /// `test` and `[`.
-    fn test(&mut self, operands: &[Value]) {
-        if let [first, variable] = operands
-            && first.known() == Some("-v")
-            && let Some(name) = variable.known()
-        {
-            let name = name.to_owned();
-            self.indexes(&name);
-        }
-        let words: Option<Vec<&str>> = operands.iter().map(Value::known).collect();
-        self.status = words
-            .and_then(|words| simple_test(&words))
-            .map(|holds| i32::from(!holds));
-    }
-
-    /// `[[ … ]]`
-    pub(super) fn test_words(&mut self, words: &[Word<'_>]) -> Option<i32> {
-        let calculates = words.iter().any(|word| {
-            matches!(
-                word.raw,
-                b"-eq" | b"-ne" | b"-lt" | b"-le" | b"-gt" | b"-ge" | b"-v"
-            )
-        });
-        let mut texts = Vec::new();
-        let mut pattern = None;
-        for (index, word) in words.iter().enumerate() {
-            let before = index
-                .checked_sub(1)
-                .and_then(|at| words.get(at))
-                .map(|word| word.raw);
-            if matches!(before, Some(b"==" | b"=" | b"!=")) && words.len() == 3 {
-                pattern = Some(self.pattern(word.raw, Mode::Word));
-                texts.push(None);
-                continue;
-            }
-            let text = self.text_of(word.raw, Mode::Word);
-            if calculates && let Some(text) = &text {
-                let text = text.clone();
-                if text.contains('[') {
-                    self.indexes(&text);
-                } else if super::lexer::is_name(text.as_bytes()) {
-                    let _number = self.calculate(&text);
-                }
-            }
-            texts.push(text);
-        }
-        if let (Some(pattern), [Some(left), Some(operator), _]) = (pattern, texts.as_slice()) {
-            let like = pattern::matches(&pattern?, left)?;
-            return Some(i32::from(like == (operator == "!=")));
-        }
-        let texts: Option<Vec<&str>> = texts.iter().map(Option::as_deref).collect();
-        simple_test(&texts?).map(|holds| i32::from(!holds))
-    }
 }
 
-/// A test of texts and numbers alone; what asks for files is not known.
-fn simple_test(words: &[&str]) -> Option<bool> {
-    Some(match words {
-        [] => false,
-        ["!", rest @ ..] => !simple_test(rest)?,
-        [one] => !one.is_empty(),
-        ["-n", text] => !text.is_empty(),
-        ["-z", text] => text.is_empty(),
-        [left, "=" | "==", right] => left == right,
-        [left, "!=", right] => left != right,
-        [left, operator, right] => {
-            let (left, right) = (left.parse::<i64>().ok()?, right.parse::<i64>().ok()?);
-            match *operator {
-                "-eq" => left == right,
-                "-ne" => left != right,
-                "-lt" => left < right,
-                "-le" => left <= right,
-                "-gt" => left > right,
-                "-ge" => left >= right,
-                _ => return None,
-            }
-        }
-        _ => return None,
-    })
+/// The status that `return` or `exit` is told to give, or the one before.
+fn told_status(arguments: &[Value], before: (Option<i32>, bool)) -> (Option<i32>, bool) {
+    match arguments.first() {
+        None => before,
+        Some(Value::Known(text)) => (text.parse::<i32>().ok().map(|status| status & 0xFF), false),
+        Some(_) => (None, false),
+    }
 }
 
 fn skip_options<'a>(arguments: &'a [Value], options: &[&str]) -> &'a [Value] {

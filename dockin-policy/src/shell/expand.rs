@@ -1,5 +1,7 @@
 //! Words to values, with what is known of the session. What runs for that runs here.
 
+mod quote;
+
 use super::{
     Dialect,
     ast::Word,
@@ -8,6 +10,9 @@ use super::{
     run::Runner,
     value::{Out, Value},
 };
+pub(super) use quote::ansi_quoted;
+pub(crate) use quote::unescape;
+use quote::unescape_backquoted;
 
 /// A field while it grows.
 #[derive(Default)]
@@ -27,7 +32,11 @@ pub(super) struct Fields {
     current: Field,
     /// Whether expansions are split into words.
     splits: bool,
+    /// Whether what substitutions print is.
+    splits_output: bool,
     separators: Option<String>,
+    /// A list without elements stood between the quotes.
+    vanished: bool,
 }
 
 impl Fields {
@@ -111,6 +120,18 @@ impl Fields {
         }
     }
 
+    /// A list was expanded, and whether it is empty.
+    pub(super) const fn vanishes(&mut self, is_empty: bool) {
+        self.vanished |= is_empty;
+    }
+
+    /// What a substitution printed: split in zsh, too.
+    fn printed(&mut self, text: &str) {
+        let splits = std::mem::replace(&mut self.splits, self.splits_output);
+        self.expanded(text);
+        self.splits = splits;
+    }
+
     /// Ends a field, if there is one.
     pub(super) fn finish(&mut self) {
         let field = std::mem::take(&mut self.current);
@@ -152,6 +173,10 @@ pub(super) enum Mode {
     Text,
     /// The word behind an operator of `${ }`: blanks do not end it.
     Operand,
+    /// The same where it stands for the parameter: its blanks end words.
+    Spliced,
+    /// The same between double quotes: quotes in it mean nothing.
+    QuotedOperand,
 }
 
 impl Runner<'_> {
@@ -211,7 +236,9 @@ impl Runner<'_> {
             done: Vec::new(),
             current: Field::default(),
             splits: splits && self.dialect() != Dialect::Zsh,
+            splits_output: splits,
             separators: self.separators(),
+            vanished: false,
         }
     }
 
@@ -255,7 +282,7 @@ impl Runner<'_> {
         if mode == Mode::Word && raw.first() == Some(&b'~') {
             at = self.tilde(raw, fields);
         }
-        let unquoted = matches!(mode, Mode::Word | Mode::Operand);
+        let unquoted = matches!(mode, Mode::Word | Mode::Operand | Mode::Spliced);
         while let Some(byte) = raw.get(at).copied() {
             match byte {
                 b'\\' if unquoted => {
@@ -281,7 +308,8 @@ impl Runner<'_> {
                     let next = raw.get(at + 1).copied();
                     let escapes = match next {
                         Some(b'$' | b'`' | b'\\') => true,
-                        Some(b'"') => mode == Mode::Quoted,
+                        Some(b'"') => matches!(mode, Mode::Quoted | Mode::QuotedOperand),
+                        Some(b'}') => mode == Mode::QuotedOperand,
                         _ => false,
                     };
                     if next == Some(b'\n') {
@@ -294,6 +322,7 @@ impl Runner<'_> {
                         at += 1;
                     }
                 }
+                b'"' if mode == Mode::QuotedOperand => at += 1,
                 b'\'' if unquoted => {
                     let rest = raw.get(at + 1..).unwrap_or_default();
                     let length = super::lexer::find(rest, b'\'').unwrap_or(rest.len());
@@ -302,9 +331,13 @@ impl Runner<'_> {
                 }
                 b'"' if unquoted => {
                     let end = extent(raw, at, self.dialect(), false);
-                    fields.quoted("");
                     let inside = raw.get(at + 1..end.saturating_sub(1)).unwrap_or_default();
+                    let outer = std::mem::take(&mut fields.vanished);
                     self.pieces(inside, Mode::Quoted, fields);
+                    // `"$@"` without parameters is no word.
+                    if !std::mem::replace(&mut fields.vanished, outer) {
+                        fields.quoted("");
+                    }
                     at = end.max(at + 1);
                 }
                 b'$' | b'`' => {
@@ -343,7 +376,8 @@ impl Runner<'_> {
                         .skip(1)
                         .position(|byte| match byte {
                             b'\\' | b'$' | b'`' => true,
-                            b'\'' | b'"' | b'<' | b'>' | b'=' => unquoted,
+                            b'"' => unquoted || mode == Mode::QuotedOperand,
+                            b'\'' | b'<' | b'>' | b'=' => unquoted,
                             b'(' => unquoted,
                             b':' => mode == Mode::Word,
                             _ => false,
@@ -358,7 +392,8 @@ impl Runner<'_> {
                             fields.literal(&text);
                         }
                         Mode::Operand => fields.literal(&text),
-                        Mode::Quoted | Mode::Text => fields.quoted(&text),
+                        Mode::Spliced => fields.expanded(&text),
+                        Mode::Quoted | Mode::QuotedOperand | Mode::Text => fields.quoted(&text),
                     }
                     at += length;
                 }
@@ -375,15 +410,28 @@ impl Runner<'_> {
         fields: &mut Fields,
     ) -> usize {
         let rest = raw.get(at + 1..).unwrap_or_default();
-        let first = rest.first().copied().unwrap_or_default();
-        let length = if first.is_ascii_alphabetic() || first == b'_' {
-            rest.iter()
-                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
-                .count()
-        } else {
-            usize::from(first.is_ascii_digit() || b"@*#?-$!".contains(&first) && first != 0)
-        };
-        if length == 0 {
+        // A line may go on inside the name.
+        let mut name: Vec<u8> = Vec::new();
+        let mut length = 0;
+        while let Some(byte) = rest.get(length).copied() {
+            if byte == b'\\' && rest.get(length + 1) == Some(&b'\n') {
+                length += 2;
+                continue;
+            }
+            let goes_on = match name.first() {
+                None => byte.is_ascii_alphanumeric() || b"_@*#?-$!".contains(&byte),
+                Some(first) => {
+                    (first.is_ascii_alphabetic() || *first == b'_')
+                        && (byte.is_ascii_alphanumeric() || byte == b'_')
+                }
+            };
+            if !goes_on {
+                break;
+            }
+            name.push(byte);
+            length += 1;
+        }
+        if name.is_empty() {
             if quoted {
                 fields.quoted("$");
             } else {
@@ -391,8 +439,7 @@ impl Runner<'_> {
             }
             return at + 1;
         }
-        let name = lossy(rest.get(..length).unwrap_or_default());
-        self.parameter(name.as_bytes(), quoted, fields);
+        self.parameter(&name, quoted, fields);
         at + 1 + length
     }
 
@@ -431,7 +478,7 @@ impl Runner<'_> {
                 if quoted {
                     fields.quoted(text);
                 } else {
-                    fields.expanded(text);
+                    fields.printed(text);
                 }
             }
             Out::Unknown(reason) => fields.unknown(reason),
@@ -531,126 +578,4 @@ fn is_arithmetic(piece: &[u8], dialect: Dialect) -> bool {
     let mut parser = Parser::new(piece, dialect);
     parser.at = 1;
     matches!(parser.arithmetic(), Ok(true)) && parser.at == piece.len()
-}
-
-fn unescape_backquoted(inside: &[u8], quoted: bool) -> Vec<u8> {
-    let mut text = Vec::with_capacity(inside.len());
-    let mut bytes = inside.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte == b'\\' {
-            match bytes.peek() {
-                Some(b'`' | b'\\' | b'$') => {
-                    text.extend(bytes.next());
-                    continue;
-                }
-                Some(b'"') if quoted => {
-                    text.extend(bytes.next());
-                    continue;
-                }
-                _ => {}
-            }
-        }
-        text.push(byte);
-    }
-    text
-}
-
-/// A pattern without its escapes.
-pub(super) fn unescape(pattern: &str) -> String {
-    let mut text = String::with_capacity(pattern.len());
-    let mut characters = pattern.chars();
-    while let Some(c) = characters.next() {
-        if c == '\\' {
-            text.extend(characters.next());
-        } else {
-            text.push(c);
-        }
-    }
-    text
-}
-
-/// The text between `$'` and `'`.
-pub(super) fn ansi_quoted(inside: &[u8]) -> String {
-    let mut text = Vec::with_capacity(inside.len());
-    let mut rest = inside;
-    while let Some((byte, behind)) = rest.split_first() {
-        rest = behind;
-        if *byte != b'\\' {
-            text.push(*byte);
-            continue;
-        }
-        let Some((kind, behind)) = rest.split_first() else {
-            text.push(b'\\');
-            break;
-        };
-        rest = behind;
-        let mut digits = |base: u32, most: usize| {
-            let mut value = 0_u32;
-            let mut count = 0;
-            while count < most
-                && let Some(digit) = rest
-                    .first()
-                    .and_then(|byte| char::from(*byte).to_digit(base))
-            {
-                value = value.wrapping_mul(base).wrapping_add(digit);
-                rest = rest.get(1..).unwrap_or_default();
-                count += 1;
-            }
-            (count > 0).then_some(value)
-        };
-        match kind {
-            b'n' => text.push(b'\n'),
-            b't' => text.push(b'\t'),
-            b'r' => text.push(b'\r'),
-            b'a' => text.push(7),
-            b'b' => text.push(8),
-            b'e' | b'E' => text.push(27),
-            b'f' => text.push(12),
-            b'v' => text.push(11),
-            b'c' => {
-                if let Some((control, behind)) = rest.split_first() {
-                    text.push(control & 0x1F);
-                    rest = behind;
-                }
-            }
-            b'x' => match digits(16, 2) {
-                Some(code) => text.push(low(code)),
-                None => text.extend_from_slice(b"\\x"),
-            },
-            b'u' | b'U' => {
-                if let Some(c) =
-                    digits(16, if *kind == b'u' { 4 } else { 8 }).and_then(char::from_u32)
-                {
-                    text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-            }
-            b'0'..=b'7' => {
-                let first = u32::from(kind - b'0');
-                let more = digits(8, 1);
-                let most = more.and_then(|_| digits(8, 1));
-                let code = match (more, most) {
-                    (Some(second), Some(third)) => first * 64 + second * 8 + third,
-                    (Some(second), None) => first * 8 + second,
-                    _ => first,
-                };
-                text.push(low(code));
-            }
-            byte => {
-                if !b"\\'\"?".contains(byte) {
-                    text.push(b'\\');
-                }
-                text.push(*byte);
-            }
-        }
-        // A NUL ends the text.
-        if text.last() == Some(&0) {
-            text.pop();
-            break;
-        }
-    }
-    lossy(&text)
-}
-
-fn low(code: u32) -> u8 {
-    u8::try_from(code & 0xFF).unwrap_or_default()
 }

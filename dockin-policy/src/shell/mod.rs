@@ -9,9 +9,12 @@ mod command;
 mod expand;
 mod known;
 mod lexer;
+#[cfg(test)]
+mod oracle;
 mod parameter;
 mod parse;
 mod pattern;
+mod print;
 mod redirect;
 mod run;
 mod session;
@@ -19,7 +22,9 @@ mod utility;
 mod value;
 mod wrapper;
 
+pub(crate) use expand::unescape;
 use parse::{goes_on, parse, parse_with};
+pub(crate) use pattern::matches;
 pub(crate) use run::{Analysis, Certainty, Resolved, Shape};
 use run::{Input, Runner};
 pub use session::SessionState;
@@ -129,6 +134,30 @@ pub fn read_script(text: &[u8], dialect: Dialect) -> Result<usize, usize> {
     let script = parse(text, dialect);
     match script.error {
         None => Ok(script.list.items.len()),
+        Some(ParseError::Incomplete) => Err(text.len()),
+        Some(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => Err(offset),
+    }
+}
+
+/// Writes `text` as a script with one command a line: comments and other spacing are gone, words
+/// stay as they are written. It means the same.
+///
+/// ```
+/// use dockin_policy::{Dialect, format_script};
+///
+/// let script = b"if a;then b|c  # so\nfi";
+/// let lines = format_script(script, Dialect::Bash).map_err(|at| at.to_string())?;
+/// assert_eq!(lines, b"if\na\nthen\nb | c\nfi\n");
+/// # Ok::<(), String>(())
+/// ```
+///
+/// # Errors
+///
+/// The byte offset of what cannot be read, the length where more would have to come.
+pub fn format_script(text: &[u8], dialect: Dialect) -> Result<Vec<u8>, usize> {
+    let script = parse(text, dialect);
+    match script.error {
+        None => Ok(print::print(&script)),
         Some(ParseError::Incomplete) => Err(text.len()),
         Some(ParseError::Malformed { offset } | ParseError::TooDeep { offset }) => Err(offset),
     }

@@ -1,9 +1,10 @@
 //! `$x`, `${x:-word}` and their like.
 
+mod operator;
+
 use super::{
     Dialect,
     expand::{Fields, Mode, lossy},
-    pattern,
     run::Runner,
     session::{Positional, Variable},
     value::VARIABLE,
@@ -16,6 +17,8 @@ pub(super) enum Held {
     Unset,
     Unknown,
     Text(String),
+    /// The word behind an operator, expanded where it stands.
+    Word(Vec<u8>),
     /// `$@`, `${a[@]}`: joined when it stands in quotes as `*`.
     List(Vec<String>, bool),
 }
@@ -99,6 +102,16 @@ impl Runner<'_> {
             Held::Unknown => fields.unknown(VARIABLE),
             Held::Text(text) if quoted => fields.quoted(&text),
             Held::Text(text) => fields.expanded(&text),
+            // Braces of a value are expanded there.
+            Held::Word(word) if self.dialect() == Dialect::Zsh && word.contains(&b'{') => {
+                let _text = self.text_of(&word, Mode::Operand);
+                fields.unknown(VARIABLE);
+            }
+            Held::Word(word) if quoted => {
+                fields.quoted("");
+                self.pieces(&word, Mode::QuotedOperand, fields);
+            }
+            Held::Word(word) => self.pieces(&word, Mode::Spliced, fields),
             Held::List(texts, true) if quoted => {
                 let separator = self
                     .separators()
@@ -107,6 +120,7 @@ impl Runner<'_> {
                 fields.quoted(&texts.join(&separator));
             }
             Held::List(texts, _) => {
+                fields.vanishes(texts.is_empty());
                 for (index, text) in texts.iter().enumerate() {
                     if index > 0 {
                         fields.finish();
@@ -147,7 +161,7 @@ impl Runner<'_> {
                 Held::Text(text) => Held::Text(text.chars().count().to_string()),
                 Held::List(texts, _) => Held::Text(texts.len().to_string()),
                 Held::Unset => Held::Text("0".to_owned()),
-                Held::Unknown => Held::Unknown,
+                Held::Unknown | Held::Word(_) => Held::Unknown,
             };
         }
         if let [b'!', rest @ ..] = inside
@@ -217,7 +231,7 @@ impl Runner<'_> {
                 };
                 self.operate(held, &head, quoted)
             }
-            Held::Unset => Held::Unset,
+            // Without a name it is an error: the command does not run.
             _ => Held::Unknown,
         }
     }
@@ -228,7 +242,12 @@ impl Runner<'_> {
         };
         let flags = lossy(inside.get(1..end).unwrap_or_default());
         let held = self.held_by(inside.get(end + 1..).unwrap_or_default(), quoted);
-        let mut held = held;
+        let mut held = match held {
+            Held::Word(word) => self
+                .text_of(&word, Mode::Operand)
+                .map_or(Held::Unknown, Held::Text),
+            held => held,
+        };
         let mut flags = flags.chars().peekable();
         while let Some(flag) = flags.next() {
             held = match flag {
@@ -358,6 +377,13 @@ impl Runner<'_> {
 
     /// An index runs its commands whatever it is the index of.
     fn index_only(&mut self, index: Option<&[u8]>, held: Held) -> Held {
+        // No elements are no word, but in zsh an empty one.
+        if let Some(mark @ (b"@" | b"*")) = index
+            && held == Held::Unset
+            && self.dialect() != Dialect::Zsh
+        {
+            return Held::List(Vec::new(), mark == b"*");
+        }
         if let Some(index) = index
             && !matches!(index, b"@" | b"*")
         {
@@ -372,49 +398,13 @@ impl Runner<'_> {
             "IFS" => Held::Text(" \t\n".to_owned()),
             "SHELL" => Held::Text("/bin/bash".to_owned()),
             "HOME" => Held::Text("~".to_owned()),
-            "PATH"
-            | "PWD"
-            | "OLDPWD"
-            | "USER"
-            | "LOGNAME"
-            | "UID"
-            | "EUID"
-            | "HOSTNAME"
-            | "RANDOM"
-            | "SECONDS"
-            | "LINENO"
-            | "TERM"
-            | "LANG"
-            | "BASH"
-            | "BASH_VERSION"
-            | "PPID"
-            | "SHLVL"
-            | "HOSTTYPE"
-            | "OSTYPE"
-            | "MACHTYPE"
-            | "EDITOR"
-            | "PAGER"
-            | "VISUAL"
-            | "TMPDIR"
-            | "COLUMNS"
-            | "LINES"
-            | "HISTFILE"
-            | "HISTSIZE"
-            | "PS1"
-            | "PS2"
-            | "PS4"
-            | "BASHPID"
-            | "EPOCHSECONDS"
-            | "EPOCHREALTIME"
-            | "GROUPS"
-            | "BASHOPTS"
-            | "SHELLOPTS"
-            | "LS_COLORS"
-            | "MAIL"
-            | "OPTIND"
-            | "COMP_WORDBREAKS"
-            | "DIRSTACK"
-            | "KUBERNETES_SERVICE_HOST" => Held::Unknown,
+            name if is_of_the_environment(name) => Held::Unknown,
+            "UID" | "EUID" | "RANDOM" | "SECONDS" | "LINENO" | "BASH" | "BASH_VERSION" | "PPID"
+            | "HOSTTYPE" | "OSTYPE" | "MACHTYPE" | "COLUMNS" | "LINES" | "HISTFILE"
+            | "HISTSIZE" | "PS1" | "PS2" | "PS4" | "BASHPID" | "EPOCHSECONDS" | "EPOCHREALTIME"
+            | "GROUPS" | "BASHOPTS" | "SHELLOPTS" | "OPTIND" | "COMP_WORDBREAKS" | "DIRSTACK" => {
+                Held::Unknown
+            }
             _ => Held::Unset,
         }
     }
@@ -433,6 +423,7 @@ impl Runner<'_> {
             "0" => self.arg0.clone().map_or(Held::Unknown, Held::Text),
             "?" => self
                 .status
+                .filter(|_| !self.hoped && !self.substituted)
                 .map_or(Held::Unknown, |status| Held::Text(status.to_string())),
             "$" | "!" | "-" => Held::Unknown,
             name if name.bytes().all(|byte| byte.is_ascii_digit()) => match positional {
@@ -445,218 +436,6 @@ impl Runner<'_> {
             },
             _ => return None,
         })
-    }
-
-    fn operate(&mut self, held: Held, head: &Head<'_>, quoted: bool) -> Held {
-        let mode = if quoted { Mode::Quoted } else { Mode::Operand };
-        let rest = head.rest;
-        let empty = |held: &Held| match held {
-            Held::Unset => Some(true),
-            Held::Text(text) => Some(text.is_empty()),
-            Held::List(texts, _) => Some(texts.iter().all(String::is_empty)),
-            Held::Unknown => None,
-        };
-        match rest {
-            [] => held,
-            [b':', b'-' | b'=', word @ ..] | [b'-' | b'=', word @ ..] => {
-                let colon = rest.first() == Some(&b':');
-                let assigns = rest.contains(&b'=')
-                    && rest.iter().position(|byte| *byte == b'=') == Some(usize::from(colon));
-                let takes = if colon { empty(&held) } else { unset(&held) };
-                match takes {
-                    Some(false) => held,
-                    Some(true) => {
-                        let text = self.text_of(word, mode);
-                        if assigns && let Some(text) = &text {
-                            self.state.text(&head.name, text.clone());
-                        }
-                        text.map_or(Held::Unknown, Held::Text)
-                    }
-                    None => {
-                        // It may run something, whatever becomes of it.
-                        let _text = self.text_of(word, mode);
-                        Held::Unknown
-                    }
-                }
-            }
-            [b':', b'+', word @ ..] | [b'+', word @ ..] => {
-                let absent = if rest.first() == Some(&b':') {
-                    empty(&held)
-                } else {
-                    unset(&held)
-                };
-                match absent {
-                    Some(true) => Held::Unset,
-                    Some(false) => self.text_of(word, mode).map_or(Held::Unknown, Held::Text),
-                    None => {
-                        let _text = self.text_of(word, mode);
-                        Held::Unknown
-                    }
-                }
-            }
-            [b':', b'?', word @ ..] | [b'?', word @ ..] => {
-                let _text = self.text_of(word, mode);
-                match empty(&held) {
-                    Some(false) => held,
-                    _ => Held::Unknown,
-                }
-            }
-            [b'#', b'#', word @ ..] => self.trim(held, word, Side::Front, true),
-            [b'#', word @ ..] => self.trim(held, word, Side::Front, false),
-            [b'%', b'%', word @ ..] => self.trim(held, word, Side::Back, true),
-            [b'%', word @ ..] => self.trim(held, word, Side::Back, false),
-            [b'/', word @ ..] => self.replace(held, word),
-            [b'^', b'^', ..] => held.map(|text| Some(text.to_uppercase())),
-            [b',', b',', ..] => held.map(|text| Some(text.to_lowercase())),
-            [b'^', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
-            [b',', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_lowercase))),
-            [b'~', ..] => Held::Unknown,
-            [b'@', operator] => self.transform(held, *operator),
-            [b':', range @ ..] => self.substring(held, range),
-            _ => Held::Unknown,
-        }
-    }
-
-    fn transform(&mut self, held: Held, operator: u8) -> Held {
-        match operator {
-            b'P' => match held {
-                // A prompt's text is expanded as if it stood in double quotes.
-                Held::Text(text) => self
-                    .text_of(text.as_bytes(), Mode::Quoted)
-                    .map_or(Held::Unknown, Held::Text),
-                held => held,
-            },
-            b'E' => held.map(|text| Some(super::expand::ansi_quoted(text.as_bytes()))),
-            b'U' => held.map(|text| Some(text.to_uppercase())),
-            b'L' => held.map(|text| Some(text.to_lowercase())),
-            b'u' => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
-            b'Q' => held.map(|text| Some(format!("'{}'", text.replace('\'', "'\\''")))),
-            _ => Held::Unknown,
-        }
-    }
-
-    fn trim(&mut self, held: Held, word: &[u8], side: Side, longest: bool) -> Held {
-        let Some(pattern) = self.pattern(word, Mode::Operand) else {
-            return if held == Held::Unset {
-                held
-            } else {
-                Held::Unknown
-            };
-        };
-        held.map(|text| {
-            let mut cuts: Vec<usize> = text
-                .char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .collect();
-            if (side == Side::Front) == longest {
-                cuts.reverse();
-            }
-            if cuts.len() > 4096 {
-                return None;
-            }
-            for cut in cuts {
-                let (front, back) = text.split_at(cut);
-                let (taken, left) = match side {
-                    Side::Front => (front, back),
-                    Side::Back => (back, front),
-                };
-                if pattern::matches(&pattern, taken)? {
-                    return Some(left.to_owned());
-                }
-            }
-            Some(text.to_owned())
-        })
-    }
-
-    fn replace(&mut self, held: Held, word: &[u8]) -> Held {
-        let (kind, word) = match word {
-            [b'/', rest @ ..] => (b'/', rest),
-            [kind @ (b'#' | b'%'), rest @ ..] => (*kind, rest),
-            rest => (b' ', rest),
-        };
-        // The slash that ends the pattern is neither quoted nor inside an expansion.
-        let mut end = word.len();
-        let mut at = 0;
-        let mut quote = None;
-        while let Some(byte) = word.get(at) {
-            match (quote, byte) {
-                (_, b'\\') => at += 1,
-                (None, b'\'' | b'"') => quote = Some(*byte),
-                (Some(open), byte) if open == *byte => quote = None,
-                (None, b'/') => {
-                    end = at;
-                    break;
-                }
-                _ => {}
-            }
-            at += 1;
-        }
-        let pattern = self.pattern(word.get(..end).unwrap_or_default(), Mode::Operand);
-        let with = self.text_of(word.get(end + 1..).unwrap_or_default(), Mode::Operand);
-        let (Some(pattern), Some(with)) = (pattern, with) else {
-            return if held == Held::Unset {
-                held
-            } else {
-                Held::Unknown
-            };
-        };
-        held.map(|text| replaced(text, &pattern, &with, kind))
-    }
-
-    fn substring(&mut self, held: Held, range: &[u8]) -> Held {
-        let colon = range.iter().position(|byte| *byte == b':');
-        let (offset, length) = match colon {
-            Some(at) => (range.get(..at).unwrap_or_default(), range.get(at + 1..)),
-            None => (range, None),
-        };
-        let offset = self.arithmetic(offset);
-        let length = length.map(|length| self.arithmetic(length));
-        let (Some(offset), Some(length)) =
-            (offset, length.map_or(Some(None), |length| length.map(Some)))
-        else {
-            return if held == Held::Unset {
-                held
-            } else {
-                Held::Unknown
-            };
-        };
-        let window = |count: usize, base: i64| -> Option<(usize, usize)> {
-            let count = i64::try_from(count).ok()?;
-            let start = if offset < 0 {
-                count + offset
-            } else {
-                offset - base
-            };
-            let start = start.clamp(0, count);
-            let end = match length {
-                None => count,
-                Some(length) if length < 0 => (count + length).max(start),
-                Some(length) => start.saturating_add(length).min(count),
-            };
-            Some((
-                usize::try_from(start).ok()?,
-                usize::try_from(end - start).ok()?,
-            ))
-        };
-        match held {
-            Held::Text(text) => match window(text.chars().count(), 0) {
-                Some((start, count)) => Held::Text(text.chars().skip(start).take(count).collect()),
-                None => Held::Unknown,
-            },
-            // `${@:1}` counts from 1.
-            Held::List(texts, joined) => {
-                let positional =
-                    matches!(self.state.positional(), Positional::Known(words) if *words == texts);
-                match window(texts.len(), i64::from(positional && offset > 0)) {
-                    Some((start, count)) => {
-                        Held::List(texts.into_iter().skip(start).take(count).collect(), joined)
-                    }
-                    None => Held::Unknown,
-                }
-            }
-            held => held,
-        }
     }
 
     /// The separators of words, when they are known.
@@ -677,10 +456,29 @@ impl Runner<'_> {
     }
 }
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Side {
-    Front,
-    Back,
+/// Variables that nearly every environment has, and programs get.
+pub(super) fn is_of_the_environment(name: &str) -> bool {
+    matches!(
+        name,
+        "PATH"
+            | "PWD"
+            | "OLDPWD"
+            | "USER"
+            | "LOGNAME"
+            | "HOSTNAME"
+            | "TERM"
+            | "LANG"
+            | "SHLVL"
+            | "EDITOR"
+            | "PAGER"
+            | "VISUAL"
+            | "TMPDIR"
+            | "LS_COLORS"
+            | "MAIL"
+            | "KUBERNETES_SERVICE_HOST"
+            | "HOME"
+            | "SHELL"
+    )
 }
 
 const fn unset(held: &Held) -> Option<bool> {
@@ -688,7 +486,7 @@ const fn unset(held: &Held) -> Option<bool> {
         Held::Unset => Some(true),
         Held::Text(_) => Some(false),
         Held::List(texts, _) => Some(texts.is_empty()),
-        Held::Unknown => None,
+        Held::Unknown | Held::Word(_) => None,
     }
 }
 
@@ -702,66 +500,5 @@ fn split_by(held: Held, separator: &str) -> Held {
             false,
         ),
         held => held,
-    }
-}
-
-fn first_letter(text: &str, change: fn(&char) -> char) -> String {
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map(|first| change(&first))
-        .into_iter()
-        .chain(characters)
-        .collect()
-}
-
-/// Bytes of a text whose parts are replaced.
-const MAX_REPLACED: usize = 2048;
-
-/// `text` with what is like `pattern` replaced: once, everywhere, at the front or at the end.
-fn replaced(text: &str, pattern: &str, with: &str, kind: u8) -> Option<String> {
-    if text.len() > MAX_REPLACED {
-        return None;
-    }
-    let mut result = String::new();
-    let mut rest = text;
-    loop {
-        let longest = |from: &str| -> Option<Option<usize>> {
-            let mut cuts: Vec<usize> = from.char_indices().map(|(at, _)| at).skip(1).collect();
-            cuts.push(from.len());
-            for cut in cuts.into_iter().rev().filter(|cut| *cut > 0) {
-                if kind == b'%' && cut != from.len() {
-                    continue;
-                }
-                if pattern::matches(pattern, from.get(..cut)?)? {
-                    return Some(Some(cut));
-                }
-            }
-            Some(None)
-        };
-        match longest(rest)? {
-            Some(length) => {
-                result.push_str(with);
-                rest = rest.get(length..)?;
-                if kind != b'/' {
-                    result.push_str(rest);
-                    return Some(result);
-                }
-            }
-            None => {
-                let Some(c) = rest.chars().next() else {
-                    return Some(result);
-                };
-                if kind == b'#' {
-                    result.push_str(rest);
-                    return Some(result);
-                }
-                result.push(c);
-                rest = rest.get(c.len_utf8()..)?;
-            }
-        }
-        if rest.is_empty() {
-            return Some(result);
-        }
     }
 }

@@ -1,12 +1,15 @@
 //! From bytes to syntax: POSIX sh with what bash, busybox and zsh add to it.
 
+mod compound;
+mod reserved;
+
 use super::{
     Dialect, ParseError,
-    ast::{
-        Arm, Case, Command, For, ForHead, If, Item, Join, Kind, List, Redirect, Script, While, Word,
-    },
+    ast::{Command, Item, Join, Kind, List, Redirect, Script, Word},
     lexer::{Parser, assignment_end, class, is_name},
 };
+pub(super) use reserved::RESERVED;
+use reserved::{closing, opening};
 
 /// Reads a whole text; what was read before an error is kept.
 pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Script<'_> {
@@ -64,20 +67,6 @@ impl Stop {
     }
 }
 
-/// The reserved word at the start of `rest` that ends a list.
-fn closing(word: &[u8]) -> Option<Stop> {
-    Some(match word {
-        b"}" => Stop::BRACE,
-        b"then" => Stop::THEN,
-        b"do" => Stop::DO,
-        b"done" => Stop::DONE,
-        b"fi" => Stop::FI,
-        b"else" | b"elif" => Stop::ELSE,
-        b"esac" => Stop::ESAC,
-        _ => return None,
-    })
-}
-
 impl<'a> Parser<'a> {
     pub(super) fn list(&mut self, stop: Stop, empty: bool) -> Result<List<'a>, ParseError> {
         let mut list = List::default();
@@ -117,7 +106,9 @@ impl<'a> Parser<'a> {
                     Ok(())
                 };
             };
-            if join == Join::Then && self.at_stop(byte, stop)? {
+            // A condition cannot be empty: a brace that it begins with is its own.
+            let opens = byte == b'{' && list.items.is_empty();
+            if join == Join::Then && !opens && self.at_stop(byte, stop)? {
                 return Ok(());
             }
             let item = self.pipeline(join, stop)?;
@@ -202,53 +193,18 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The word here, if it can be a reserved one: letters and braces alone.
-    fn reserved(&self) -> &'a [u8] {
-        let rest = self.rest();
-        let length = rest
-            .iter()
-            .take(10)
-            .take_while(|byte| {
-                byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b'!' | b'[')
-            })
-            .count();
-        let ends = rest.get(length).is_none_or(|byte| {
-            super::lexer::class_of(*byte) & (class::END | class::BLANK) != 0
-                || *byte == b'\\' && rest.get(length + 1) == Some(&b'\n')
-        });
-        if ends {
-            rest.get(..length).unwrap_or_default()
-        } else {
-            &[]
-        }
-    }
-
-    fn take_reserved(&mut self, word: &[u8]) -> bool {
-        let found = self.reserved() == word;
-        if found {
-            self.at += word.len();
-        }
-        found
-    }
-
-    fn expect(&mut self, word: &[u8]) -> Result<(), ParseError> {
-        self.skip_newlines()?;
-        if self.take_reserved(word) {
-            Ok(())
-        } else {
-            Err(self.missing())
-        }
-    }
-
     fn pipeline(&mut self, join: Join, stop: Stop) -> Result<Item<'a>, ParseError> {
         self.count()?;
         let line = self.line;
         let mut negated = false;
+        let mut timed = false;
         let mut coprocess = false;
+        let mut coprocess_name: &[u8] = &[];
         loop {
             match self.peek() {
                 Some(b'!') if self.take_reserved(b"!") => negated = !negated,
                 Some(b't') if self.take_reserved(b"time") => {
+                    timed = true;
                     self.skip_blanks();
                     while self.rest().starts_with(b"-p")
                         && self
@@ -270,7 +226,9 @@ impl<'a> Parser<'a> {
                         && !opening(word.raw)
                     {
                         self.skip_blanks();
-                        if !(matches!(self.peek(), Some(b'(')) || opening(self.reserved())) {
+                        if matches!(self.peek(), Some(b'(')) || opening(self.reserved()) {
+                            coprocess_name = word.raw;
+                        } else {
                             self.at = start;
                         }
                     } else {
@@ -295,19 +253,24 @@ impl<'a> Parser<'a> {
                 break;
             }
             self.at += 1;
-            let _errors = self.dialect != Dialect::Sh && self.take(b"&");
+            let reads_errors = self.dialect != Dialect::Sh && self.take(b"&");
             self.skip_newlines()?;
             // zsh and bash allow `| ! command`, bash with a complaint at most.
             while self.take_reserved(b"!") || self.take_reserved(b"time") {
                 self.skip_blanks();
             }
-            rest.push(self.command(stop)?);
+            rest.push(Command {
+                reads_errors,
+                ..self.command(stop)?
+            });
         }
         Ok(Item {
             join,
             negated,
+            timed,
             background: false,
             coprocess,
+            coprocess_name,
             line,
             first,
             rest,
@@ -326,6 +289,7 @@ impl<'a> Parser<'a> {
                 words: Vec::new(),
             },
             redirects: Vec::new(),
+            reads_errors: false,
             start: self.at,
             end: self.at,
         }
@@ -336,9 +300,9 @@ impl<'a> Parser<'a> {
         let compound = match self.peek() {
             Some(b'(') => Some(self.deeper(Self::parenthesis)?),
             Some(b'{' | b'i' | b'w' | b'u' | b'f' | b's' | b'c' | b'[' | b'r') => {
-                let word = self.reserved();
+                let (word, length) = self.reserved_here();
                 if opening(word) && self.knows(word) {
-                    self.at += word.len();
+                    self.pass(length);
                     Some(self.deeper(|parser| parser.compound(word, stop))?)
                 } else {
                     None
@@ -362,404 +326,24 @@ impl<'a> Parser<'a> {
         Ok(Command {
             kind,
             redirects,
+            reads_errors: false,
             start,
             end: self.at,
         })
-    }
-
-    /// Whether the dialect reserves `word`.
-    fn knows(&self, word: &[u8]) -> bool {
-        match word {
-            b"[[" | b"select" | b"function" => self.dialect != Dialect::Sh,
-            b"repeat" | b"foreach" => self.dialect == Dialect::Zsh,
-            _ => true,
-        }
-    }
-
-    /// At `(`: a calculation, a subshell, or a function of zsh without a name.
-    fn parenthesis(&mut self) -> Result<Kind<'a>, ParseError> {
-        if self.peek_at(1) == Some(b'(') && self.dialect != Dialect::Sh {
-            let start = self.at;
-            if self.arithmetic()? {
-                let inside = self.slice(start + 2, self.at.saturating_sub(2));
-                return Ok(Kind::Arithmetic(inside));
-            }
-            self.at = start;
-        }
-        self.at += 1;
-        if self.dialect == Dialect::Zsh {
-            self.skip_blanks();
-            if self.take(b")") {
-                self.skip_newlines()?;
-                let body = self.command(Stop::END)?;
-                let list = List {
-                    items: vec![self.alone(body)],
-                };
-                return Ok(Kind::Group(list));
-            }
-        }
-        let body = self.list(Stop::PAREN, false)?;
-        if !self.take(b")") {
-            return Err(self.missing());
-        }
-        Ok(Kind::Subshell(body))
     }
 
     const fn alone(&self, command: Command<'a>) -> Item<'a> {
         Item {
             join: Join::Then,
             negated: false,
+            timed: false,
             background: false,
             coprocess: false,
+            coprocess_name: &[],
             line: self.line,
             first: command,
             rest: Vec::new(),
         }
-    }
-
-    /// Behind the reserved word `word`.
-    fn compound(&mut self, word: &[u8], stop: Stop) -> Result<Kind<'a>, ParseError> {
-        match word {
-            b"{" => Ok(Kind::Group(self.braced()?)),
-            b"if" => self.conditional(),
-            b"while" | b"until" => {
-                let open = if self.dialect == Dialect::Zsh {
-                    Stop::DO.or(Stop::OPEN)
-                } else {
-                    Stop::DO
-                };
-                let condition = self.list(open, false)?;
-                let body = self.body(stop)?;
-                Ok(Kind::While(Box::new(While {
-                    until: word == b"until",
-                    condition,
-                    body,
-                })))
-            }
-            b"for" | b"select" | b"foreach" => self.for_loop(word, stop),
-            b"repeat" => {
-                self.skip_blanks();
-                let count = self.word()?;
-                let body = self.body(stop)?;
-                Ok(Kind::For(Box::new(For {
-                    head: ForHead::Repeat(count),
-                    body,
-                })))
-            }
-            b"case" => self.case(),
-            b"[[" => self.test(),
-            _ => {
-                self.skip_blanks();
-                let name = self.word()?;
-                self.skip_blanks();
-                if self.take(b"(") {
-                    self.skip_blanks();
-                    if !self.take(b")") {
-                        return Err(self.missing());
-                    }
-                }
-                self.function(name.raw)
-            }
-        }
-    }
-
-    /// Behind `{`, past the closing brace.
-    fn braced(&mut self) -> Result<List<'a>, ParseError> {
-        let body = self.list(Stop::BRACE, false)?;
-        if !self.take(b"}") {
-            return Err(self.missing());
-        }
-        Ok(body)
-    }
-
-    fn conditional(&mut self) -> Result<Kind<'a>, ParseError> {
-        let mut clauses = Vec::new();
-        let zsh = self.dialect == Dialect::Zsh;
-        let head = if zsh {
-            Stop::THEN.or(Stop::OPEN)
-        } else {
-            Stop::THEN
-        };
-        loop {
-            let condition = self.list(head, false)?;
-            self.skip_newlines()?;
-            if zsh && self.peek() == Some(b'{') {
-                self.at += 1;
-                let body = self.braced()?;
-                clauses.push((condition, body));
-                self.skip_blanks();
-                if self.take_reserved(b"elif") {
-                    continue;
-                }
-                let otherwise = if self.take_reserved(b"else") {
-                    self.skip_newlines()?;
-                    if self.take(b"{") {
-                        Some(self.braced()?)
-                    } else {
-                        let body = self.list(Stop::FI, false)?;
-                        self.expect(b"fi")?;
-                        Some(body)
-                    }
-                } else {
-                    None
-                };
-                return Ok(Kind::If(Box::new(If { clauses, otherwise })));
-            }
-            if zsh && self.reserved() != b"then" && self.peek().is_some() {
-                let item = self.pipeline(Join::Then, Stop::END)?;
-                clauses.push((condition, List { items: vec![item] }));
-                return Ok(Kind::If(Box::new(If {
-                    clauses,
-                    otherwise: None,
-                })));
-            }
-            self.expect(b"then")?;
-            let body = self.list(Stop::FI.or(Stop::ELSE), false)?;
-            clauses.push((condition, body));
-            if self.take_reserved(b"elif") {
-                continue;
-            }
-            let otherwise = if self.take_reserved(b"else") {
-                Some(self.list(Stop::FI, false)?)
-            } else {
-                None
-            };
-            self.expect(b"fi")?;
-            return Ok(Kind::If(Box::new(If { clauses, otherwise })));
-        }
-    }
-
-    /// The body of a loop: `do … done`, `{ … }`, or in zsh a command.
-    fn body(&mut self, stop: Stop) -> Result<List<'a>, ParseError> {
-        self.skip_blanks();
-        let _separator =
-            self.peek() == Some(b';') && self.peek_at(1) != Some(b';') && self.take(b";");
-        self.skip_newlines()?;
-        if self.take_reserved(b"do") {
-            let body = self.list(Stop::DONE, false)?;
-            self.expect(b"done")?;
-            return Ok(body);
-        }
-        if self.dialect != Dialect::Sh && self.peek() == Some(b'{') {
-            self.at += 1;
-            return self.braced();
-        }
-        if self.dialect == Dialect::Zsh && self.peek().is_some() {
-            let item = self.pipeline(Join::Then, stop)?;
-            return Ok(List { items: vec![item] });
-        }
-        Err(self.missing())
-    }
-
-    fn for_loop(&mut self, word: &[u8], stop: Stop) -> Result<Kind<'a>, ParseError> {
-        self.skip_blanks();
-        if self.rest().starts_with(b"((") && self.dialect != Dialect::Sh {
-            let start = self.at;
-            if !self.arithmetic()? {
-                return Err(self.missing());
-            }
-            let head = ForHead::Arithmetic(self.slice(start + 2, self.at.saturating_sub(2)));
-            let body = self.body(stop)?;
-            return Ok(Kind::For(Box::new(For { head, body })));
-        }
-        let name = self.word()?;
-        if self.dialect == Dialect::Sh && !is_name(name.raw) {
-            return Err(self.malformed());
-        }
-        self.skip_newlines()?;
-        let mut words = None;
-        if self.take_reserved(b"in") {
-            let mut list = Vec::new();
-            loop {
-                self.skip_blanks();
-                match self.peek() {
-                    None => return Err(ParseError::Incomplete),
-                    Some(b'\n' | b';') => break,
-                    Some(b'{') if self.dialect == Dialect::Zsh && self.reserved() == b"{" => break,
-                    Some(_) => list.push(self.word()?),
-                }
-            }
-            words = Some(list);
-        } else if self.dialect == Dialect::Zsh && self.take(b"(") {
-            let mut list = Vec::new();
-            loop {
-                self.skip_newlines()?;
-                match self.peek() {
-                    None => return Err(ParseError::Incomplete),
-                    Some(b')') => break self.at += 1,
-                    Some(_) => list.push(self.word()?),
-                }
-            }
-            words = Some(list);
-        }
-        let body = if word == b"foreach" {
-            self.skip_blanks();
-            let _separator = self.take(b";");
-            let body = self.list(Stop::FOREACH, false)?;
-            self.expect(b"end")?;
-            body
-        } else {
-            self.body(stop)?
-        };
-        Ok(Kind::For(Box::new(For {
-            head: ForHead::Words {
-                name: name.raw,
-                words,
-                select: word == b"select",
-            },
-            body,
-        })))
-    }
-
-    fn case(&mut self) -> Result<Kind<'a>, ParseError> {
-        self.skip_blanks();
-        let word = self.word()?;
-        self.skip_newlines()?;
-        let close: &[u8] = if self.dialect == Dialect::Zsh && self.take(b"{") {
-            b"}"
-        } else {
-            self.expect(b"in")?;
-            b"esac"
-        };
-        let mut arms = Vec::new();
-        loop {
-            self.skip_newlines()?;
-            if self.reserved() == close {
-                self.at += close.len();
-                return Ok(Kind::Case(Box::new(Case { word, arms })));
-            }
-            let _open = self.take(b"(");
-            let mut patterns = Vec::new();
-            loop {
-                self.skip_blanks();
-                patterns.push(self.word()?);
-                self.skip_blanks();
-                if !self.take(b"|") {
-                    break;
-                }
-            }
-            if !self.take(b")") {
-                return Err(self.missing());
-            }
-            let stop = if close == b"}" {
-                Stop::ESAC.or(Stop::BRACE)
-            } else {
-                Stop::ESAC
-            };
-            let body = self.list(stop, true)?;
-            let ended = self.take(b";;&") || self.take(b";|");
-            let falls = ended || self.take(b";&");
-            if !(falls || self.take(b";;") || self.reserved() == close) {
-                return Err(self.missing());
-            }
-            arms.push(Arm {
-                patterns,
-                body,
-                falls,
-            });
-        }
-    }
-
-    /// `[[ … ]]`: words, operators, parentheses, none of which is a command.
-    fn test(&mut self) -> Result<Kind<'a>, ParseError> {
-        let mut words = Vec::new();
-        let mut regex = false;
-        loop {
-            self.skip_newlines()?;
-            if self.rest().starts_with(b"]]")
-                && self.peek_at(2).is_none_or(|byte| {
-                    super::lexer::class_of(byte) & (class::END | class::BLANK) != 0
-                })
-            {
-                self.at += 2;
-                if words.is_empty() {
-                    return Err(self.malformed());
-                }
-                return Ok(Kind::Test(words));
-            }
-            let start = self.at;
-            match self.peek() {
-                None => return Err(ParseError::Incomplete),
-                Some(b'&' | b'|') if self.peek_at(1) == self.peek() => self.at += 2,
-                Some(_) if regex => {
-                    words.push(self.regex()?);
-                    regex = false;
-                    continue;
-                }
-                Some(b'(' | b')' | b'<' | b'>') => self.at += 1,
-                Some(b';' | b'&' | b'|') => return Err(self.malformed()),
-                Some(_) => {
-                    let word = self.word()?;
-                    regex = word.raw == b"=~";
-                    words.push(word);
-                    continue;
-                }
-            }
-            words.push(Word {
-                raw: self.slice(start, self.at),
-                classes: 0,
-            });
-        }
-    }
-
-    /// A regular expression, which may have parentheses and bars.
-    fn regex(&mut self) -> Result<Word<'a>, ParseError> {
-        let start = self.at;
-        let mut classes = 0;
-        let mut depth = 0_usize;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b' ' | b'\t' | b'\n' if depth == 0 => break,
-                b'(' => depth += 1,
-                b')' if depth == 0 => break,
-                b')' => depth -= 1,
-                b'\\' => {
-                    classes |= class::QUOTE;
-                    self.at += 1;
-                }
-                b'\'' => {
-                    classes |= class::QUOTE;
-                    self.at += 1;
-                    self.until(b'\'')?;
-                    continue;
-                }
-                b'"' => {
-                    classes |= class::QUOTE;
-                    self.at += 1;
-                    self.double_quoted()?;
-                    continue;
-                }
-                b'$' | b'`' => {
-                    classes |= class::DOLLAR;
-                    self.dollar(false)?;
-                    continue;
-                }
-                _ => {}
-            }
-            self.at += 1;
-        }
-        self.at = self.at.min(self.text.len());
-        Ok(Word {
-            raw: self.slice(start, self.at),
-            classes,
-        })
-    }
-
-    fn function(&mut self, name: &'a [u8]) -> Result<Kind<'a>, ParseError> {
-        self.skip_newlines()?;
-        if self.peek().is_none() {
-            return Err(ParseError::Incomplete);
-        }
-        let start = self.at;
-        let inner = Box::new(self.command(Stop::END)?);
-        if matches!(inner.kind, Kind::Simple { .. }) && self.dialect == Dialect::Bash {
-            return Err(ParseError::Malformed { offset: start });
-        }
-        Ok(Kind::Function {
-            name,
-            body: self.slice(start, self.at),
-            inner,
-        })
     }
 
     /// Assignments, words and redirections.
@@ -798,6 +382,7 @@ impl<'a> Parser<'a> {
                     return Ok(Command {
                         kind,
                         redirects,
+                        reads_errors: false,
                         start,
                         end: self.at,
                     });
@@ -825,6 +410,7 @@ impl<'a> Parser<'a> {
         Ok(Command {
             kind: Kind::Simple { assignments, words },
             redirects,
+            reads_errors: false,
             start,
             end,
         })
@@ -860,21 +446,4 @@ impl<'a> Parser<'a> {
         }
         self.word()
     }
-}
-
-/// Whether a compound command begins with `word`.
-fn opening(word: &[u8]) -> bool {
-    matches!(
-        word,
-        b"{" | b"if"
-            | b"while"
-            | b"until"
-            | b"for"
-            | b"select"
-            | b"foreach"
-            | b"case"
-            | b"[["
-            | b"function"
-            | b"repeat"
-    )
 }

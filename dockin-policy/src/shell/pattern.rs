@@ -5,7 +5,7 @@ const STEPS: usize = 100_000;
 
 /// Whether `text` as a whole is like `pattern`, in which `\` quotes; `None` when that takes too
 /// long to find out.
-pub(super) fn matches(pattern: &str, text: &str) -> Option<bool> {
+pub(crate) fn matches(pattern: &str, text: &str) -> Option<bool> {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let mut steps = STEPS;

@@ -15,6 +15,8 @@ pub(super) struct Streams {
     pub(super) stdin: Option<Input>,
     pub(super) writes: Vec<Value>,
     pub(super) reads: Vec<Value>,
+    /// A file may not be there, or may not be written.
+    pub(super) may_fail: bool,
     stdout: Sink,
 }
 
@@ -77,6 +79,11 @@ impl Runner<'_> {
             other => other,
         };
         let known = target.known().map(str::to_owned);
+        let is_sure = known.as_deref().is_some_and(|text| {
+            matches!(text, "/dev/null" | "-" | "1" | "2")
+                || text == "0" && redirect.kind == RedirectKind::DuplicateIn
+        });
+        streams.may_fail |= !is_sure;
         match redirect.kind {
             RedirectKind::Read => {
                 let input = match self.file_text(&target) {

@@ -1,3 +1,6 @@
+mod journal;
+
+use journal::Entry;
 use std::collections::BTreeMap;
 
 use super::Dialect;
@@ -21,6 +24,16 @@ pub struct SessionState {
     files: BTreeMap<String, File>,
     /// Variables whose values are calculated.
     integers: std::collections::BTreeSet<String>,
+    /// Variables that programs get; functions with `()` behind their names.
+    exported: std::collections::BTreeSet<String>,
+    /// `set -a`: every variable is exported.
+    exports_all: bool,
+    /// Variables that keep what they have, and whether that is sure.
+    constants: BTreeMap<String, bool>,
+    /// Functions that may be or may not be defined.
+    doubts: BTreeMap<String, Doubt>,
+    /// Aliases may be or may not be set.
+    doubts_aliases: bool,
     positional: Positional,
     directory: Directory,
     bytes: usize,
@@ -58,6 +71,15 @@ pub(super) enum File {
     Program(String),
 }
 
+/// What is not known of a function.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Doubt {
+    /// Whether there is one.
+    Whether,
+    /// Which of several it is.
+    Which,
+}
+
 /// The working directory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) enum Directory {
@@ -81,29 +103,20 @@ impl Default for Positional {
     }
 }
 
-/// One change that can be taken back.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Entry {
-    Variable(String, Option<Variable>),
-    Alias(String, Option<String>),
-    Function(String, Option<String>),
-    Trap(String, Option<String>),
-    File(String, Option<File>),
-    Positional(Positional),
-    Directory(Directory),
-}
-
 /// Bytes of everything that is kept of a session.
 const MAX_BYTES: usize = 40 * 1024;
 /// Bytes that a name costs besides itself and its value.
 const OVERHEAD: usize = 64;
 /// Elements of one array.
 const MAX_ELEMENTS: usize = 256;
+/// Names that are exported.
+const MAX_EXPORTED: usize = 128;
+/// Names of variables that cannot be set, and of functions that are in doubt.
+const MAX_NAMED: usize = 64;
+/// Bytes of such a name.
+const MAX_NAME: usize = 64;
 /// Bytes of positional parameters.
 const MAX_POSITIONAL: usize = 8 * 1024;
-/// Changes that can be taken back.
-const MAX_JOURNAL: usize = 4096;
-
 impl SessionState {
     /// A session of a shell that reads `dialect`.
     #[must_use]
@@ -158,6 +171,11 @@ impl SessionState {
     }
 
     pub(super) fn set(&mut self, name: &str, value: Variable) {
+        let value = match self.constants.get(name) {
+            Some(true) => return,
+            Some(false) => Variable::Unknown,
+            None => value,
+        };
         let elements = match &value {
             Variable::Array(array) => array.len(),
             Variable::Map(map) => map.len(),
@@ -182,6 +200,132 @@ impl SessionState {
         let old_value = self.variables.insert(name.to_owned(), value);
         self.account(name, new, old_value.as_ref().map(Variable::size));
         self.note(|| Entry::Variable(name.to_owned(), old_value));
+    }
+
+    /// Programs get the variable `name`, or the function `name()`, or no longer.
+    pub(super) fn export(&mut self, name: &str, on: bool) {
+        let is_new = !self.exported.contains(name);
+        if on && is_new && (self.exported.len() == MAX_EXPORTED || name.len() > MAX_NAME) {
+            self.overflowed = true;
+            return;
+        }
+        let before = if on {
+            !self.exported.insert(name.to_owned())
+        } else {
+            self.exported.remove(name)
+        };
+        self.note(|| Entry::Exported(name.to_owned(), before));
+    }
+
+    /// What the variable has it keeps.
+    pub(super) fn set_constant(&mut self, name: &str) {
+        if self.constants.len() == MAX_NAMED || name.len() > MAX_NAME {
+            self.overflowed = true;
+            return;
+        }
+        let before = self.constants.insert(name.to_owned(), true);
+        self.note(|| Entry::Constant(name.to_owned(), before));
+    }
+
+    /// What is not known of the function `name`.
+    pub(super) fn doubt_about(&self, name: &str) -> Option<Doubt> {
+        // Where no more names fit, none is sure.
+        let full = self.overflowed.then_some(Doubt::Which);
+        self.doubts.get(name).copied().or(full)
+    }
+
+    /// The variable can be set again.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(before) = self.constants.remove(name) {
+            self.note(|| Entry::Constant(name.to_owned(), Some(before)));
+        }
+    }
+
+    /// Whether the variable can be set is not known.
+    pub(super) fn doubt_constant(&mut self, name: &str) {
+        let before = self.constants.insert(name.to_owned(), false);
+        self.note(|| Entry::Constant(name.to_owned(), before));
+        // In doubt it can be set to what nobody knows.
+        self.set(name, Variable::Unknown);
+    }
+
+    /// What the function `name` does cannot be known.
+    pub(super) fn cannot_know_function(&mut self, name: &str) {
+        self.add_doubt(name, Doubt::Which);
+    }
+
+    fn add_doubt(&mut self, name: &str, doubt: Doubt) {
+        if self.doubts.len() < MAX_NAMED && name.len() <= MAX_NAME {
+            let before = self.doubts.insert(name.to_owned(), doubt);
+            self.note(|| Entry::Doubt(name.to_owned(), before));
+        } else {
+            self.overflowed = true;
+        }
+    }
+
+    pub(super) fn is_exported(&self, name: &str) -> bool {
+        self.exports_all || self.exported.contains(name)
+    }
+
+    pub(super) fn is_constant(&self, name: &str) -> bool {
+        self.constants.contains_key(name)
+    }
+
+    /// Whether some alias may be or may not be set.
+    pub(super) const fn doubts_aliases(&self) -> bool {
+        self.doubts_aliases
+    }
+
+    pub(super) const fn export_all(&mut self, on: bool) {
+        self.exports_all = on;
+    }
+
+    /// Leaves what a shell that is started gets: what is exported, and what its environment may
+    /// have. The names of variables that are left behind.
+    pub(super) fn leave_unexported(&mut self, functions: bool) -> Vec<String> {
+        let names: Vec<String> = self
+            .variables
+            .keys()
+            .filter(|name| !self.exports_all && !self.exported.contains(*name))
+            .filter(|name| !super::parameter::is_of_the_environment(name))
+            .cloned()
+            .collect();
+        for name in &names {
+            self.forget(name);
+        }
+        let constants: Vec<String> = self.constants.keys().cloned().collect();
+        for name in &constants {
+            self.release(name);
+        }
+        let bodies: Vec<String> = self
+            .functions
+            .keys()
+            .filter(|name| !functions || !self.exported.contains(&format!("{name}()")))
+            .cloned()
+            .collect();
+        for name in &bodies {
+            self.set_function(name, None);
+        }
+        let aliases: Vec<String> = self.aliases.keys().cloned().collect();
+        for name in &aliases {
+            self.set_alias(name, None);
+        }
+        let traps: Vec<String> = self.traps.keys().cloned().collect();
+        for name in &traps {
+            self.set_trap(name, None);
+        }
+        names
+    }
+
+    /// Nobody knows of a variable of this name.
+    pub(super) fn forget(&mut self, name: &str) {
+        let Some(old) = self.variables.remove(name) else {
+            return;
+        };
+        self.bytes = self
+            .bytes
+            .saturating_sub(name.len() + OVERHEAD + old.size());
+        self.note(|| Entry::Variable(name.to_owned(), Some(old)));
     }
 
     pub(super) fn is_integer(&self, name: &str) -> bool {
@@ -222,6 +366,9 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_function(&mut self, name: &str, body: Option<String>) -> bool {
+        if let Some(before) = self.doubts.remove(name) {
+            self.note(|| Entry::Doubt(name.to_owned(), Some(before)));
+        }
         let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
         self.note(|| Entry::Function(name.to_owned(), old));
         kept
@@ -292,110 +439,6 @@ impl SessionState {
         self.overflowed
     }
 
-    /// From here on changes can be taken back.
-    pub(super) const fn mark(&mut self) -> usize {
-        self.marks += 1;
-        self.journal.len()
-    }
-
-    /// Takes back what was changed since `mark`.
-    pub(super) fn restore(&mut self, mark: usize) {
-        while self.journal.len() > mark {
-            let Some(entry) = self.journal.pop() else {
-                break;
-            };
-            self.undo(entry);
-        }
-        self.unmark(mark);
-    }
-
-    /// What was changed since `mark` may have been changed or not: it is not known.
-    pub(super) fn doubt(&mut self, mark: usize) {
-        let changed: Vec<Entry> = self.journal.get(mark..).unwrap_or_default().to_vec();
-        // Entries come oldest first: the first of a name is what it was.
-        let mut seen = std::collections::BTreeSet::new();
-        for entry in changed {
-            match entry {
-                Entry::Variable(name, old) => {
-                    if seen.insert(('v', name.clone())) && old.as_ref() != self.variables.get(&name)
-                    {
-                        self.set(&name, Variable::Unknown);
-                    }
-                }
-                Entry::File(path, old) => {
-                    if seen.insert(('f', path.clone())) && old.as_ref() != self.files.get(&path) {
-                        self.set_file(&path, Some(File::Unknown));
-                    }
-                }
-                Entry::Directory(old) => {
-                    if seen.insert(('d', String::new())) && old != self.directory {
-                        self.set_directory(Directory::Unknown);
-                    }
-                }
-                Entry::Positional(old) => {
-                    if seen.insert(('p', String::new())) && old != self.positional {
-                        self.set_positional(Positional::Unknown);
-                    }
-                }
-                // What may have been defined counts as defined: it is judged when it is used.
-                Entry::Alias(..) | Entry::Function(..) | Entry::Trap(..) => {}
-            }
-        }
-        self.unmark(mark);
-    }
-
-    /// What was changed since `mark` stays.
-    pub(super) fn keep(&mut self, mark: usize) {
-        self.unmark(mark);
-    }
-
-    /// The names that were changed since `mark`.
-    pub(super) fn changed_since(&self, mark: usize) -> bool {
-        self.journal.len() > mark
-    }
-
-    fn unmark(&mut self, _mark: usize) {
-        self.marks = self.marks.saturating_sub(1);
-        if self.marks == 0 {
-            self.journal = Vec::new();
-        }
-    }
-
-    fn undo(&mut self, entry: Entry) {
-        match entry {
-            Entry::Variable(name, old) => {
-                let current = self.variables.remove(&name);
-                let size = old.as_ref().map(Variable::size);
-                self.account(
-                    &name,
-                    size.unwrap_or_default(),
-                    current.as_ref().map(Variable::size),
-                );
-                match old {
-                    Some(value) => {
-                        self.variables.insert(name, value);
-                    }
-                    None => self.bytes = self.bytes.saturating_sub(name.len() + OVERHEAD),
-                }
-            }
-            Entry::Alias(name, old) => put(&mut self.aliases, name, old),
-            Entry::Function(name, old) => put(&mut self.functions, name, old),
-            Entry::Trap(name, old) => put(&mut self.traps, name, old),
-            Entry::File(path, old) => put(&mut self.files, path, old),
-            Entry::Positional(old) => self.positional = old,
-            Entry::Directory(old) => self.directory = old,
-        }
-    }
-
-    fn note(&mut self, entry: impl FnOnce() -> Entry) {
-        if self.marks > 0 && self.journal.len() < MAX_JOURNAL {
-            let entry = entry();
-            self.journal.push(entry);
-        } else if self.marks > 0 {
-            self.overflowed = true;
-        }
-    }
-
     const fn fits(&self, name: &str, new: usize, old: usize) -> bool {
         self.bytes + name.len() + new <= MAX_BYTES + old
     }
@@ -447,17 +490,6 @@ impl Variable {
                 .iter()
                 .map(|(key, text)| key.len() + text.len() + OVERHEAD)
                 .sum(),
-        }
-    }
-}
-
-fn put<T>(map: &mut BTreeMap<String, T>, name: String, old: Option<T>) {
-    match old {
-        Some(value) => {
-            map.insert(name, value);
-        }
-        None => {
-            map.remove(&name);
         }
     }
 }

@@ -1,0 +1,194 @@
+//! Builtins that start something, now or later.
+
+use crate::shell::{
+    Dialect,
+    redirect::Streams,
+    run::{Certainty, Flow, Runner},
+    session::File,
+    utility,
+    value::{OUTPUT, Out, VARIABLE, Value},
+};
+
+impl Runner<'_> {
+    /// `command` and `builtin`: functions are not asked.
+    pub(super) fn without_functions(&mut self, argv: &[Value], streams: &mut Streams) -> Out {
+        let Some(first) = argv.first() else {
+            self.stand_alone(streams);
+            return Out::nothing();
+        };
+        let Some(program) = first.known().map(str::to_owned) else {
+            self.stand_alone(streams);
+            self.unknown(VARIABLE);
+            return Out::Unknown(OUTPUT);
+        };
+        if let Some(out) = self.builtin(&program, argv, streams) {
+            return out;
+        }
+        self.program(&program, argv.to_vec(), streams)
+    }
+
+    pub(super) fn exec(&mut self, arguments: &[Value], streams: &mut Streams) -> Out {
+        let mut rest = arguments;
+        let mut renamed: Option<Value> = None;
+        let mut dashed = false;
+        while let Some((first, behind)) = rest.split_first() {
+            match first.known() {
+                Some("-a") => {
+                    renamed = behind.first().cloned();
+                    rest = behind.get(1..).unwrap_or_default();
+                }
+                Some("-c") => rest = behind,
+                Some("-l") => {
+                    dashed = true;
+                    rest = behind;
+                }
+                Some("-cl" | "-lc") => {
+                    dashed = true;
+                    rest = behind;
+                }
+                Some("-ca" | "-la" | "-cla") => {
+                    renamed = behind.first().cloned();
+                    rest = behind.get(1..).unwrap_or_default();
+                }
+                Some("--") => {
+                    rest = behind;
+                    break;
+                }
+                _ => break,
+            }
+        }
+        if rest.is_empty() {
+            self.stand_alone(streams);
+            return Out::nothing();
+        }
+        let out = match renamed {
+            Some(name) => {
+                let name = name.known().map_or_else(|| "?".to_owned(), str::to_owned);
+                self.renamed(rest, streams, |_| name.clone())
+            }
+            None if dashed => self.renamed(rest, streams, |name| format!("-{name}")),
+            None => match rest.first().and_then(Value::known).map(str::to_owned) {
+                // zsh takes its functions, too.
+                Some(program) if self.dialect() != Dialect::Zsh => {
+                    self.program(&program, rest.to_vec(), streams)
+                }
+                _ => self.argv(rest.to_vec(), streams),
+            },
+        };
+        self.flow = Flow::Exit;
+        out
+    }
+
+    /// A program that is told another name than its own.
+    pub(super) fn renamed(
+        &mut self,
+        argv: &[Value],
+        streams: &mut Streams,
+        name: impl Fn(&str) -> String,
+    ) -> Out {
+        let Some(program) = argv.first().and_then(Value::known).map(str::to_owned) else {
+            self.stand_alone(streams);
+            self.unknown("a program under another name");
+            return Out::Unknown(OUTPUT);
+        };
+        let count = self.analysis.commands.len();
+        let is_busybox = match self.state.file(&self.absolute(&program)) {
+            Some(File::Program(name)) => name == "busybox",
+            _ => utility::base_name(&program) == "busybox",
+        };
+        let out = self.program(&program, argv.to_vec(), streams);
+        // busybox is what it is called.
+        if is_busybox && let Some(resolved) = self.analysis.commands.get_mut(count) {
+            resolved.name = utility::base_name(&name(&program)).to_owned();
+        }
+        if let Some(first) = self
+            .analysis
+            .commands
+            .get_mut(count)
+            .and_then(|resolved| resolved.argv.first_mut())
+        {
+            *first = Value::Known(name(&program));
+        }
+        out
+    }
+
+    pub(super) fn set_trap(&mut self, arguments: &[Value]) -> Out {
+        let mut words = arguments.iter().filter(|it| it.known() != Some("--"));
+        let Some(text) = words.next() else {
+            return Out::nothing();
+        };
+        let signals: Vec<String> = words
+            .map(|it| {
+                it.known()
+                    .unwrap_or("?")
+                    .trim_start_matches("SIG")
+                    .to_uppercase()
+            })
+            .collect();
+        match text {
+            Value::Known(text) if text.starts_with('-') || signals.is_empty() => {
+                for signal in &signals {
+                    self.state.set_trap(signal, None);
+                }
+            }
+            Value::Known(text) => {
+                let text = text.clone();
+                for signal in &signals {
+                    if !self.state.set_trap(signal, Some(text.clone())) {
+                        self.unknown("more traps than are kept");
+                    }
+                }
+                if text.trim().is_empty() {
+                    return Out::nothing();
+                }
+                // It is judged where it is set, since nobody sees when it runs.
+                let ends = signals
+                    .iter()
+                    .any(|signal| matches!(signal.as_str(), "EXIT" | "0"));
+                let certainty = if ends {
+                    self.certainty
+                } else {
+                    self.certainty.max(Certainty::Maybe)
+                };
+                if !signals.iter().all(|signal| signal == "DEBUG") {
+                    let before = std::mem::replace(&mut self.certainty, certainty);
+                    let _out = self.below(|runner| runner.text(&text));
+                    self.certainty = before;
+                } else {
+                    let _out = self.dead(|runner| runner.text(&text));
+                }
+            }
+            _ => self.unknown("a command text that is not known"),
+        }
+        self.status = Some(0);
+        Out::nothing()
+    }
+
+    pub(super) fn hash(&mut self, arguments: &[Value]) {
+        let words: Vec<&str> = arguments.iter().filter_map(Value::known).collect();
+        let mut pairs: Vec<(String, String)> = words
+            .iter()
+            .filter_map(|word| word.split_once('='))
+            .map(|(name, path)| (name.to_owned(), path.to_owned()))
+            .collect();
+        if let ["-p", path, names @ ..] = words.as_slice() {
+            pairs.extend(
+                names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), (*path).to_owned())),
+            );
+        }
+        if words.len() != arguments.len() {
+            self.unknown("a name that is made to run another program");
+        }
+        for (name, path) in pairs {
+            let program = utility::base_name(&path).to_owned();
+            if !self
+                .state
+                .set_file(&format!("hash:{name}"), Some(File::Program(program)))
+            {
+                self.unknown("a name that is made to run another program");
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Builtins that set variables.
+
+use crate::shell::{
+    Dialect,
+    expand::Mode,
+    run::{Input, Runner},
+    session::{Positional, Variable},
+    value::Value,
+};
+
+impl Runner<'_> {
+    pub(super) fn declare(&mut self, program: &str, arguments: &[Value]) {
+        let options: String = arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter(|text| text.starts_with('-') && !text.starts_with("--"))
+            .collect();
+        let (reference, integer) = (
+            options.contains('n') && program != "export",
+            options.contains('i'),
+        );
+        let (array, map) = (options.contains('a'), options.contains('A'));
+        let is_local = matches!(
+            program,
+            "local" | "declare" | "typeset" | "float" | "integer"
+        );
+        if is_local && !options.contains('g') && !self.calls.is_empty() {
+            for argument in arguments {
+                let text = match argument {
+                    Value::Known(text) | Value::Pattern(text) => text,
+                    Value::Unknown { prefix, .. } => prefix,
+                };
+                let name = text.split(['=', '+', '[']).next().unwrap_or_default();
+                let is_new = !self.locals.iter().any(|(local, _)| local == name);
+                if crate::shell::lexer::is_name(name.as_bytes())
+                    && is_new
+                    && self.locals.len() < 256
+                {
+                    let old = self.state.variable(name).cloned();
+                    self.locals.push((name.to_owned(), old));
+                }
+            }
+        }
+        let exports =
+            (program == "export" || options.contains('x')).then(|| !options.contains('n'));
+        if let Some(on) = exports {
+            let is_function = options.contains('f');
+            for argument in arguments {
+                let text = match argument {
+                    Value::Known(text) | Value::Pattern(text) => text,
+                    Value::Unknown { prefix, .. } => prefix,
+                };
+                let name = text.split(['=', '+']).next().unwrap_or_default();
+                if is_function {
+                    self.state.export(&format!("{name}()"), on);
+                } else if text.contains('=') && self.state.is_constant(name) {
+                    // It cannot be set; whether it is exported all the same is another thing.
+                    self.state.doubt_constant(name);
+                    self.state.export(name, on);
+                } else if crate::shell::lexer::is_name(name.as_bytes()) {
+                    self.state.export(name, on);
+                }
+            }
+        }
+        self.declare_each(program, arguments, reference, integer, array, map);
+        if program == "readonly" || options.contains('r') {
+            for argument in arguments.iter().filter_map(Value::known) {
+                let name = argument.split(['=', '+', '[']).next().unwrap_or_default();
+                if !name.starts_with('-') {
+                    self.state.set_constant(name);
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "options of one command line"
+    )]
+    pub(super) fn declare_each(
+        &mut self,
+        program: &str,
+        arguments: &[Value],
+        reference: bool,
+        integer: bool,
+        array: bool,
+        map: bool,
+    ) {
+        for argument in arguments {
+            match argument {
+                Value::Known(text) if text.starts_with(['-', '+']) => {}
+                Value::Known(text) => {
+                    let (name, value) = match text.split_once('=') {
+                        Some((name, value)) => (name, Some(value)),
+                        None => (text.as_str(), None),
+                    };
+                    let name = name.trim_end_matches('+').to_owned();
+                    if name.contains('[') {
+                        self.indexes(&name);
+                        continue;
+                    }
+                    match value {
+                        Some(value) if reference => {
+                            self.state.set(&name, Variable::Reference(value.to_owned()));
+                        }
+                        Some(value) if value.starts_with('(') && value.ends_with(')') => {
+                            if map {
+                                self.state.set(&name, Variable::Map(Default::default()));
+                            }
+                            let raw = format!("{name}={value}");
+                            self.assign(raw.as_bytes());
+                        }
+                        Some(value) if integer || self.state.is_integer(&name) => {
+                            self.state.set_integer(&name);
+                            let value = value.to_owned();
+                            let number = self.arithmetic(value.as_bytes());
+                            self.assign_number(&name, false, number);
+                        }
+                        Some(value) => {
+                            let value = value.to_owned();
+                            self.changes_what_runs(&name, Some(&value));
+                            self.state.text(&name, value);
+                        }
+                        None if integer => self.state.set_integer(&name),
+                        None if map => self.state.set(&name, Variable::Map(Default::default())),
+                        None if array => self.state.set(&name, Variable::Array(Default::default())),
+                        None => {
+                            let keeps = matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+                            if program == "local" && !keeps {
+                                self.state.set(&name, Variable::Unset);
+                            }
+                        }
+                    }
+                }
+                Value::Unknown { prefix, .. } if prefix.contains('=') => {
+                    let name = prefix.split('=').next().unwrap_or_default().to_owned();
+                    self.changes_what_runs(&name, None);
+                    self.state.set(&name, Variable::Unknown);
+                }
+                Value::Pattern(text) if text.contains('=') => {
+                    let name = text.split('=').next().unwrap_or_default().to_owned();
+                    self.state.set(&name, Variable::Unknown);
+                }
+                _ => {
+                    let names: Vec<String> = self.state.names().map(str::to_owned).collect();
+                    for name in names {
+                        self.state.set(&name, Variable::Unknown);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, program: &str, arguments: &[Value]) {
+        let mut names: Vec<String> = Vec::new();
+        let mut array = None;
+        let mut raw = false;
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word.known() {
+                Some("-a") => array = words.next().and_then(Value::known).map(str::to_owned),
+                Some("-C") if program != "read" => match words.next() {
+                    Some(Value::Known(text)) => {
+                        let text = text.clone();
+                        let _out = self.text(&text);
+                    }
+                    _ => self.unknown("a callback that is run as a command"),
+                },
+                Some("-t") if program != "read" => {}
+                Some("-p" | "-t" | "-n" | "-N" | "-d" | "-u" | "-i" | "-c" | "-O") => {
+                    words.next();
+                }
+                Some(option) if option.starts_with('-') => raw |= option.contains('r'),
+                Some(name) => names.push(name.to_owned()),
+                None => {}
+            }
+        }
+        for name in &names {
+            if name.contains('[') {
+                let name = name.clone();
+                self.indexes(&name);
+            }
+        }
+        let line = match &mut self.stdin {
+            Input::Text(text) if program == "read" => {
+                if text.is_empty() {
+                    // Names that could be read to are empty now.
+                    for name in &names {
+                        self.state.text(name, "");
+                    }
+                    self.ends_with(Some(1));
+                    return;
+                }
+                let (line, rest) = match text.split_once('\n') {
+                    Some((line, rest)) => (line.to_owned(), rest.to_owned()),
+                    None => (std::mem::take(text), String::new()),
+                };
+                *text = rest;
+                Some(line)
+            }
+            Input::Text(text) => Some(std::mem::take(text)),
+            _ => None,
+        };
+        let Some(line) = line else {
+            self.status = None;
+            let target = array.or_else(|| names.first().cloned());
+            for name in names.iter().chain(&target) {
+                self.state.set(name, Variable::Unknown);
+            }
+            if names.is_empty() {
+                self.state.set(
+                    if program == "read" {
+                        "REPLY"
+                    } else {
+                        "MAPFILE"
+                    },
+                    Variable::Unknown,
+                );
+            }
+            return;
+        };
+        if program != "read" {
+            let trims = arguments.iter().any(|it| it.known() == Some("-t"));
+            let lines = line
+                .split_inclusive('\n')
+                .map(|line| {
+                    if trims {
+                        line.trim_end_matches('\n')
+                    } else {
+                        line
+                    }
+                    .to_owned()
+                })
+                .enumerate()
+                .collect();
+            let name = names.first().map_or("MAPFILE", String::as_str).to_owned();
+            self.state.set(&name, Variable::Array(lines));
+            return;
+        }
+        let Some(separators) = self.separators() else {
+            for name in &names {
+                self.state.set(name, Variable::Unknown);
+            }
+            return;
+        };
+        let line = if raw {
+            line
+        } else {
+            crate::shell::expand::unescape(&line)
+        };
+        let blank = |c: char| separators.contains(c) && c.is_ascii_whitespace();
+        let line = line.trim_matches(blank);
+        if let Some(array) = array {
+            let words = line
+                .split(|c| separators.contains(c))
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .enumerate()
+                .collect();
+            self.state.set(&array, Variable::Array(words));
+            return;
+        }
+        if names.is_empty() {
+            names.push("REPLY".to_owned());
+        }
+        let mut rest = line;
+        let count = names.len();
+        for (index, name) in names.iter().enumerate() {
+            let word = if index + 1 == count {
+                std::mem::take(&mut rest)
+            } else {
+                match rest.split_once(|c| separators.contains(c)) {
+                    Some((word, behind)) => {
+                        rest = behind.trim_start_matches(blank);
+                        word
+                    }
+                    None => std::mem::take(&mut rest),
+                }
+            };
+            self.state.text(name, word);
+        }
+        self.ends_with(Some(0));
+    }
+
+    pub(super) fn set(&mut self, arguments: &[Value]) {
+        let mut rest = arguments;
+        let mut sets = false;
+        while let Some((first, behind)) = rest.split_first() {
+            match first.known() {
+                Some("--" | "-") => {
+                    sets = true;
+                    rest = behind;
+                    break;
+                }
+                Some("-o" | "+o") => {
+                    match (first.known(), behind.first().and_then(Value::known)) {
+                        (Some("-o"), Some("xtrace")) => self.traced(),
+                        (sign, Some("allexport")) => self.state.export_all(sign == Some("-o")),
+                        _ => {}
+                    }
+                    rest = behind.get(1..).unwrap_or_default();
+                }
+                Some(option) if option.starts_with(['-', '+']) => {
+                    if option.starts_with('-') && option.contains('x') {
+                        self.traced();
+                    }
+                    if option.contains('a') {
+                        self.state.export_all(option.starts_with('-'));
+                    }
+                    rest = behind;
+                }
+                _ => {
+                    sets = true;
+                    break;
+                }
+            }
+        }
+        if sets {
+            let words = rest.iter().map(|it| it.known().map(str::to_owned));
+            let words = words.collect::<Option<Vec<_>>>();
+            self.state
+                .set_positional(words.map_or(Positional::Unknown, Positional::Known));
+        }
+    }
+
+    pub(super) fn traced(&mut self) {
+        if let Some(Variable::Text(text)) = self.state.variable("PS4") {
+            let text = text.clone();
+            let _text = self.text_of(text.as_bytes(), Mode::Text);
+        }
+    }
+}

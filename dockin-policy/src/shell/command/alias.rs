@@ -1,0 +1,120 @@
+//! Aliases, and what zsh takes for a command.
+
+use crate::shell::{
+    ast::{Heredoc, Redirect, Word},
+    parse::parse,
+    redirect::Streams,
+    run::Runner,
+    value::{OUTPUT, Out, Value},
+};
+
+impl Runner<'_> {
+    /// Runs the text that an alias became, behind its assignments.
+    pub(super) fn alias(
+        &mut self,
+        assigned: &[Word<'_>],
+        text: &str,
+        redirects: &[Redirect<'_>],
+        texts: &[Heredoc<'_>],
+    ) -> Out {
+        let mut streams = self.redirects(redirects, texts);
+        self.stand_alone(&mut streams);
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let mut whole = String::new();
+        for word in assigned {
+            whole.push_str(&crate::shell::expand::lossy(word.raw));
+            whole.push(' ');
+        }
+        whole.push_str(text);
+        self.nesting += 1;
+        let out = if self.nesting > 12 {
+            self.unknown("aliases inside aliases");
+            Out::Unknown(OUTPUT)
+        } else {
+            let script = parse(whole.as_bytes(), self.dialect());
+            if script.error.is_some() {
+                self.unknown("an alias that cannot be read");
+            }
+            if self.state.doubts_aliases() {
+                self.unknown("an alias that may not be set");
+            }
+            self.script(&script, whole.as_bytes())
+        };
+        self.nesting -= 1;
+        if let Some(outer) = outer {
+            self.stdin = outer;
+        }
+        self.hoped |= streams.may_fail;
+        self.deliver(out, &streams)
+    }
+
+    /// zsh: redirections alone are those of `cat`, or of `more` where they only read.
+    pub(super) fn null_command(&mut self, mut streams: Streams) -> Out {
+        let name = if streams.writes.is_empty() {
+            "more"
+        } else {
+            "cat"
+        };
+        let outer = streams
+            .stdin
+            .take()
+            .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
+        let out = self.argv(vec![Value::Known(name.to_owned())], &mut streams);
+        if let Some(outer) = outer {
+            self.stdin = outer;
+        }
+        self.hoped |= streams.may_fail;
+        self.deliver(out, &streams)
+    }
+
+    /// The text that a command becomes when its name is an alias; aliases in it are replaced, too.
+    pub(super) fn aliased(&self, words: &[Word<'_>]) -> Option<String> {
+        let mut text = String::new();
+        let mut words = words.iter();
+        let mut seen: Vec<&str> = Vec::new();
+        let mut more = true;
+        let mut any = false;
+        while more {
+            let word = words.next()?;
+            // A line may go on inside a name.
+            let mut name = std::str::from_utf8(word.raw).ok()?.replace("\\\n", "");
+            let mut rest = String::new();
+            let mut found = false;
+            while let Some((key, value)) = self.alias_entry(&name)
+                && !seen.contains(&key)
+            {
+                seen.push(key);
+                found = true;
+                let (first, behind) = match value.split_once([' ', '\t', '\n', ';', '|', '&']) {
+                    Some((first, _)) => (first, value.get(first.len()..).unwrap_or_default()),
+                    None => (value.as_str(), ""),
+                };
+                rest = format!("{behind}{rest}");
+                name = first.to_owned();
+            }
+            any |= found;
+            text.push_str(&name);
+            text.push_str(&rest);
+            more = found && (rest.ends_with([' ', '\t']));
+            text.push(' ');
+        }
+        if !any {
+            return None;
+        }
+        for word in words {
+            text.push_str(std::str::from_utf8(word.raw).ok()?);
+            text.push(' ');
+        }
+        Some(text)
+    }
+
+    pub(super) fn alias_entry(&self, name: &str) -> Option<(&str, &String)> {
+        if name.is_empty() || name.contains(['\'', '"', '\\', '$']) {
+            return None;
+        }
+        self.alias_pair(name)
+    }
+}

@@ -1,0 +1,322 @@
+//! Assignments.
+
+use crate::shell::{
+    Dialect,
+    ast::Word,
+    expand::Mode,
+    lexer::{Parser, assignment_end},
+    run::Runner,
+    session::Variable,
+    value::Value,
+};
+
+impl Runner<'_> {
+    /// Takes back the assignments in front of a command, with what they had before.
+    pub(super) fn take_back(
+        &mut self,
+        words: &[Word<'_>],
+        before: Vec<(String, Option<Variable>, bool)>,
+    ) {
+        let program = words.first().map(|word| word.raw).unwrap_or_default();
+        let special = matches!(
+            program,
+            b":" | b"."
+                | b"source"
+                | b"break"
+                | b"continue"
+                | b"declare"
+                | b"eval"
+                | b"exec"
+                | b"exit"
+                | b"export"
+                | b"readonly"
+                | b"return"
+                | b"set"
+                | b"shift"
+                | b"times"
+                | b"trap"
+                | b"typeset"
+                | b"unset"
+        );
+        let kept = special && matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+        let is_sure = program.iter().all(|byte| !b"$`\\'\"*?[".contains(byte))
+            && self
+                .state
+                .function(&crate::shell::expand::lossy(program))
+                .is_none();
+        for (name, old, exported) in before.into_iter().rev() {
+            if kept && is_sure {
+                // The shell's own commands keep them there.
+            } else if special || !is_sure {
+                if self.state.variable(&name) != old.as_ref() {
+                    self.state.set(&name, Variable::Unknown);
+                }
+            } else {
+                match old {
+                    Some(old) => self.state.set(&name, old),
+                    None => self.state.forget(&name),
+                }
+                if !exported {
+                    self.state.export(&name, false);
+                }
+            }
+        }
+    }
+
+    /// `name=value` as it is written.
+    pub(in crate::shell) fn assign(&mut self, raw: &[u8]) {
+        let raw = &*joined_name(raw);
+        let Some(end) = assignment_end(raw) else {
+            return;
+        };
+        let (left, value) = raw.split_at(end);
+        let left = left.strip_suffix(b"=").unwrap_or(left);
+        let (left, appends) = match left.strip_suffix(b"+") {
+            Some(left) => (left, true),
+            None => (left, false),
+        };
+        let open = left.iter().position(|byte| *byte == b'[');
+        let name =
+            String::from_utf8_lossy(left.get(..open.unwrap_or(left.len())).unwrap_or_default())
+                .into_owned();
+        let index = open.and_then(|open| left.get(open + 1..left.len().saturating_sub(1)));
+        if let Some(list) = value.strip_prefix(b"(") {
+            let list = list.strip_suffix(b")").unwrap_or(list).to_vec();
+            return self.assign_list(&name, &list, appends);
+        }
+        let text = self.assigned_value(value);
+        if self.state.is_constant(&name) {
+            // Some shells end there, some only this line.
+            self.unknown("a variable that cannot be set");
+        }
+        let name = match self.state.variable(&name) {
+            Some(Variable::Reference(target)) => target.clone(),
+            _ => name,
+        };
+        self.changes_what_runs(&name, text.as_deref());
+        if self.state.is_integer(&name) && index.is_none() {
+            let number = text.and_then(|text| self.arithmetic(text.as_bytes()));
+            return self.assign_number(&name, false, number);
+        }
+        if let Some(index) = index {
+            return self.assign_element(&name, index, text);
+        }
+        let old = match self.state.variable(&name) {
+            Some(Variable::Text(old)) => Some(old.clone()),
+            None | Some(Variable::Unset) => Some(String::new()),
+            _ => None,
+        };
+        let new = match (appends, old, text) {
+            (false, _, Some(text)) => Variable::Text(text),
+            (true, Some(old), Some(text)) => Variable::Text(old + &text),
+            _ => Variable::Unknown,
+        };
+        self.state.set(&name, new);
+    }
+
+    pub(super) fn assigned_value(&mut self, value: &[u8]) -> Option<String> {
+        match self.whole(value, Mode::Word) {
+            Value::Known(text) => Some(text),
+            Value::Pattern(text) => Some(crate::shell::expand::unescape(&text)),
+            Value::Unknown { .. } => None,
+        }
+    }
+
+    pub(super) fn assign_element(&mut self, name: &str, index: &[u8], text: Option<String>) {
+        let mut variable = match self.state.variable(name) {
+            Some(variable) => variable.clone(),
+            None => Variable::Array(std::collections::BTreeMap::new()),
+        };
+        match &mut variable {
+            Variable::Map(map) => match (self.text_of(index, Mode::Operand), text) {
+                (Some(key), Some(text)) => {
+                    map.insert(key, text);
+                }
+                _ => variable = Variable::Unknown,
+            },
+            Variable::Array(array) => {
+                let at = self
+                    .arithmetic(index)
+                    .and_then(|at| usize::try_from(at).ok());
+                match (at, text) {
+                    (Some(at), Some(text)) => {
+                        array.insert(at, text);
+                    }
+                    _ => variable = Variable::Unknown,
+                }
+            }
+            _ => {
+                let _at = self.arithmetic(index);
+                variable = Variable::Unknown;
+            }
+        }
+        self.state.set(name, variable);
+    }
+
+    pub(super) fn assign_list(&mut self, name: &str, list: &[u8], appends: bool) {
+        let mut parser = Parser::new(list, self.dialect());
+        let mut words = Vec::new();
+        loop {
+            if parser.skip_newlines().is_err() {
+                break;
+            }
+            match parser.word() {
+                Ok(word) => words.push(word),
+                Err(_) => break,
+            }
+        }
+        let old = self.state.variable(name).cloned();
+        let is_map = matches!(old, Some(Variable::Map(_)));
+        let (mut array, mut map) = match old {
+            Some(Variable::Array(array)) if appends => (array, Default::default()),
+            Some(Variable::Map(map)) if appends => (Default::default(), map),
+            _ => (
+                std::collections::BTreeMap::new(),
+                std::collections::BTreeMap::new(),
+            ),
+        };
+        let mut next = array.keys().next_back().map_or(0, |last| last + 1);
+        let mut known = true;
+        for word in words {
+            if word.raw.first() == Some(&b'[')
+                && let Some(end) = word.raw.windows(2).position(|pair| pair == b"]=")
+            {
+                let index = word.raw.get(1..end).unwrap_or_default();
+                let text = self.assigned_value(word.raw.get(end + 2..).unwrap_or_default());
+                if is_map {
+                    match (self.text_of(index, Mode::Operand), text) {
+                        (Some(key), Some(text)) => {
+                            map.insert(key, text);
+                        }
+                        _ => known = false,
+                    }
+                } else {
+                    match (
+                        self.arithmetic(index)
+                            .and_then(|at| usize::try_from(at).ok()),
+                        text,
+                    ) {
+                        (Some(at), Some(text)) => {
+                            array.insert(at, text);
+                            next = at + 1;
+                        }
+                        _ => known = false,
+                    }
+                }
+                continue;
+            }
+            for value in self.words(&[word]) {
+                match value {
+                    Value::Known(text) => {
+                        array.insert(next, text);
+                        next += 1;
+                    }
+                    _ => known = false,
+                }
+            }
+        }
+        self.state.set(
+            name,
+            match (known, is_map) {
+                (false, _) => Variable::Unknown,
+                (true, true) => Variable::Map(map),
+                (true, false) => Variable::Array(array),
+            },
+        );
+    }
+
+    pub(in crate::shell) fn assign_number(
+        &mut self,
+        name: &str,
+        indexed: bool,
+        value: Option<i64>,
+    ) {
+        let value = match value {
+            Some(value) if !indexed => Variable::Text(value.to_string()),
+            _ => Variable::Unknown,
+        };
+        self.state.set(name, value);
+    }
+
+    /// Variables that change what runs, or are commands themselves.
+    pub(in crate::shell) fn changes_what_runs(&mut self, name: &str, value: Option<&str>) {
+        match name {
+            "LD_PRELOAD" | "LD_LIBRARY_PATH" | "LD_AUDIT" | "GCONV_PATH" | "PYTHONPATH"
+            | "PYTHONSTARTUP" | "PERL5LIB" | "PERL5OPT" | "NODE_OPTIONS" | "RUBYOPT"
+            | "RUBYLIB"
+                if value != Some("") =>
+            {
+                self.unknown("a variable that makes programs load other code");
+            }
+            "PS4" => {
+                if let Some(value) = value {
+                    let value = value.to_owned();
+                    self.dead(|runner| runner.text_of(value.as_bytes(), Mode::Text));
+                }
+            }
+            "BASH_ENV" | "ENV" | "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" => {
+                match value {
+                    // A prompt, and the name of a file, are expanded.
+                    Some(value) => {
+                        if value.contains(['$', '`']) {
+                            let _text = self.text_of(value.as_bytes(), Mode::Text);
+                        } else if matches!(name, "BASH_ENV" | "ENV") && !value.is_empty() {
+                            self.source(&Value::Known(value.to_owned()));
+                        }
+                    }
+                    None => self.unknown("a variable that is run as a command"),
+                }
+            }
+            "PROMPT_COMMAND"
+            | "LESSOPEN"
+            | "LESSCLOSE"
+            | "PAGER"
+            | "MANPAGER"
+            | "GIT_PAGER"
+            | "EDITOR"
+            | "VISUAL"
+            | "GIT_EDITOR"
+            | "GIT_SSH_COMMAND"
+            | "GIT_EXTERNAL_DIFF"
+            | "FCEDIT"
+            | "BROWSER"
+            | "GIT_SEQUENCE_EDITOR"
+            | "TAR_OPTIONS"
+            | "SUDO_ASKPASS"
+            | "SSH_ASKPASS" => match value {
+                Some(value) => {
+                    let value = value
+                        .trim_start_matches('|')
+                        .trim_start_matches('-')
+                        .to_owned();
+                    // Who runs it, and when, is another matter: it is judged here.
+                    let _out = self.dead(|runner| runner.text(&value));
+                }
+                None => self.unknown("a variable that is run as a command"),
+            },
+            _ => {}
+        }
+    }
+}
+
+/// `raw` without the ends of lines that are escaped in front of its `=`.
+pub(super) fn joined_name(raw: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let end = raw.iter().position(|byte| *byte == b'=');
+    let (name, behind) = raw.split_at(end.unwrap_or(0));
+    if !name.windows(2).any(|pair| pair == b"\\\n") {
+        return raw.into();
+    }
+    let mut joined = Vec::with_capacity(raw.len());
+    let mut rest = name;
+    while let Some((byte, more)) = rest.split_first() {
+        rest = match rest.strip_prefix(b"\\\n") {
+            Some(more) => more,
+            None => {
+                joined.push(*byte);
+                more
+            }
+        };
+    }
+    joined.extend_from_slice(behind);
+    joined.into()
+}

@@ -1,0 +1,231 @@
+//! Programs of their own, and what they run in turn.
+
+use crate::shell::{
+    Dialect, known,
+    redirect::Streams,
+    run::{Resolved, Runner},
+    session::Variable,
+    utility,
+    value::{OUTPUT, Out, VARIABLE, Value},
+    wrapper::{self, Inner},
+};
+
+impl Runner<'_> {
+    /// A program of its own.
+    pub(in crate::shell) fn program(
+        &mut self,
+        program: &str,
+        argv: Vec<Value>,
+        streams: &mut Streams,
+    ) -> Out {
+        let name = self.identity(program);
+        let arguments = argv.get(1..).unwrap_or_default().to_vec();
+        let mut writes = std::mem::take(&mut streams.writes);
+        writes.extend(utility::written(&name, &arguments));
+        let mut reads = std::mem::take(&mut streams.reads);
+        reads.extend(utility::read_by(&name, &arguments));
+        let writes = writes.into_iter().map(|path| self.placed(path)).collect();
+        let reads = reads.into_iter().map(|path| self.placed(path)).collect();
+        // busybox runs its own without starting a program.
+        let inside = self.dialect() == Dialect::Busybox
+            && !program.contains('/')
+            && known::is_applet(program);
+        let span = self.span.clone();
+        let is_loaded = std::mem::take(&mut self.is_loaded);
+        self.found(Resolved {
+            argv: argv.clone(),
+            name: name.clone(),
+            writes,
+            reads,
+            span,
+            certainty: self.certainty,
+            is_program: !inside && known::may_exist(program) && !is_loaded,
+        });
+        self.ends_with((!known::may_exist(program)).then_some(127));
+        if matches!(name.as_str(), "true" | "false") {
+            self.status = Some(i32::from(name == "false"));
+        }
+        if program.starts_with(['/', '.', '~']) || known::may_exist(program) {
+            self.outside_of_image(program);
+        }
+        if !known::may_exist(program) {
+            return Out::nothing();
+        }
+        if !program.contains('/')
+            && known::path_of(program).is_none()
+            && let Some(body) = self
+                .state
+                .function("command_not_found_handle")
+                .map(str::to_owned)
+        {
+            return self.maybe(|runner| runner.call("command_not_found_handle", &body, &argv));
+        }
+        self.runs_in_turn(&name, program, &argv, &arguments)
+    }
+
+    pub(super) fn runs_in_turn(
+        &mut self,
+        name: &str,
+        program: &str,
+        argv: &[Value],
+        arguments: &[Value],
+    ) -> Out {
+        if utility::shell(name).is_some() {
+            return self.shell(name, program, arguments);
+        }
+        match wrapper::unwrap(name, argv, &self.stdin) {
+            Inner::None => {}
+            Inner::Argv(inner) => {
+                let own = arguments.len().saturating_sub(inner.len());
+                let given = arguments.get(..own).unwrap_or_default().to_vec();
+                return self.below(|runner| {
+                    runner.environment(name, &given);
+                    runner.inner(inner)
+                });
+            }
+            Inner::Several(mut list) => {
+                if self.dialect() == Dialect::Busybox {
+                    // Its xargs leaves out what is empty, in some versions.
+                    let empty = Value::Known(String::new());
+                    for at in 0..list.len() {
+                        let Some(full) = list.get(at).filter(|inner| inner.contains(&empty)) else {
+                            continue;
+                        };
+                        let less = full.iter().filter(|value| **value != empty);
+                        list.push(less.cloned().collect());
+                    }
+                }
+                for inner in list {
+                    let _out = if self.dialect() == Dialect::Busybox {
+                        self.applet(inner)
+                    } else {
+                        self.inner(inner)
+                    };
+                }
+                return Out::Unknown(OUTPUT);
+            }
+            Inner::Loaded(inner) => {
+                self.is_loaded = true;
+                return self.inner(inner);
+            }
+            Inner::Applet(inner) => return self.applet(inner),
+            Inner::Text {
+                shell,
+                text,
+                arguments,
+            } => {
+                return self.shell_text(shell, &text, &arguments);
+            }
+            Inner::Unknown(reason) => {
+                self.unknown(reason);
+                return Out::Unknown(OUTPUT);
+            }
+        }
+        if name == "find" {
+            self.find(arguments);
+            return Out::Unknown(OUTPUT);
+        }
+        self.links(name, arguments);
+        self.code(name, argv, arguments);
+        self.emulated(name, arguments)
+    }
+
+    /// What a wrapper changes in the environment of what it runs.
+    pub(super) fn environment(&mut self, name: &str, arguments: &[Value]) {
+        if !matches!(name, "env" | "sudo" | "doas") {
+            return;
+        }
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word {
+                Value::Known(text)
+                    if matches!(text.as_str(), "-i" | "-" | "--ignore-environment") =>
+                {
+                    let names: Vec<String> = self.state.names().map(str::to_owned).collect();
+                    for name in names {
+                        self.state.forget(&name);
+                    }
+                }
+                Value::Known(text) if text == "-u" && name == "env" => {
+                    if let Some(name) = words.next().and_then(Value::known) {
+                        self.state.set(name, Variable::Unset);
+                        self.state.export(name, true);
+                    }
+                }
+                Value::Known(text) if !text.starts_with('-') => {
+                    if let Some((name, value)) = text.split_once('=') {
+                        self.state.release(name);
+                        self.state.text(name, value);
+                        self.state.export(name, true);
+                    }
+                }
+                Value::Unknown { prefix, .. } => {
+                    if let Some((name, _)) = prefix.split_once('=') {
+                        self.state.release(name);
+                        self.state.set(name, Variable::Unknown);
+                        self.state.export(name, true);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn inner(&mut self, inner: Vec<Value>) -> Out {
+        if self.nesting == 12 {
+            self.unknown("commands inside commands, deeper than is looked at");
+            return Out::Unknown(OUTPUT);
+        }
+        self.nesting += 1;
+        // A program starts programs, no functions or builtins.
+        let program = match inner.first() {
+            Some(Value::Known(program)) => program.clone(),
+            Some(Value::Unknown { reason, suffix, .. }) => {
+                match suffix.rsplit_once('/').map(|(_, name)| name.to_owned()) {
+                    Some(name) if !name.is_empty() => format!("?/{name}"),
+                    _ => {
+                        let reason = *reason;
+                        self.unknown(reason);
+                        self.nesting -= 1;
+                        return Out::Unknown(OUTPUT);
+                    }
+                }
+            }
+            Some(Value::Pattern(_)) | None => {
+                if !inner.is_empty() {
+                    self.unknown("a program's name with wildcards");
+                }
+                self.nesting -= 1;
+                return Out::Unknown(OUTPUT);
+            }
+        };
+        let dialect = self.dialect();
+        if dialect == Dialect::Busybox {
+            // The applet behind `busybox env` is started by its own name.
+            self.state.set_dialect(Dialect::Sh);
+        }
+        let out = self.program(&program, inner, &mut Streams::default());
+        self.state.set_dialect(dialect);
+        self.nesting -= 1;
+        out
+    }
+
+    /// `busybox NAME …`: the applet runs where busybox runs.
+    pub(super) fn applet(&mut self, inner: Vec<Value>) -> Out {
+        let dialect = self.dialect();
+        self.state.set_dialect(Dialect::Busybox);
+        self.nesting += 1;
+        let out = match inner.first().and_then(Value::known).map(str::to_owned) {
+            Some(program) if self.nesting < 12 => {
+                self.program(&program, inner, &mut Streams::default())
+            }
+            _ => {
+                self.unknown(VARIABLE);
+                Out::Unknown(OUTPUT)
+            }
+        };
+        self.nesting -= 1;
+        self.state.set_dialect(dialect);
+        out
+    }
+}

@@ -1,0 +1,172 @@
+//! Shells that are started, and commands in files.
+
+use super::arguments_of;
+use crate::shell::{
+    Dialect,
+    run::{Certainty, Flow, Input, Runner, Shape},
+    session::Positional,
+    utility,
+    value::{DOWNLOADED, OUTPUT, Out, Value},
+};
+
+impl Runner<'_> {
+    /// A text that a program hands to a shell that it starts.
+    pub(in crate::shell) fn shell_text(
+        &mut self,
+        shell: &str,
+        text: &str,
+        arguments: &[Value],
+    ) -> Out {
+        let mut argv = vec![
+            Value::Known(shell.to_owned()),
+            Value::Known("-c".to_owned()),
+            Value::Known(text.to_owned()),
+        ];
+        argv.extend(arguments.iter().cloned());
+        self.inner(argv)
+    }
+
+    /// A shell: what it is told on its command line, in a file, or on standard input.
+    pub(super) fn shell(&mut self, name: &str, program: &str, arguments: &[Value]) -> Out {
+        let Some(dialect) = utility::shell(name) else {
+            return Out::Unknown(OUTPUT);
+        };
+        let options = utility::shell_options(arguments);
+        let options = &options;
+        let run = |runner: &mut Self| {
+            runner.state.set_dialect(
+                if runner.dialect() == Dialect::Busybox && matches!(name, "sh" | "ash" | "hush") {
+                    Dialect::Busybox
+                } else {
+                    dialect
+                },
+            );
+            runner.flow = Flow::Next;
+            match *options {
+                utility::ShellRuns::Text(Value::Known(text), rest) => {
+                    let text = text.clone();
+                    runner.arguments(program, rest);
+                    runner.read_text(&text)
+                }
+                utility::ShellRuns::Text(value, _) => {
+                    runner.unknown_code(value);
+                    Out::Unknown(OUTPUT)
+                }
+                utility::ShellRuns::File(Value::Known(path), rest) => {
+                    let path = path.clone();
+                    let mut words = vec![Value::Known(path.clone())];
+                    words.extend(rest.iter().cloned());
+                    runner.arguments(&path, &words);
+                    runner.source(&Value::Known(path))
+                }
+                utility::ShellRuns::File(value, _) => {
+                    runner.unknown_code(value);
+                    Out::Unknown(OUTPUT)
+                }
+                utility::ShellRuns::Input(rest) => {
+                    let mut words = vec![Value::Known(program.to_owned())];
+                    words.extend(rest.iter().cloned());
+                    runner.arguments(program, &words);
+                    runner.input_as_commands()
+                }
+                utility::ShellRuns::Nothing => Out::nothing(),
+                utility::ShellRuns::Unknown => {
+                    runner.unknown("a shell's arguments are not known");
+                    Out::Unknown(OUTPUT)
+                }
+            }
+        };
+        let functions = dialect == Dialect::Bash && self.dialect() == Dialect::Bash;
+        // The environment may have a variable that nobody exported here.
+        let left = self.below(|runner| runner.state.leave_unexported(functions));
+        if !left.is_empty() && self.certainty < Certainty::Dead {
+            let _out = self.dead(run);
+        }
+        let aliases = std::mem::take(&mut self.aliases);
+        let (loops, sources) = (self.loops, self.sources);
+        (self.loops, self.sources) = (0, 0);
+        let calls = std::mem::take(&mut self.calls);
+        let out = self.below(|runner| {
+            runner.state.leave_unexported(functions);
+            run(runner)
+        });
+        (self.loops, self.sources) = (loops, sources);
+        self.calls = calls;
+        self.aliases = aliases;
+        out
+    }
+
+    /// `$0`, `$1`, … of a shell that is started.
+    pub(super) fn arguments(&mut self, program: &str, words: &[Value]) {
+        self.arg0 = match words.first() {
+            None => Some(program.to_owned()),
+            Some(value) => value.known().map(str::to_owned),
+        };
+        let is_one = words.first().is_none_or(|value| value.known().is_some());
+        self.state.set_positional(if is_one {
+            arguments_of(words)
+        } else {
+            Positional::Unknown
+        });
+    }
+
+    pub(super) fn unknown_code(&mut self, value: &Value) {
+        match value {
+            Value::Unknown {
+                reason: DOWNLOADED, ..
+            } => {
+                self.shape(Shape::DownloadIntoShell);
+                self.unknown(DOWNLOADED);
+            }
+            _ => self.unknown("a command text that is not known"),
+        }
+    }
+
+    /// Commands that come on standard input.
+    pub(super) fn input_as_commands(&mut self) -> Out {
+        match std::mem::replace(&mut self.stdin, Input::Text(String::new())) {
+            Input::Inherited => {
+                // The session's own: judged as it comes.
+                self.stdin = Input::Inherited;
+                Out::Unknown(OUTPUT)
+            }
+            Input::Text(text) => self.read_text(&text),
+            Input::Unknown(reason) => {
+                if reason == DOWNLOADED {
+                    self.shape(Shape::DownloadIntoShell);
+                }
+                self.unknown("a shell reads commands that are not known");
+                Out::Unknown(OUTPUT)
+            }
+        }
+    }
+
+    /// Commands in a file.
+    pub(in crate::shell) fn source(&mut self, path: &Value) -> Out {
+        match path.known() {
+            Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => {
+                return self.input_as_commands();
+            }
+            Some("/dev/null") => return Out::nothing(),
+            _ => {}
+        }
+        match self.file_text(path) {
+            Out::Known(text) => {
+                self.sources += 1;
+                let out = self.read_text(&text);
+                self.sources -= 1;
+                if self.flow == Flow::Return {
+                    self.flow = Flow::Next;
+                }
+                out
+            }
+            Out::Unknown(reason) => {
+                if reason == DOWNLOADED {
+                    self.shape(Shape::DownloadIntoShell);
+                }
+                self.unknown("a file that is read as commands cannot be judged");
+                Out::Unknown(OUTPUT)
+            }
+        }
+    }
+}

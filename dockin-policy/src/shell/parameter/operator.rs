@@ -1,0 +1,297 @@
+//! What stands behind a name in `${ }`.
+
+use super::{Head, Held, unset};
+use crate::shell::{
+    expand::Mode,
+    pattern,
+    run::Runner,
+    session::{Positional, Variable},
+};
+
+impl Runner<'_> {
+    pub(super) fn operate(&mut self, held: Held, head: &Head<'_>, quoted: bool) -> Held {
+        let mode = if quoted {
+            Mode::QuotedOperand
+        } else {
+            Mode::Operand
+        };
+        let rest = head.rest;
+        let empty = |held: &Held| match held {
+            Held::Unset => Some(true),
+            Held::Text(text) => Some(text.is_empty()),
+            Held::List(texts, _) => Some(texts.iter().all(String::is_empty)),
+            Held::Unknown | Held::Word(_) => None,
+        };
+        match rest {
+            [] => held,
+            [b':', b'-' | b'=', word @ ..] | [b'-' | b'=', word @ ..] => {
+                let colon = rest.first() == Some(&b':');
+                let assigns = rest.contains(&b'=')
+                    && rest.iter().position(|byte| *byte == b'=') == Some(usize::from(colon));
+                let takes = if colon { empty(&held) } else { unset(&held) };
+                match takes {
+                    Some(false) => held,
+                    Some(true) if assigns => {
+                        let text = self.text_of(word, mode);
+                        let value = text.clone().map_or(Variable::Unknown, Variable::Text);
+                        self.state.set(&head.name, value);
+                        text.map_or(Held::Unknown, Held::Text)
+                    }
+                    Some(true) => Held::Word(word.to_vec()),
+                    None => {
+                        // It may run something, whatever becomes of it.
+                        let _text = self.text_of(word, mode);
+                        if assigns {
+                            self.state.set(&head.name, Variable::Unknown);
+                        }
+                        Held::Unknown
+                    }
+                }
+            }
+            [b':', b'+', word @ ..] | [b'+', word @ ..] => {
+                let absent = if rest.first() == Some(&b':') {
+                    empty(&held)
+                } else {
+                    unset(&held)
+                };
+                match absent {
+                    Some(true) => Held::Unset,
+                    Some(false) => Held::Word(word.to_vec()),
+                    None => {
+                        let _text = self.text_of(word, mode);
+                        Held::Unknown
+                    }
+                }
+            }
+            [b':', b'?', word @ ..] | [b'?', word @ ..] => {
+                let _text = self.text_of(word, mode);
+                match empty(&held) {
+                    Some(false) => held,
+                    _ => Held::Unknown,
+                }
+            }
+            [b'#', b'#', word @ ..] => self.trim(held, word, Side::Front, true),
+            [b'#', word @ ..] => self.trim(held, word, Side::Front, false),
+            [b'%', b'%', word @ ..] => self.trim(held, word, Side::Back, true),
+            [b'%', word @ ..] => self.trim(held, word, Side::Back, false),
+            [b'/', word @ ..] => self.replace(held, word),
+            [b'^', b'^', ..] => held.map(|text| Some(text.to_uppercase())),
+            [b',', b',', ..] => held.map(|text| Some(text.to_lowercase())),
+            [b'^', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
+            [b',', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_lowercase))),
+            [b'~', ..] => Held::Unknown,
+            [b'@', operator] => self.transform(held, *operator),
+            [b':', range @ ..] => self.substring(held, range),
+            _ => Held::Unknown,
+        }
+    }
+
+    pub(super) fn transform(&mut self, held: Held, operator: u8) -> Held {
+        match operator {
+            b'P' => match held {
+                // A prompt's text is expanded as if it stood in double quotes.
+                Held::Text(text) => self
+                    .text_of(text.as_bytes(), Mode::Quoted)
+                    .map_or(Held::Unknown, Held::Text),
+                held => held,
+            },
+            b'E' => held.map(|text| Some(crate::shell::expand::ansi_quoted(text.as_bytes()))),
+            b'U' => held.map(|text| Some(text.to_uppercase())),
+            b'L' => held.map(|text| Some(text.to_lowercase())),
+            b'u' => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
+            b'Q' => held.map(|text| Some(format!("'{}'", text.replace('\'', "'\\''")))),
+            _ => Held::Unknown,
+        }
+    }
+
+    fn trim(&mut self, held: Held, word: &[u8], side: Side, longest: bool) -> Held {
+        let Some(pattern) = self.pattern(word, Mode::Operand) else {
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
+        };
+        held.map(|text| {
+            let mut cuts: Vec<usize> = text
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .collect();
+            if (side == Side::Front) == longest {
+                cuts.reverse();
+            }
+            if cuts.len() > 4096 {
+                return None;
+            }
+            for cut in cuts {
+                let (front, back) = text.split_at(cut);
+                let (taken, left) = match side {
+                    Side::Front => (front, back),
+                    Side::Back => (back, front),
+                };
+                if pattern::matches(&pattern, taken)? {
+                    return Some(left.to_owned());
+                }
+            }
+            Some(text.to_owned())
+        })
+    }
+
+    pub(super) fn replace(&mut self, held: Held, word: &[u8]) -> Held {
+        let (kind, word) = match word {
+            [b'/', rest @ ..] => (b'/', rest),
+            [kind @ (b'#' | b'%'), rest @ ..] => (*kind, rest),
+            rest => (b' ', rest),
+        };
+        // The slash that ends the pattern is neither quoted nor inside an expansion.
+        let mut end = word.len();
+        let mut at = 0;
+        let mut quote = None;
+        while let Some(byte) = word.get(at) {
+            match (quote, byte) {
+                (_, b'\\') => at += 1,
+                (None, b'\'' | b'"') => quote = Some(*byte),
+                (Some(open), byte) if open == *byte => quote = None,
+                (None, b'/') => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        let pattern = self.pattern(word.get(..end).unwrap_or_default(), Mode::Operand);
+        let with = self.text_of(word.get(end + 1..).unwrap_or_default(), Mode::Operand);
+        let (Some(pattern), Some(with)) = (pattern, with) else {
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
+        };
+        held.map(|text| replaced(text, &pattern, &with, kind))
+    }
+
+    pub(super) fn substring(&mut self, held: Held, range: &[u8]) -> Held {
+        let colon = range.iter().position(|byte| *byte == b':');
+        let (offset, length) = match colon {
+            Some(at) => (range.get(..at).unwrap_or_default(), range.get(at + 1..)),
+            None => (range, None),
+        };
+        let offset = self.arithmetic(offset);
+        let length = length.map(|length| self.arithmetic(length));
+        let (Some(offset), Some(length)) =
+            (offset, length.map_or(Some(None), |length| length.map(Some)))
+        else {
+            return if held == Held::Unset {
+                held
+            } else {
+                Held::Unknown
+            };
+        };
+        let window = |count: usize, base: i64| -> Option<(usize, usize)> {
+            let count = i64::try_from(count).ok()?;
+            let start = if offset < 0 {
+                count + offset
+            } else {
+                offset - base
+            };
+            let start = start.clamp(0, count);
+            let end = match length {
+                None => count,
+                Some(length) if length < 0 => (count + length).max(start),
+                Some(length) => start.saturating_add(length).min(count),
+            };
+            Some((
+                usize::try_from(start).ok()?,
+                usize::try_from(end - start).ok()?,
+            ))
+        };
+        match held {
+            Held::Text(text) => match window(text.chars().count(), 0) {
+                Some((start, count)) => Held::Text(text.chars().skip(start).take(count).collect()),
+                None => Held::Unknown,
+            },
+            // `${@:1}` counts from 1.
+            Held::List(texts, joined) => {
+                let positional =
+                    matches!(self.state.positional(), Positional::Known(words) if *words == texts);
+                match window(texts.len(), i64::from(positional && offset > 0)) {
+                    Some((start, count)) => {
+                        Held::List(texts.into_iter().skip(start).take(count).collect(), joined)
+                    }
+                    None => Held::Unknown,
+                }
+            }
+            held => held,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Side {
+    Front,
+    Back,
+}
+
+fn first_letter(text: &str, change: fn(&char) -> char) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|first| change(&first))
+        .into_iter()
+        .chain(characters)
+        .collect()
+}
+
+/// Bytes of a text whose parts are replaced.
+const MAX_REPLACED: usize = 2048;
+
+/// `text` with what is like `pattern` replaced: once, everywhere, at the front or at the end.
+fn replaced(text: &str, pattern: &str, with: &str, kind: u8) -> Option<String> {
+    if text.len() > MAX_REPLACED {
+        return None;
+    }
+    let mut result = String::new();
+    let mut rest = text;
+    loop {
+        let longest = |from: &str| -> Option<Option<usize>> {
+            let mut cuts: Vec<usize> = from.char_indices().map(|(at, _)| at).skip(1).collect();
+            cuts.push(from.len());
+            for cut in cuts.into_iter().rev().filter(|cut| *cut > 0) {
+                if kind == b'%' && cut != from.len() {
+                    continue;
+                }
+                if pattern::matches(pattern, from.get(..cut)?)? {
+                    return Some(Some(cut));
+                }
+            }
+            Some(None)
+        };
+        match longest(rest)? {
+            Some(length) => {
+                result.push_str(with);
+                rest = rest.get(length..)?;
+                if kind != b'/' {
+                    result.push_str(rest);
+                    return Some(result);
+                }
+            }
+            None => {
+                let Some(c) = rest.chars().next() else {
+                    return Some(result);
+                };
+                if kind == b'#' {
+                    result.push_str(rest);
+                    return Some(result);
+                }
+                result.push(c);
+                rest = rest.get(c.len_utf8()..)?;
+            }
+        }
+        if rest.is_empty() {
+            return Some(result);
+        }
+    }
+}
