@@ -24,7 +24,7 @@ pub use netlink::BridgeHost;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::Path,
 };
 
@@ -39,14 +39,23 @@ fn io_error(path: &Path, error: &io::Error) -> StoreError {
 
 /// Makes the directory and takes its lock, which goes with the file that is returned.
 fn lock(directory: &Path) -> Result<File, StoreError> {
-    std::fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
     let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| io_error(&path, &error))?;
+    let open = || {
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+    };
+    // All calls but the first find the directory.
+    let file = match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
+            open()
+        }
+        opened => opened,
+    };
+    let file = file.map_err(|error| io_error(&path, &error))?;
     file.lock().map_err(|error| io_error(&path, &error))?;
     Ok(file)
 }

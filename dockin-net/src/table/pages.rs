@@ -8,9 +8,9 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Bytes of the journal from which on it is emptied into the table: some fifteen allocations, and
+/// Bytes of the journal from which on it is emptied into the table: some tens of allocations, and
 /// so at most some hundred blocks that are written then. Every call reads as much.
-const EMPTY_AT: usize = 64 * 1024;
+const EMPTY_AT: usize = 32 * 1024;
 /// Bytes of the journal's file that every call reads; after a longer record it is made anew.
 const LONGEST: usize = 2 * EMPTY_AT;
 /// Blocks kept in memory while one call reads.
