@@ -112,18 +112,19 @@ impl<'a> Field<'a> {
     ///
     /// [`FieldError`] when this is there and no object.
     pub fn get(&self, name: &str) -> Result<Self, FieldError> {
-        Ok(self
-            .members()?
-            .into_iter()
-            .rev()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map_or_else(
-                || Field {
-                    path: self.join(name),
-                    value: None,
-                },
-                |(_, field)| field,
-            ))
+        let members = match self.value {
+            None => &[],
+            Some(Json::Object(members)) => members.as_slice(),
+            Some(_) => return Err(self.wrong("an object")),
+        };
+        let mut latest = members.iter().rev();
+        let found = latest.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        Ok(Field {
+            path: self.join(found.map_or(name, |(key, _)| key)),
+            value: found
+                .map(|(_, value)| value)
+                .filter(|value| **value != Json::Null),
+        })
     }
 
     /// All members of an object, in order; none when absent.
@@ -153,19 +154,17 @@ impl<'a> Field<'a> {
     /// # Errors
     ///
     /// [`FieldError`] when this is there and no list.
-    pub fn elements(&self) -> Result<Vec<Self>, FieldError> {
-        match self.value {
-            None => Ok(Vec::new()),
-            Some(Json::Array(elements)) => Ok(elements
-                .iter()
-                .enumerate()
-                .map(|(index, value)| Field {
-                    path: Path(format!("{}[{index}]", self.path.0)),
-                    value: Some(value).filter(|value| **value != Json::Null),
-                })
-                .collect()),
-            Some(_) => Err(self.wrong("a list")),
-        }
+    pub fn elements(&self) -> Result<impl ExactSizeIterator<Item = Self>, FieldError> {
+        let elements = match self.value {
+            None => &[],
+            Some(Json::Array(elements)) => elements.as_slice(),
+            Some(_) => return Err(self.wrong("a list")),
+        };
+        // One at a time: the list of what is to stay is as long as a node has containers.
+        Ok(elements.iter().enumerate().map(|(index, value)| Field {
+            path: Path(format!("{}[{index}]", self.path.0)),
+            value: Some(value).filter(|value| **value != Json::Null),
+        }))
     }
 
     /// The string, or `None` when absent.
@@ -217,7 +216,6 @@ impl<'a> Field<'a> {
     /// [`FieldError`] when this is no list or holds something else.
     pub fn strings(&self) -> Result<Vec<&'a str>, FieldError> {
         self.elements()?
-            .iter()
             .map(|element| Ok(element.string()?.unwrap_or_default()))
             .collect()
     }
@@ -268,7 +266,8 @@ impl Parser<'_> {
 
     fn object(&mut self, depth: usize) -> Result<Json, SyntaxError> {
         self.offset += 1;
-        let mut members = Vec::new();
+        // Of an attachment to stay there are many, and they have two.
+        let mut members = Vec::with_capacity(2);
         self.skip_space();
         if self.take(b'}') {
             return Ok(Json::Object(members));
@@ -317,10 +316,17 @@ impl Parser<'_> {
 
     fn string(&mut self) -> Result<String, SyntaxError> {
         self.offset += 1;
-        let mut text = Vec::new();
+        // Most strings are as they are written.
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+        let plain = rest.iter().position(special).unwrap_or(rest.len());
+        let mut text = rest.get(..plain).unwrap_or_default().to_vec();
+        self.offset += plain;
         loop {
             match self.next() {
-                Some(b'"') => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                Some(b'"') => return Ok(String::from_utf8(text).unwrap_or_else(|error| {
+                    String::from_utf8_lossy(error.as_bytes()).into_owned()
+                })),
                 Some(b'\\') => {
                     let character = self.escape()?;
                     let mut buffer = [0; 4];
@@ -461,7 +467,7 @@ mod tests {
     fn a_wrong_kind_is_told_with_its_path() {
         let value = Json::parse(br#"{"ipam":{"routes":[{"dst":7}]}}"#).unwrap();
         let routes = value.root().get("ipam").unwrap().get("routes").unwrap();
-        let route = routes.elements().unwrap().remove(0);
+        let route = routes.elements().unwrap().next().unwrap();
         let error = route.get("dst").unwrap().string().unwrap_err();
         assert_eq!(error.to_string(), "`ipam.routes[0].dst` is not a string");
     }

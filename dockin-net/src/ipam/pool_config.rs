@@ -279,7 +279,7 @@ impl Reader {
             }
             for set in list.elements()? {
                 let ranges: Result<Vec<_>, _> =
-                    set.elements()?.iter().map(|it| self.range(it)).collect();
+                    set.elements()?.map(|it| self.range(&it)).collect();
                 sets.push(RangeSet::new(ranges?).map_err(|error| self.wrong(&set, error))?);
             }
         }
