@@ -175,8 +175,9 @@ impl PoolMode<'_> {
             let gone = gone.filter(|lease| !is_valid(lease) && !young(lease));
             changes.extend(gone.map(|lease| release(lease, &pools, now)));
             from = page.next;
-            if changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
-                let batch = std::mem::take(&mut changes);
+            while changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
+                let rest = changes.split_off(changes.len().min(BATCH));
+                let batch = std::mem::replace(&mut changes, rest);
                 store.commit(batch).map_err(store_error)?;
             }
         }

@@ -250,7 +250,7 @@ fn mask_error(field: &Field<'_>) -> AnswerError {
     AnswerError::Mask {
         path: field.path(),
         text: match field.value() {
-            Some(Json::String(text) | Json::Number(text)) => text.clone(),
+            Some(Json::String(text) | Json::Number(text)) => text.to_string(),
             _ => String::new(),
         },
     }
