@@ -11,11 +11,21 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 
 /// Builds both; the directory that they are in.
 pub(crate) fn build() -> Result<PathBuf, String> {
+    build_targets(&[])
+}
+
+/// Builds both, and in `examples` what they are measured beside.
+pub(crate) fn build_with_examples() -> Result<PathBuf, String> {
+    build_targets(&["--bins", "--examples"])
+}
+
+fn build_targets(targets: &[&str]) -> Result<PathBuf, String> {
     let triple = host()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let done = Command::new(cargo)
         .args(["build", "--profile", "plugin", "--target", &triple])
         .args(["-p", "dockin-cni", "-p", "dockin-ipam"])
+        .args(targets)
         .env("RUSTFLAGS", FLAGS)
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
@@ -23,7 +33,8 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         return Err("the plugins cannot be built".into());
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    Ok(Path::new(&target).join(triple).join("plugin"))
+    let directory = Path::new(&target).join(triple).join("plugin");
+    std::fs::canonicalize(&directory).map_err(|error| format!("{}: {error}", directory.display()))
 }
 
 /// The triple of this machine's toolchain.
