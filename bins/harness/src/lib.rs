@@ -22,7 +22,7 @@ mod server;
 mod wire;
 
 pub use apiserver::{ApiServer, Credential, Seen};
-pub use cri::{Cri, CriContainer};
+pub use cri::{Cri, CriContainer, CriPod};
 pub use docker::{Container, Docker};
 pub use house::{House, HouseOptions};
 pub use kubectl::{Kubectl, Transport};
