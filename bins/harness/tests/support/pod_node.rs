@@ -7,6 +7,7 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
@@ -17,6 +18,8 @@ use serde_json::{Value, json};
 
 /// Static busybox that sleeps: what every container and sandbox runs.
 const IMAGE: &str = "dockin.local/sleep:test";
+
+static EXECS: AtomicU32 = AtomicU32::new(0);
 
 pub struct PodNode {
     daemon: Child,
@@ -156,7 +159,7 @@ impl PodNode {
 
     /// Runs words in a container.
     pub fn exec(&self, container: &str, words: &[&str]) -> Output {
-        let name = format!("x{}", words.join("-").replace(['/', '.', ':'], "-"));
+        let name = format!("x{}", EXECS.fetch_add(1, Ordering::Relaxed));
         let mut client = self.client();
         client
             .args(["tasks", "exec", "--exec-id", &name, container])
@@ -166,8 +169,11 @@ impl PodNode {
 
     /// Does an address answer a container?
     pub fn pings(&self, container: &str, address: &str) -> bool {
-        let words = ["ping", "-c1", "-W2", address];
-        self.exec(container, &words).status.success()
+        let output = self.exec(container, &["ping", "-c1", "-W2", address]);
+        if !output.status.success() {
+            eprintln!("{container} to {address}: {output:?}");
+        }
+        output.status.success()
     }
 
     /// The addresses of an interface in a container.
