@@ -11,7 +11,8 @@ const USAGE: &str = "\
 usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--network FILE]...
                           [--conf-dir DIRECTORY] [--conf FILE]
 
-  --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam; /opt/cni/bin
+  --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam, dockin-ask;
+                   /opt/cni/bin
   --network        a network's file, for --networks-dir; /etc/cni/dockin/net.d
   --conf           the runtime's configuration, for --conf-dir; /etc/cni/net.d
 
@@ -20,8 +21,8 @@ Every file is put in its place at once, the runtime's configuration last.
 
 /// The names under which this program is installed.
 const NAMES: [&str; 2] = ["dockin-cni", "dockin-bridge"];
-/// The program beside it that is installed as well.
-const NEIGHBOUR: &str = "dockin-ipam";
+/// The programs beside it that are installed as well.
+const NEIGHBOURS: [&str; 2] = ["dockin-ipam", "dockin-ask"];
 
 /// Installs as the words say.
 pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
@@ -54,7 +55,9 @@ pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
     for name in NAMES {
         put(&this, &bin_dir, name)?;
     }
-    put(&this.with_file_name(NEIGHBOUR), &bin_dir, NEIGHBOUR)?;
+    for name in NEIGHBOURS {
+        put(&this.with_file_name(name), &bin_dir, name)?;
+    }
     for network in &networks {
         put(network, &networks_dir, &own_name(network)?)?;
     }

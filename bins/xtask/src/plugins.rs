@@ -22,15 +22,19 @@ pub(crate) fn build_with_examples() -> Result<PathBuf, String> {
 fn build_targets(targets: &[&str]) -> Result<PathBuf, String> {
     let triple = host()?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let done = Command::new(cargo)
-        .args(["build", "--profile", "plugin", "--target", &triple])
-        .args(["-p", "dockin-cni", "-p", "dockin-ipam"])
-        .args(targets)
-        .env("RUSTFLAGS", FLAGS)
-        .status()
-        .map_err(|error| format!("cargo: {error}"))?;
-    if !done.success() {
-        return Err("the plugins cannot be built".into());
+    // Apart, so that the plugins do not get the features of the program that has TLS for them.
+    let plugins = ["-p", "dockin-cni", "-p", "dockin-ipam"];
+    for (packages, targets) in [(&plugins[..], targets), (&["-p", "dockin-ask"], &[])] {
+        let done = Command::new(&cargo)
+            .args(["build", "--profile", "plugin", "--target", &triple])
+            .args(packages)
+            .args(targets)
+            .env("RUSTFLAGS", FLAGS)
+            .status()
+            .map_err(|error| format!("cargo: {error}"))?;
+        if !done.success() {
+            return Err("the plugins cannot be built".into());
+        }
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let directory = Path::new(&target).join(triple).join("plugin");

@@ -4,6 +4,8 @@
     reason = "an adapter reads files and the clock, so that nothing else has to"
 )]
 
+#[cfg(feature = "exec")]
+mod ask;
 mod file;
 mod host;
 mod host_local;
@@ -16,6 +18,8 @@ mod plugins;
 #[cfg(feature = "exec")]
 mod tls;
 
+#[cfg(feature = "exec")]
+pub use ask::{ASK_LATER, answer_question};
 pub use file::FileDisk;
 pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
