@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Leases that end in one record when many do: so much memory a call may take.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 
 pub(super) struct PoolMode<'a> {
     pub(super) world: &'a mut dyn World,
