@@ -15,6 +15,7 @@ pub mod blocks;
 pub mod bridge;
 pub mod cni;
 mod fields;
+mod free_addresses;
 pub mod host_local;
 #[cfg(feature = "fs")]
 pub mod io;
@@ -35,6 +36,7 @@ mod table;
 pub use address::{AddressError, Cidr, Family, next, parse_address, previous};
 pub use allocate::{AllocateError, Beside, Grant, Refusal, Want, allocate};
 pub use attachment::{Attachment, ContainerId, InterfaceName, NameError, NetworkName};
+pub use free_addresses::FreeAddresses;
 pub use lease::{After, Blocked, Change, Lease, Owner, StickyKey, Timestamp};
 pub use lease_table::LeaseTable;
 pub use leases::{Holding, Leases, Use};

@@ -11,7 +11,8 @@ const USAGE: &str = "\
 usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--network FILE]...
                           [--conf-dir DIRECTORY] [--conf FILE]
 
-  --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam, dockin-ipam-store;
+  --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam, dockin-ipam-store,
+                   dockin-ask;
                    /opt/cni/bin
   --network        a network's file, for --networks-dir; /etc/cni/dockin/net.d
   --conf           the runtime's configuration, for --conf-dir; /etc/cni/net.d
@@ -22,7 +23,7 @@ Every file is put in its place at once, the runtime's configuration last.
 /// The names under which this program is installed.
 const NAMES: [&str; 2] = ["dockin-cni", "dockin-bridge"];
 /// The programs beside it that are installed as well.
-const NEIGHBOURS: [&str; 2] = ["dockin-ipam", "dockin-ipam-store"];
+const NEIGHBOURS: [&str; 3] = ["dockin-ipam", "dockin-ipam-store", "dockin-ask"];
 
 /// Installs as the words say.
 pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {

@@ -43,19 +43,21 @@ fn plugins_and_configuration_are_put_in_their_places() {
     );
     fs::write(at("from/dockin-ipam"), "ipam").unwrap();
     fs::write(at("from/dockin-ipam-store"), "store").unwrap();
+    fs::write(at("from/dockin-ask"), "ask").unwrap();
     assert!(install().status.success());
     for name in [
         "bin/dockin-cni",
         "bin/dockin-bridge",
         "bin/dockin-ipam",
         "bin/dockin-ipam-store",
+        "bin/dockin-ask",
         "networks/webank.conf",
     ] {
         assert!(at(name).is_file(), "{name}");
     }
     assert_eq!(fs::read(at("conf/10-dockin.conf")).unwrap(), b"{}");
     let names = |of: &Path| fs::read_dir(of).unwrap().count();
-    assert_eq!(names(&at("bin")), 4, "something was left beside");
+    assert_eq!(names(&at("bin")), 5, "something was left beside");
     let version = Command::new(at("bin/dockin-bridge"))
         .env("CNI_COMMAND", "VERSION")
         .output();

@@ -35,6 +35,41 @@ pub struct CriContainer {
     id: String,
 }
 
+/// A sandbox on networks of its own. Removed with [`remove`](Self::remove), or with the daemon.
+#[derive(Debug)]
+pub struct CriPod {
+    cri: Cri,
+    sandbox: String,
+    ip: String,
+}
+
+impl CriPod {
+    /// The sandbox's identifier, which its own process has as well.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.sandbox
+    }
+
+    /// The address that containerd tells the kubelet.
+    #[must_use]
+    pub fn ip(&self) -> &str {
+        &self.ip
+    }
+
+    /// Ends and removes it.
+    ///
+    /// # Panics
+    ///
+    /// containerd refuses.
+    pub async fn remove(self) {
+        let sandbox = || SandboxRequest {
+            pod_sandbox_id: self.sandbox.clone(),
+        };
+        let Empty {} = self.cri.call("StopPodSandbox", sandbox()).await;
+        let Empty {} = self.cri.call("RemovePodSandbox", sandbox()).await;
+    }
+}
+
 /// The image of the tests: static busybox and nothing else.
 const IMAGE: &str = "dockin.local/busybox:test";
 
@@ -51,7 +86,15 @@ impl Cri {
             "DOCKIN_TEST_CONTAINERD names no containerd: run `cargo xtask test`, or `cargo xtask \
              servers` in another terminal and export what it prints",
         );
-        let socket = PathBuf::from(socket);
+        Self::at(PathBuf::from(socket)).await
+    }
+
+    /// The containerd that listens at `socket`.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    pub async fn at(socket: PathBuf) -> Self {
         let connect = service_fn(move |_| {
             let socket = socket.clone();
             async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
@@ -61,6 +104,43 @@ impl Cri {
             .await
             .expect("a containerd that listens");
         Self { channel }
+    }
+
+    /// Runs a sandbox on the networks that the daemon's configuration gives to pods.
+    ///
+    /// # Errors
+    ///
+    /// What containerd says of a network that cannot be had.
+    ///
+    /// # Panics
+    ///
+    /// containerd refuses the rest.
+    pub async fn pod(&self, namespace: &str, name: &str) -> Result<CriPod, String> {
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: format!("{namespace}-{name}"),
+                namespace: namespace.to_owned(),
+                attempt: 0,
+            }),
+            labels: HashMap::new(),
+            linux: None,
+        };
+        let request = RunPodSandboxRequest {
+            config: Some(config),
+        };
+        let made: RunPodSandboxResponse = self.try_call("RunPodSandbox", request).await?;
+        let sandbox = made.pod_sandbox_id;
+        let request = SandboxRequest {
+            pod_sandbox_id: sandbox.clone(),
+        };
+        let answer: SandboxStatusResponse = self.call("PodSandboxStatus", request).await;
+        let network = answer.status.and_then(|it| it.network).unwrap_or_default();
+        Ok(CriPod {
+            cri: self.clone(),
+            sandbox,
+            ip: network.ip,
+        })
     }
 
     /// Runs `argv` in a new container.
@@ -133,6 +213,15 @@ impl Cri {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
+        let answer = self.try_call(method, request).await;
+        answer.unwrap_or_else(|error| panic!("containerd refuses {method}: {error}"))
+    }
+
+    async fn try_call<Q, A>(&self, method: &str, request: Q) -> Result<A, String>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
         let path = format!("/runtime.v1.RuntimeService/{method}");
         let path = PathAndQuery::try_from(path).expect("a path");
         let mut client = Grpc::new(self.channel.clone());
@@ -144,9 +233,8 @@ impl Cri {
         let answer = client
             .unary(tonic::Request::new(request), path, codec)
             .await;
-        answer
-            .unwrap_or_else(|error| panic!("containerd refuses {method}: {error}"))
-            .into_inner()
+        let answer = answer.map_err(|error| error.message().to_owned())?;
+        Ok(answer.into_inner())
     }
 }
 
@@ -242,6 +330,24 @@ struct RunPodSandboxRequest {
 struct RunPodSandboxResponse {
     #[prost(string, tag = "1")]
     pod_sandbox_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SandboxStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<SandboxStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SandboxStatus {
+    #[prost(message, optional, tag = "5")]
+    network: Option<SandboxNetworkStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SandboxNetworkStatus {
+    #[prost(string, tag = "1")]
+    ip: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

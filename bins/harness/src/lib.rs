@@ -25,7 +25,7 @@ mod server;
 mod wire;
 
 pub use apiserver::{ApiServer, Credential, Seen};
-pub use cri::{Cri, CriContainer};
+pub use cri::{Cri, CriContainer, CriPod};
 pub use docker::{Container, Docker};
 pub use docker_api::{Asking, DockerApi, Hijacked};
 pub use house::{House, HouseOptions};

@@ -10,7 +10,7 @@ pub struct Request<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) network: NetworkName,
     pub(crate) version: Version,
-    config: &'a Json,
+    config: &'a Json<'a>,
     stdin: &'a [u8],
 }
 

@@ -1,5 +1,5 @@
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -27,8 +27,12 @@ impl World for Host {
     }
 
     fn boot_id(&mut self) -> Option<String> {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(id.trim().to_owned())
+        let mut file = std::fs::File::open("/proc/sys/kernel/random/boot_id").ok()?;
+        // 36 characters, which the kernel gives at once.
+        let mut id = [0; 64];
+        let length = file.read(&mut id).ok()?;
+        let id = std::str::from_utf8(id.get(..length)?).ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
     }
 
     fn open(&mut self, place: &Place) -> Result<Box<dyn LeaseStore>, StoreError> {

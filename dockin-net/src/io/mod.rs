@@ -4,6 +4,8 @@
     reason = "an adapter reads files and the clock, so that nothing else has to"
 )]
 
+#[cfg(feature = "exec")]
+mod ask;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod file;
@@ -22,6 +24,8 @@ mod store_process;
 #[cfg(feature = "exec")]
 mod tls;
 
+#[cfg(feature = "exec")]
+pub use ask::{ASK_LATER, answer_question};
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
 pub use file::FileDisk;
@@ -34,7 +38,7 @@ pub use store_process::serve_store;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::Path,
 };
 
@@ -49,14 +53,23 @@ fn io_error(path: &Path, error: &io::Error) -> StoreError {
 
 /// Makes the directory and takes its lock, which goes with the file that is returned.
 fn lock(directory: &Path) -> Result<File, StoreError> {
-    std::fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
     let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| io_error(&path, &error))?;
+    let open = || {
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+    };
+    // All calls but the first find the directory.
+    let file = match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory).map_err(|error| io_error(directory, &error))?;
+            open()
+        }
+        opened => opened,
+    };
+    let file = file.map_err(|error| io_error(&path, &error))?;
     file.lock().map_err(|error| io_error(&path, &error))?;
     Ok(file)
 }

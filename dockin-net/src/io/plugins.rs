@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Host, http, io_error, replace, sync_names};
+use super::{Host, ask, io_error, replace, sync_names};
 use crate::{
     StoreError,
     cni::Environment,
@@ -32,7 +32,7 @@ impl World for Host {
     }
 
     fn ask(&mut self, url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
-        http::get(url, trust)
+        ask::ask(url, trust)
     }
 
     fn network_files(&mut self, directory: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

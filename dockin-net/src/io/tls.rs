@@ -113,7 +113,8 @@ mod without {
     impl Security {
         pub(in super::super) fn new(_authority: &str, _trust: &Trust) -> Result<Self, NoAnswer> {
             Err(NoAnswer {
-                message: "`https://` is not in this build: ask for `http://`".into(),
+                message: "`https://` is asked by `dockin-ask`, which is not beside this program"
+                    .into(),
                 later: false,
             })
         }

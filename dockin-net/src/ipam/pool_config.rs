@@ -283,8 +283,7 @@ impl Reader {
                 sets.push(RangeSet::new(vec![range]).map_err(|error| self.wrong(at, error))?);
             }
             for set in list.elements()? {
-                let ranges: Result<Vec<_>, _> =
-                    set.elements()?.iter().map(|it| self.range(it)).collect();
+                let ranges: Result<Vec<_>, _> = set.elements()?.map(|it| self.range(&it)).collect();
                 sets.push(RangeSet::new(ranges?).map_err(|error| self.wrong(&set, error))?);
             }
         }

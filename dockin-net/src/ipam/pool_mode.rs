@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use super::{
     World,
     pool_config::{PoolConfig, read_place},
@@ -15,7 +13,7 @@ use crate::{
 };
 
 /// Leases that end in one record when many do: so much memory a call may take.
-const BATCH: usize = 32;
+const BATCH: usize = 8;
 
 pub(super) struct PoolMode<'a> {
     pub(super) world: &'a mut dyn World,
@@ -172,10 +170,13 @@ impl PoolMode<'_> {
             self.format == Format::Table && valid.is_empty() && now < lease.since.after(after)
         };
         let is_valid = |lease: &Lease| match lease.attachment.interface() {
-            Some(_) => valid.contains(&lease.attachment),
+            Some(interface) => {
+                let attachment = (lease.attachment.container_id().as_str(), interface.as_str());
+                valid.binary_search(&attachment).is_ok()
+            }
             None => {
-                let container = lease.attachment.container_id();
-                valid.iter().any(|it| it.container_id() == container)
+                let container = lease.attachment.container_id().as_str();
+                valid.iter().any(|(it, _)| *it == container)
             }
         };
         let mut from = Some(0);
@@ -186,8 +187,9 @@ impl PoolMode<'_> {
             let gone = gone.filter(|lease| !is_valid(lease) && !young(lease));
             changes.extend(gone.map(|lease| release(lease, &pools, now, state)));
             from = page.next;
-            if changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
-                let batch = std::mem::take(&mut changes);
+            while changes.len() >= BATCH || from.is_none() && !changes.is_empty() {
+                let rest = changes.split_off(changes.len().min(BATCH));
+                let batch = std::mem::replace(&mut changes, rest);
                 store.commit(batch).map_err(store_error)?;
             }
         }
@@ -395,13 +397,14 @@ fn sweep(
     Ok(true)
 }
 
-/// The attachments that are to stay; none when the runtime gives no list.
-fn read_valid(
-    request: &Request<'_>,
+/// The attachments that are to stay, container and interface, sorted; none when the runtime gives
+/// no list.
+fn read_valid<'a>(
+    request: &Request<'a>,
     format: Format,
-) -> Result<Option<BTreeSet<Attachment>>, CniError> {
+) -> Result<Option<Vec<(&'a str, &'a str)>>, CniError> {
     let config = request.config();
-    let mut valid = BTreeSet::new();
+    let mut valid = Vec::new();
     let mut present = false;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
         let list = config.get(key)?;
@@ -411,11 +414,13 @@ fn read_valid(
                 Ok(element.get(name)?.string()?.unwrap_or_default())
             };
             let wrong = |error| CniError::field(ErrorCode::INVALID_CONFIG, &element.path(), error);
-            let container = ContainerId::parse(read("containerID")?).map_err(wrong)?;
-            let interface = InterfaceName::parse(read("ifname")?).map_err(wrong)?;
-            valid.insert(Attachment::new(container, interface));
+            let (container, interface) = (read("containerID")?, read("ifname")?);
+            ContainerId::parse(container).map_err(wrong)?;
+            InterfaceName::parse(interface).map_err(wrong)?;
+            valid.push((container, interface));
         }
     }
+    valid.sort_unstable();
     match (present, format) {
         (true, _) => Ok(Some(valid)),
         (false, Format::HostLocal) => Ok(None),

@@ -60,13 +60,14 @@ impl Shared {
         let root = config.root();
         let name = root.get("name")?.string()?.unwrap_or_default();
         let network = NetworkName::parse(name).map_err(|error| invalid(error.to_string()))?;
-        let plugins = root.get("plugins")?.elements()?;
+        let listed = root.get("plugins")?;
+        let plugins = listed.elements()?;
         let has_store = |config: &&Json| {
             let ipam = config.root().get("ipam");
             ipam.and_then(|it| it.get("store"))
                 .is_ok_and(|it| it.is_present())
         };
-        let plugins = plugins.iter().filter_map(|plugin| plugin.value());
+        let plugins = plugins.filter_map(|plugin| plugin.value());
         let plugin = std::iter::once(&config).chain(plugins).find(has_store);
         let plugin = plugin.ok_or_else(|| invalid("no `ipam` in it has a `store`".into()))?;
         let environment = crate::cni::Environment::default();

@@ -314,16 +314,16 @@ fn runtime_config(
 }
 
 /// The same value for the library that writes JSON.
-pub(super) fn to_value(json: &Json) -> Value {
+pub(super) fn to_value(json: &Json<'_>) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => (*value).into(),
         Json::Number(text) => text.parse().map_or(Value::Null, Value::Number),
-        Json::String(text) => text.clone().into(),
+        Json::String(text) => text.as_ref().into(),
         Json::Array(elements) => elements.iter().map(to_value).collect(),
         Json::Object(members) => members
             .iter()
-            .map(|(key, value)| (key.clone(), to_value(value)))
+            .map(|(key, value)| (key.to_string(), to_value(value)))
             .collect(),
     }
 }

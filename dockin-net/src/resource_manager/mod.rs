@@ -162,7 +162,7 @@ pub fn read_answer(body: &[u8]) -> Result<Vec<Attached>, AnswerError> {
 ///
 /// [`AnswerError`], but for the first and the third kind.
 pub fn read_networks(list: &Field<'_>) -> Result<Vec<Attached>, AnswerError> {
-    let networks: Result<Vec<_>, _> = list.elements()?.iter().map(read_network).collect();
+    let networks: Result<Vec<_>, _> = list.elements()?.map(|it| read_network(&it)).collect();
     let networks = networks?;
     let masters = networks.iter().filter(|network| network.master).count();
     if masters != 1 {
@@ -250,7 +250,7 @@ fn mask_error(field: &Field<'_>) -> AnswerError {
     AnswerError::Mask {
         path: field.path(),
         text: match field.value() {
-            Some(Json::String(text) | Json::Number(text)) => text.clone(),
+            Some(Json::String(text) | Json::Number(text)) => text.to_string(),
             _ => String::new(),
         },
     }

@@ -39,6 +39,12 @@ impl Journal {
     /// Reads the records of `generation`; what is wrong when that is more than a torn last one.
     pub(super) fn read(mut bytes: Vec<u8>, generation: u64) -> Result<Self, String> {
         let mut journal = Self::new(generation);
+        let first = bytes.first_chunk::<HEAD>().and_then(parts);
+        let newer = first.map(|(it, ..)| it).filter(|it| *it > generation);
+        // A header is durable before the records that it counts: its table lost it.
+        if newer.is_some_and(|newer| record(&bytes, 0, newer, 0).is_some()) {
+            return Err("its records are of a newer header than the table has".into());
+        }
         while let Some(body) = record(&bytes, journal.end, generation, journal.index) {
             let end = body.end;
             let content = bytes.get(body.clone()).unwrap_or_default();
@@ -112,18 +118,23 @@ impl Journal {
     }
 
     /// Counts a record that was made durable at [`end`](Self::end).
-    pub(super) fn push(&mut self, record: &[u8]) {
-        let start = self.end + HEAD;
-        self.bytes.resize(self.end, 0);
-        self.bytes.extend_from_slice(record);
+    pub(super) fn push(&mut self, mut record: Vec<u8>) {
         let used = record.get(12..16).and_then(|it| it.first_chunk());
         let used = used.map_or(0, |it| u32::from_le_bytes(*it));
         let used = usize::try_from(used).unwrap_or(0);
-        let body = record.get(HEAD..HEAD + used).unwrap_or_default().to_vec();
         // What was just encoded has a meaning.
-        let _ = self.take(&body, start);
+        let body = record.get(HEAD..HEAD + used).unwrap_or_default();
+        let _ = self.take(body, self.end + HEAD);
         self.end += record.len();
         self.index += 1;
+        let before = self.end - record.len();
+        match before {
+            0 => self.bytes = record,
+            _ => {
+                self.bytes.resize(before, 0);
+                self.bytes.append(&mut record);
+            }
+        }
     }
 
     /// Where the next record goes.

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Bytes of the journal from which on it is emptied into the table: some fifteen allocations, and
+/// Bytes of the journal from which on it is emptied into the table: some tens of allocations, and
 /// so at most some hundred blocks that are written then. Every call reads as much.
-const EMPTY_AT: usize = 64 * 1024;
+const EMPTY_AT: usize = 32 * 1024;
 /// Bytes of the journal's file that every call reads; after a longer record it is made anew.
-const LONGEST: usize = 2 * EMPTY_AT;
+const LONGEST: usize = 4 * EMPTY_AT;
 /// Blocks kept in memory while one call reads.
 const CACHED: usize = 64;
 /// Blocks before the first bucket: two headers, of which the newer whole one counts.
@@ -153,7 +153,7 @@ impl<D: Disk> Pages<D> {
             self.disk.sync(FileName::Journal)?;
             return Err(error);
         }
-        self.journal.push(&record);
+        self.journal.push(record);
         Ok(())
     }
 
@@ -179,9 +179,8 @@ impl<D: Disk> Pages<D> {
             .write(FileName::Table, slot(&header), &header_block(&header))?;
         self.disk.sync(FileName::Table)?;
         self.poisoned = false;
-        if self.journal.end() > LONGEST {
-            self.disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
-        }
+        // A file that grew long stays so until somebody opens it: those who write long records
+        // write many.
         self.journal = Journal::new(header.generation);
         self.header = header.clone();
         self.committed = header;

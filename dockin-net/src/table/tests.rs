@@ -229,7 +229,7 @@ fn the_journal_of_one_large_commit_becomes_short_again() {
         "it went into the table at once"
     );
     assert_eq!(content(&open(&disk)).unwrap().len(), 3000);
-    assert_eq!(disk.0.borrow().current[&FileName::Journal].len(), 64 * 1024);
+    assert_eq!(disk.0.borrow().current[&FileName::Journal].len(), 32 * 1024);
 }
 
 #[test]

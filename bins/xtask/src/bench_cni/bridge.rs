@@ -2,7 +2,7 @@
 //! `static`, and beside the least that the kernel needs.
 //!
 //! Everything happens in a network and mount namespace of its own, in which this program starts
-//! itself again. All plugins of ours are linked statically, as they are installed.
+//! itself again. Our plugins, and the least beside them, are built as they are installed.
 
 use std::{
     fs,
@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::{Call, Programs, Row, call, percentile};
+use crate::plugins;
 
 const ROUNDS: usize = 60;
 const TOGETHER: usize = 100;
@@ -25,7 +26,7 @@ pub(super) const INSIDE: &str = "bridge-inside";
 type Configure = fn(address: &str) -> String;
 
 pub(super) fn rows(programs: &Programs) -> Result<Vec<Row>, String> {
-    let ours = build()?;
+    let ours = plugins::build_with_examples()?;
     let this = std::env::current_exe().map_err(told)?;
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private"])
@@ -74,35 +75,6 @@ fn read(line: &str) -> Result<Row, String> {
         must: number(word()).ok(),
         at_most: number(word()).ok(),
     })
-}
-
-/// Builds our plugins and the floor, linked statically.
-fn build() -> Result<PathBuf, String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let told_by = Command::new("rustc").arg("-vV").output().map_err(told)?;
-    let text = String::from_utf8_lossy(&told_by.stdout).into_owned();
-    let triple = text.lines().find_map(|it| it.strip_prefix("host: "));
-    let triple = triple.ok_or("rustc does not tell its host")?;
-    // Named, so that build scripts and macros are not linked in the same way.
-    let done = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--target",
-            triple,
-            "-p",
-            "dockin-cni",
-            "--bins",
-            "--examples",
-        ])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .status()
-        .map_err(told)?;
-    if !done.success() {
-        return Err("the plugins cannot be built".into());
-    }
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    fs::canonicalize(Path::new(&target).join(triple).join("release")).map_err(told)
 }
 
 /// The bench itself, in namespaces of its own.

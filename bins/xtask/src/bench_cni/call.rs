@@ -15,6 +15,8 @@ pub(crate) struct Programs {
     pub(crate) debian: PathBuf,
     /// A program that reads its input and prints a line: what starting one costs.
     pub(crate) floor: PathBuf,
+    /// The same, after making as much durable as a lease takes, in a file that is there already.
+    pub(crate) durable_floor: PathBuf,
     _scratch: Scratch,
 }
 
@@ -24,6 +26,20 @@ use std::io::{Read, Write};
 fn main() {
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text).expect("input");
+    std::io::stdout().write_all(b"{\"cniVersion\":\"1.0.0\"}\n").expect("output");
+}
+"#;
+
+/// The floor, and a lease's worth of bytes that survive a loss of power.
+const DURABLE_FLOOR: &str = r#"
+use std::{fs::OpenOptions, io::{Read, Write}, os::unix::fs::FileExt};
+fn main() {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).expect("input");
+    let path = std::env::var_os("CNI_ARGS").expect("a file");
+    let file = OpenOptions::new().write(true).open(path).expect("a file");
+    file.write_all_at(&[7; 448], 4096).expect("written");
+    file.sync_data().expect("durable");
     std::io::stdout().write_all(b"{\"cniVersion\":\"1.0.0\"}\n").expect("output");
 }
 "#;
@@ -39,25 +55,34 @@ impl Programs {
             );
         }
         let scratch = Scratch::new()?;
-        let source = scratch.path().join("floor.rs");
-        let floor = scratch.path().join("floor");
-        std::fs::write(&source, FLOOR).map_err(|error| format!("floor: {error}"))?;
-        let built = Command::new("rustc")
-            .args(["-O", "-C", "panic=abort", "-C", "strip=symbols"])
-            .args(plugins::FLAGS.split(' '))
-            .arg("-o")
-            .args([&floor, &source])
-            .status()
-            .map_err(|error| format!("rustc: {error}"))?;
-        if !built.success() {
-            return Err("the empty program cannot be built".into());
-        }
+        let floor = build(scratch.path(), "floor", FLOOR)?;
+        let durable_floor = build(scratch.path(), "durable-floor", DURABLE_FLOOR)?;
         Ok(Self {
             ours,
             debian,
             floor,
+            durable_floor,
             _scratch: scratch,
         })
+    }
+}
+
+/// One source as a program, linked as our plugins are.
+fn build(directory: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
+    let source = directory.join(format!("{name}.rs"));
+    let program = directory.join(name);
+    std::fs::write(&source, text).map_err(|error| format!("{name}: {error}"))?;
+    let built = Command::new("rustc")
+        .args(["-O", "--edition=2024"])
+        .args(["-C", "panic=abort", "-C", "strip=symbols"])
+        .args(plugins::FLAGS.split(' '))
+        .arg("-o")
+        .args([&program, &source])
+        .status()
+        .map_err(|error| format!("rustc: {error}"))?;
+    match built.success() {
+        true => Ok(program),
+        false => Err(format!("the program `{name}` cannot be built")),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask bench-cni`: the plugins as runtimes start them, one process a call, beside
 //! Debian's plugins in the same run.
 //!
-//! Each part gives its [`Row`]s; together they become a table and `target/ratios/bench-cni.json`.
+//! Each part gives its [`Row`]s, which become a table and its rows of
+//! `target/ratios/bench-cni.json`; those of other parts stay there.
 
+mod bridge;
 mod call;
 mod ipam;
 mod kill;
@@ -12,16 +14,20 @@ pub(crate) use call::{Call, Programs, call, peak_memory};
 pub(crate) use report::{Row, percentile};
 
 /// What can be measured alone.
-const PARTS: [(&str, Part); 3] = [
+const PARTS: [(&str, Part); 4] = [
     ("exec", ipam::exec),
     ("many", ipam::many),
     ("kill", kill::rows),
+    ("bridge", bridge::rows),
 ];
 
 type Part = fn(&Programs) -> Result<Vec<Row>, String>;
 
 /// Runs the parts that `words` name, all of them when there are none.
 pub(crate) fn run(words: &[&str]) -> Result<(), String> {
+    if words == [bridge::INSIDE] {
+        return bridge::inside();
+    }
     if let Some(wrong) = words
         .iter()
         .find(|it| !PARTS.iter().any(|(name, _)| name == *it))
@@ -30,11 +36,10 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
         return Err(format!("`{wrong}` is none of {}", names.join(", ")));
     }
     let programs = Programs::build()?;
-    let mut rows = Vec::new();
     for (name, part) in PARTS {
         if words.is_empty() || words.contains(&name) {
-            rows.extend(part(&programs)?);
+            report::report(name, &part(&programs)?)?;
         }
     }
-    report::report(&rows)
+    Ok(())
 }

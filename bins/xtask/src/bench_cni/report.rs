@@ -1,4 +1,4 @@
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 /// One measured thing beside its floor or reference, taken in turns in the same run.
 pub(crate) struct Row {
@@ -39,14 +39,15 @@ pub(crate) fn percentile(values: &[f64], part: f64) -> f64 {
     values.get(index.min(last)).copied().unwrap_or_default()
 }
 
-/// Prints the table and writes `target/ratios/bench-cni.json`.
-pub(crate) fn report(rows: &[Row]) -> Result<(), String> {
+/// Prints the table of a part and writes it into `target/ratios/bench-cni.json`, where the other
+/// parts keep their rows.
+pub(crate) fn report(part: &str, rows: &[Row]) -> Result<(), String> {
     println!(
         "{:<56} {:>10} {:>10} {:<5} {:>8} {:>9} met",
         "what", "measured", "beside", "unit", "ratio", "must"
     );
-    let mut json = String::from("[\n");
-    for (index, row) in rows.iter().enumerate() {
+    let mut lines = Vec::new();
+    for row in rows {
         let ratio = row.measured / row.floor;
         let must = match (row.must, row.at_most) {
             (Some(must), _) => format!("<= {must:.2}"),
@@ -59,10 +60,10 @@ pub(crate) fn report(rows: &[Row]) -> Result<(), String> {
             row.what, row.measured, row.floor, row.unit, ratio, must
         );
         let number = |value: Option<f64>| value.map_or("null".into(), |it| it.to_string());
-        let _ = writeln!(
-            json,
-            "  {{\"what\": \"{}\", \"measured\": {}, \"unit\": \"{}\", \"floor\": {}, \
-             \"ratio\": {}, \"must\": {}, \"at_most\": {}, \"met\": {}}}{}",
+        lines.push(format!(
+            "{} \"what\": \"{}\", \"measured\": {}, \"unit\": \"{}\", \"floor\": {}, \
+             \"ratio\": {}, \"must\": {}, \"at_most\": {}, \"met\": {}}}",
+            start(part),
             row.what,
             row.measured,
             row.unit,
@@ -71,15 +72,25 @@ pub(crate) fn report(rows: &[Row]) -> Result<(), String> {
             number(row.must),
             number(row.at_most),
             row.met(),
-            if index + 1 < rows.len() { "," } else { "" },
-        );
+        ));
     }
-    json.push_str("]\n");
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ratios");
     let file = directory.join("bench-cni.json");
-    std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::write(&file, json))
-        .map_err(|error| format!("{}: {error}", file.display()))?;
+    let wrong = |error: std::io::Error| format!("{}: {error}", file.display());
+    // A row is a line. What is none of ours goes.
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    let others = before.lines().map(|line| line.trim_end_matches(','));
+    let others = others.filter(|line| line.starts_with(START) && !line.starts_with(&start(part)));
+    let all: Vec<_> = others.map(str::to_owned).chain(lines).collect();
+    std::fs::create_dir_all(&directory).map_err(wrong)?;
+    std::fs::write(&file, format!("[\n{}\n]\n", all.join(",\n"))).map_err(wrong)?;
     println!("\nwritten to target/ratios/bench-cni.json");
     Ok(())
+}
+
+const START: &str = "  {\"part\": ";
+
+/// How the line of a part's row starts.
+fn start(part: &str) -> String {
+    format!("{START}\"{part}\",")
 }

@@ -8,7 +8,8 @@ use crate::{
 };
 
 fn decode(value: &serde_json::Value, version: Version) -> Result<CniResult, ResultError> {
-    let json = Json::parse(value.to_string().as_bytes()).unwrap();
+    let text = value.to_string();
+    let json = Json::parse(text.as_bytes()).unwrap();
     CniResult::decode(&json.root(), version)
 }
 
