@@ -20,8 +20,8 @@ use crate::{
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
         AccessArgs, AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs,
-        KubeconfigArgs, LowArgs, PolicyArgs, SessionArgs, SessionCommandArgs, SessionListArgs,
-        TargetArgs,
+        KubeconfigArgs, LowArgs, OidcLoginArgs, PolicyArgs, SessionArgs, SessionCommandArgs,
+        SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -43,6 +43,7 @@ pub(crate) enum HighArgs {
     SessionReplay(Replay),
     Policy(Policy),
     Access(Access),
+    OidcLogin(OidcLoginArgs),
 }
 
 impl HighArgs {
@@ -139,6 +140,7 @@ impl HighArgs {
                 Self::Access(Access::Check(files, from))
             }
             CommandArgs::Access(AccessArgs::Explain(args)) => Self::Access(Access::Explain(args)),
+            CommandArgs::OidcLogin(args) => Self::OidcLogin(args),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
             CommandArgs::Policy(PolicyArgs::Test(args)) => Self::Policy(Policy::Test(args)),

@@ -9,6 +9,7 @@ mod containerd;
 mod docker;
 mod fuzz;
 mod kubectl;
+mod oidc_provider;
 mod packages;
 mod plugins;
 mod scratch;

@@ -11,7 +11,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 13] = [
     Need {
         // libFuzzer is C++.
         program: "c++",
@@ -48,6 +48,23 @@ const NEEDS: [Need; 9] = [
     Need {
         program: "setpriv",
         package: "util-linux",
+    },
+    Need {
+        program: "slapd",
+        package: "slapd",
+    },
+    Need {
+        // The OpenID Connect provider, and the browser that logs in there.
+        program: "node",
+        package: "nodejs",
+    },
+    Need {
+        program: "npm",
+        package: "npm",
+    },
+    Need {
+        program: "curl",
+        package: "curl",
     },
 ];
 

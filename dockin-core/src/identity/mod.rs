@@ -1,5 +1,11 @@
 //! Who is this? The [`Authenticator`] port and its adapters.
 
+#[cfg(feature = "ldap")]
+pub mod ldap;
+#[cfg(feature = "oidc")]
+pub mod oidc;
+#[cfg(any(feature = "ldap", feature = "oidc"))]
+mod provider;
 mod token;
 
 use std::{net::IpAddr, sync::Arc};
