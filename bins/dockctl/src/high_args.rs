@@ -20,7 +20,7 @@ use crate::{
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
         AccessArgs, AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs,
-        KubeconfigArgs, LoginArgs, LowArgs, PolicyArgs, ServerArgs, SessionArgs,
+        KubeconfigArgs, LoginArgs, LowArgs, OidcLoginArgs, PolicyArgs, ServerArgs, SessionArgs,
         SessionCommandArgs, SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
@@ -46,6 +46,7 @@ pub(crate) enum HighArgs {
     SessionReplay(Replay),
     Policy(Policy),
     Access(Access),
+    OidcLogin(OidcLoginArgs),
 }
 
 impl HighArgs {
@@ -148,6 +149,7 @@ impl HighArgs {
                 Self::Access(Access::Check(files, from))
             }
             CommandArgs::Access(AccessArgs::Explain(args)) => Self::Access(Access::Explain(args)),
+            CommandArgs::OidcLogin(args) => Self::OidcLogin(args),
             CommandArgs::Policy(PolicyArgs::Check { file }) => Self::Policy(Policy::Check(file)),
             CommandArgs::Policy(PolicyArgs::Explain(args)) => Self::Policy(Policy::Explain(args)),
             CommandArgs::Policy(PolicyArgs::Test(args)) => Self::Policy(Policy::Test(args)),

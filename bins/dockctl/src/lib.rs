@@ -12,6 +12,7 @@ mod failure;
 mod forward;
 mod high_args;
 mod kubeconfig;
+mod login;
 mod low_args;
 mod printable;
 mod saved_session;

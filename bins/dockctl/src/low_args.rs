@@ -84,6 +84,36 @@ pub(crate) enum CommandArgs {
     /// Who may reach what, by access rules
     #[command(subcommand)]
     Access(AccessArgs),
+    /// Log in at an OpenID Connect provider with a browser, and keep the token in a file
+    OidcLogin(OidcLoginArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OidcLoginArgs {
+    /// The provider, as https://HOST/PATH
+    #[arg(long, value_name = "URL")]
+    pub(crate) issuer: String,
+    /// What the provider calls this program
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: String,
+    /// File with the client's secret, for providers that give one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// What to ask for besides `openid`, such as email or groups
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scope: Vec<String>,
+    /// Certificate of the authority that signed the provider's, PEM; default the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate_authority: Option<PathBuf>,
+    /// Local port that the browser comes back to; default a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Where to write the token, for `dockctl kubeconfig --token-file`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: PathBuf,
+    /// Open the browser too
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 #[derive(Args, Clone, Debug)]

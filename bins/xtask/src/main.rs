@@ -10,6 +10,7 @@ mod coverage;
 mod docker;
 mod fuzz;
 mod kubectl;
+mod oidc_provider;
 mod packages;
 mod plugins;
 mod scratch;

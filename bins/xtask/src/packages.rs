@@ -65,6 +65,23 @@ const NEEDS: &[Need] = &[
         program: "setpriv",
         package: "util-linux",
     },
+    Need {
+        program: "slapd",
+        package: "slapd",
+    },
+    Need {
+        // The OpenID Connect provider, and the browser that logs in there.
+        program: "node",
+        package: "nodejs",
+    },
+    Need {
+        program: "npm",
+        package: "npm",
+    },
+    Need {
+        program: "curl",
+        package: "curl",
+    },
 ];
 
 /// Installs what is missing; without root, or off Debian, says what it is and fails.

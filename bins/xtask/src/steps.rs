@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     containerd::Containerd, coverage as covering, docker::Docker, fuzz as fuzzing, kubectl,
-    packages, scratch::Scratch,
+    oidc_provider, packages, scratch::Scratch,
 };
 
 /// Servers that run while the tests do.
@@ -78,6 +78,13 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         "stream adapters",
         &["test", "--package", "dockin-stream", "--all-features"],
     )?;
+    // No program of this workspace has the feature, so the tests above leave these out.
+    let ldap = ["test", "--package", "dockin-core", "--features", "ldap"];
+    run.cargo("ldap", &[&ldap[..], &["--lib", "identity::"]].concat())?;
+    run.cargo(
+        "ldap server",
+        &[&ldap[..], &["--test", "identity_ldap"]].concat(),
+    )?;
     run.cargo(
         "fuzz corpora",
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
@@ -145,7 +152,16 @@ pub(crate) fn servers() -> Result<(), String> {
 pub(crate) const FUZZ_SECONDS: u32 = 20;
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 /// What an embedding program may choose one of.
-const CORE_FEATURES: [&str; 6] = ["docker", "process", "kube", "agent", "gateway", "authority"];
+const CORE_FEATURES: [&str; 8] = [
+    "docker",
+    "process",
+    "kube",
+    "agent",
+    "gateway",
+    "authority",
+    "oidc",
+    "ldap",
+];
 
 fn start() -> Result<Servers, String> {
     let versions = kubectl::all()?;
@@ -165,6 +181,7 @@ fn start() -> Result<Servers, String> {
         .iter()
         .map(|kubectl| kubectl.path.display().to_string())
         .collect();
+    let oidc_provider = oidc_provider::install(&workspace()?)?;
     let scratch = Scratch::new()?;
     let docker = Docker::start(scratch.path())?;
     let containerd = Containerd::start(scratch.path(), &docker)?;
@@ -172,6 +189,10 @@ fn start() -> Result<Servers, String> {
         ("DOCKIN_TEST_CONTAINERD", containerd.socket()),
         ("DOCKIN_TEST_DOCKER_HOST", docker.host()),
         ("DOCKIN_TEST_KUBECTL", paths.join(":")),
+        (
+            "DOCKIN_TEST_OIDC_PROVIDER",
+            oidc_provider.display().to_string(),
+        ),
     ];
     Ok(Servers {
         environment,

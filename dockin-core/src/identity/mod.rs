@@ -4,6 +4,12 @@
 mod account;
 mod certificate;
 mod chain;
+#[cfg(feature = "ldap")]
+pub mod ldap;
+#[cfg(feature = "oidc")]
+pub mod oidc;
+#[cfg(any(feature = "ldap", feature = "oidc"))]
+mod provider;
 mod records;
 #[cfg(feature = "gateway")]
 mod session_token;
@@ -63,6 +69,8 @@ pub enum Proof {
     Session,
     /// A client certificate that our authority signed.
     ClientCertificate,
+    /// An ID token of an OpenID Connect provider.
+    Oidc,
     /// It is Dockin itself.
     Internal,
 }

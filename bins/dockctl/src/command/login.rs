@@ -268,6 +268,8 @@ fn connection(
         server,
         authority: Some(authority.to_owned()),
         server_name: None,
+        // That of the environment, when it names one.
+        proxy_url: None,
         insecure: false,
         token,
         client_certificate: None,

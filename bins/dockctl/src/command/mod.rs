@@ -41,6 +41,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::SessionReplay(replay) => session::replay(&replay),
         HighArgs::Policy(args) => policy::run(args),
         HighArgs::Access(args) => access::run(args),
+        HighArgs::OidcLogin(args) => block_on(crate::login::run(args)),
     }
 }
 

@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::OidcIssuer;
+use crate::{
+    Error,
+    identity::{Authenticator, Credentials, Principal, Proof},
+};
+
+#[async_trait]
+impl Authenticator for OidcIssuer {
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Option<Arc<Principal>>, Error> {
+        // A token of another kind is for another authenticator.
+        let Some(token) = credentials
+            .bearer
+            .as_ref()
+            .filter(|token| self.is_of(token))
+        else {
+            return Ok(None);
+        };
+        let identity = Self::authenticate(self, token, Timestamp::now()).await?;
+        Ok(Some(Arc::new(Principal::new(
+            identity.user,
+            identity.groups,
+            Proof::Oidc,
+        ))))
+    }
+}
