@@ -19,6 +19,7 @@ pub(crate) use carry::carry;
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
+#[cfg(feature = "gateway")]
 pub use gate::{InterceptorGate, SessionNote};
 #[cfg(feature = "gateway")]
 pub use idle_gate::IdleGate;
