@@ -502,6 +502,48 @@ async fn much_input_before_the_streams_exist_stops_no_output() {
     .unwrap();
 }
 
+/// Who sends all input before he asks for an event waits for the streams all the same, however
+/// narrow the connection is.
+#[tokio::test]
+async fn much_input_may_be_sent_before_anything_is_asked_for() {
+    for width in [7, 4096] {
+        let (near, far) = duplex(width);
+        let codec = spdy::ExecClient::new(Subprotocol::V4, PIPES);
+        let mut client = Endpoint::new(near, codec, Bytes::new());
+        let codec = spdy::ExecServer::new(Subprotocol::V4, PIPES, Instant::now());
+        let mut server = Endpoint::new(far, codec, Bytes::new());
+        let typed = pattern(3 * limits::HIGH_WATER, 2);
+        let serve = async {
+            let mut heard = Heard::default();
+            while heard.stdin.len() < typed.len() {
+                heard.take(server.next().await.unwrap().unwrap());
+            }
+            assert!(heard.stdin == typed);
+            let exit = Event::Exit(ExitStatus::Exited(0));
+            // The client goes once it has heard that, whatever else is on its way.
+            let _gone = server.send(exit).await;
+            let _gone = server.finish().await;
+        };
+        let write_then_listen = async {
+            for chunk in typed.chunks(60_000) {
+                let event = Event::Stdin(Bytes::copy_from_slice(chunk));
+                client.feed(event).await.unwrap();
+            }
+            client.send(Event::HalfClose).await.unwrap();
+            let mut heard = Heard::default();
+            while heard.exits.is_empty() {
+                heard.take(client.next().await.unwrap().unwrap());
+            }
+            drop(client);
+        };
+        timeout(Duration::from_secs(30), async {
+            tokio::join!(serve, write_then_listen)
+        })
+        .await
+        .unwrap();
+    }
+}
+
 /// A server that accepts no stream gets no input yet: what waits for it is bounded, and all of it
 /// arrives once the streams are accepted.
 #[tokio::test]

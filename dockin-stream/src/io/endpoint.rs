@@ -59,6 +59,10 @@ pub struct Endpoint<S, C> {
     impatient: Option<Waker>,
     /// Who wants to write once the codec holds less back.
     held_up: Option<Waker>,
+    /// Who waits for events, to be told when a writer has read for him.
+    reader: Option<Waker>,
+    /// Bytes read since events were last asked for.
+    ahead: usize,
     unflushed: bool,
     /// The writing side is shut down.
     shut: bool,
@@ -96,6 +100,8 @@ where
             answers: 0,
             impatient: None,
             held_up: None,
+            reader: None,
+            ahead: 0,
             unflushed: false,
             shut: false,
             reading: Reading::Open,
@@ -231,6 +237,38 @@ where
         turn
     }
 
+    /// Waits until the codec holds less back. What must come first is read here as well, because
+    /// who writes may be who would read; but not without end while nobody takes the events.
+    fn poll_accepted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        // Reading registers this task: another one that waits for events must not sleep on.
+        if let Some(reader) = self.reader.take_if(|reader| !reader.will_wake(cx.waker())) {
+            reader.wake();
+        }
+        while self.reading == Reading::Open && self.codec.held() >= limits::HIGH_WATER {
+            if self.ahead >= limits::HIGH_WATER {
+                // A connection that breaks is found here meanwhile.
+                self.held_up = Some(cx.waker().clone());
+                return match self.poll_drain(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Pending,
+                };
+            }
+            match self.turn(cx) {
+                Ok(Progress::Made) => {}
+                Ok(Progress::Waiting) => {
+                    self.held_up = Some(cx.waker().clone());
+                    return match self.broken {
+                        Some(kind) => Poll::Ready(Err(io::Error::from(kind).into())),
+                        None => Poll::Pending,
+                    };
+                }
+                // Told behind the events that came before.
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Time, reading, writing.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Progress, EndpointError> {
         let mut progress = Progress::Waiting;
@@ -282,6 +320,7 @@ where
             self.reading = Reading::Ended;
             self.codec.handle_eof(now)?;
         } else {
+            self.ahead += count;
             self.take_in(now)?;
         }
         Ok(true)
@@ -473,6 +512,7 @@ where
     type Item = Result<C::Event, EndpointError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.ahead = 0;
         loop {
             if let Some(event) = self.codec.poll_event() {
                 return Poll::Ready(Some(Ok(event)));
@@ -490,7 +530,13 @@ where
                 }
                 // What was written may have been the last word.
                 Ok(Progress::Waiting) if listens && !self.codec.outlives_eof() => {}
-                Ok(Progress::Waiting) => return Poll::Pending,
+                Ok(Progress::Waiting) => {
+                    match &mut self.reader {
+                        Some(reader) => reader.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
                 // What was said before it is told before it.
                 Err(error) => self.failure = Some(error),
             }
@@ -510,13 +556,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), EndpointError>> {
         if self.reading == Reading::Open && Codec::held(&self.codec) >= limits::HIGH_WATER {
-            // What must come first is read by who polls the stream. Meanwhile a connection that
-            // breaks is found here.
-            self.held_up = Some(cx.waker().clone());
-            return match self.poll_drain(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            };
+            ready!(self.poll_accepted(cx))?;
         }
         if self.queued < limits::HIGH_WATER {
             return Poll::Ready(Ok(()));
