@@ -77,6 +77,10 @@ impl<G: Gate> Gate for IdleGate<G> {
         self.gate.handle_output(now, stream, bytes);
     }
 
+    fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
+        self.gate.shown(now, stream, bytes)
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         if self.gate.poll_timeout().is_some_and(|due| due <= now) {
             self.gate.handle_timeout(now);
