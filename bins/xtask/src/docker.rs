@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::daemon;
+
 /// The image that the tests run: the machine's static busybox, and its bash and zsh with the
 /// libraries they need.
 const IMAGE: &str = "dockin.local/busybox:test";
@@ -164,24 +166,7 @@ impl Docker {
                 .stdout(Stdio::null())
                 .status();
         }
-        let _told = Command::new("kill")
-            .arg(self.daemon.id().to_string())
-            .status();
-        for _ in 0..40 {
-            if matches!(self.daemon.try_wait(), Ok(Some(_))) {
-                break;
-            }
-            thread::sleep(Duration::from_millis(250));
-        }
-        let _killed = self.daemon.kill();
-        let _reaped = self.daemon.wait();
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let below = self.data.display().to_string();
-        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
-            if mount.starts_with(&below) {
-                let _unmounted = Command::new("umount").arg("-l").arg(mount).status();
-            }
-        }
+        daemon::end(&mut self.daemon, &self.data);
     }
 }
 

@@ -7,6 +7,7 @@
 mod bench_cni;
 mod containerd;
 mod coverage;
+mod daemon;
 mod docker;
 mod fuzz;
 mod kubectl;

@@ -85,7 +85,7 @@ impl Plugin for Bridge<'_> {
     fn collect(&mut self, request: &Request<'_>) -> Result<(), CniError> {
         let config = BridgeConfig::read(request)?;
         let network = request.network().as_str();
-        let valid = read_valid(request)?;
+        let valid = request.attachments_to_keep()?;
         let valid: Vec<String> = valid
             .iter()
             .map(|(container, interface)| host_name(network, container, interface))
@@ -333,27 +333,4 @@ pub(super) fn told(what: &str, error: &KernelError) -> CniError {
 
 fn namespace(error: &KernelError) -> CniError {
     CniError::field(ErrorCode::INVALID_ENVIRONMENT, "CNI_NETNS", error)
-}
-
-fn read_valid(request: &Request<'_>) -> Result<Vec<(String, String)>, CniError> {
-    let mut valid = Vec::new();
-    let mut present = false;
-    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
-        let list = request.config().get(key)?;
-        present |= list.is_present();
-        for element in list.elements()? {
-            let text = |name| -> Result<String, CniError> {
-                Ok(element.get(name)?.string()?.unwrap_or_default().to_owned())
-            };
-            valid.push((text("containerID")?, text("ifname")?));
-        }
-    }
-    if present {
-        return Ok(valid);
-    }
-    Err(CniError::field(
-        ErrorCode::INVALID_CONFIG,
-        "cni.dev/valid-attachments",
-        "missing: without it every attachment would end",
-    ))
 }

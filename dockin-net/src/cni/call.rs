@@ -59,6 +59,31 @@ impl<'a> Request<'a> {
     pub const fn stdin(&self) -> &'a [u8] {
         self.stdin
     }
+
+    /// The attachments that are to stay, container and interface, as a runtime lists them for a
+    /// collection.
+    pub(crate) fn attachments_to_keep(&self) -> Result<Vec<(String, String)>, CniError> {
+        let mut valid = Vec::new();
+        let mut present = false;
+        for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+            let list = self.config().get(key)?;
+            present |= list.is_present();
+            for element in list.elements()? {
+                let text = |name| -> Result<String, CniError> {
+                    Ok(element.get(name)?.string()?.unwrap_or_default().to_owned())
+                };
+                valid.push((text("containerID")?, text("ifname")?));
+            }
+        }
+        if present {
+            return Ok(valid);
+        }
+        Err(CniError::field(
+            ErrorCode::INVALID_CONFIG,
+            "cni.dev/valid-attachments",
+            "missing: without it every attachment would end",
+        ))
+    }
 }
 
 /// What a plugin does behind the contract.

@@ -90,7 +90,7 @@ impl Plugin for Meta<'_> {
 
     fn collect(&mut self, request: &Request<'_>) -> Result<(), CniError> {
         let config = MetaConfig::read(request)?;
-        let valid = read_valid(request)?;
+        let valid = request.attachments_to_keep()?;
         let prefix = format!("{}/attachments/", request.network);
         let names = self.world.record_names(&config.state_dir, &prefix);
         let mut failed = Vec::new();
@@ -464,29 +464,6 @@ fn delegate_error(what: &str, stdout: &[u8]) -> CniError {
             message.unwrap_or("it failed without an error object")
         ),
     )
-}
-
-fn read_valid(request: &Request<'_>) -> Result<Vec<(String, String)>, CniError> {
-    let mut valid = Vec::new();
-    let mut present = false;
-    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
-        let list = request.config().get(key)?;
-        present |= list.is_present();
-        for element in list.elements()? {
-            let text = |name| -> Result<String, CniError> {
-                Ok(element.get(name)?.string()?.unwrap_or_default().to_owned())
-            };
-            valid.push((text("containerID")?, text("ifname")?));
-        }
-    }
-    if present {
-        return Ok(valid);
-    }
-    Err(CniError::field(
-        ErrorCode::INVALID_CONFIG,
-        "cni.dev/valid-attachments",
-        "missing: without it every attachment would end",
-    ))
 }
 
 fn no_plugin(kind: &str, directories: &[String]) -> String {
