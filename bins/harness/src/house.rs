@@ -1,7 +1,7 @@
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -57,9 +57,9 @@ impl House {
         let directory = directory.expect("temporary directory");
         let data = directory.path().join("data");
         let docker = Docker::from_environment();
-        let agent_address = free_address();
         // Agents of one machine must have different names, or each ends the other's sessions.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let agent_address = free_address(number);
         let node = format!("node-{}-{number}", std::process::id());
         succeed(
             Command::new(binary("dockin-opserver"))
@@ -332,9 +332,13 @@ fn add_token(data: &Path, user: &str, groups: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// A loopback address that was free a moment ago.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+/// A free port on a loopback address of this process's house `number` alone: on 127.0.0.1 another
+/// program's connection may take the port before the agent does.
+fn free_address(number: u32) -> String {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let [_, _, _, number] = number.to_be_bytes();
+    let host = Ipv4Addr::new(127, high | 0x80, low, number);
+    let listener = TcpListener::bind((host, 0)).expect("a free port");
     listener.local_addr().expect("its address").to_string()
 }
 
