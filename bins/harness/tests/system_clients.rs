@@ -2,7 +2,7 @@
 //!
 //! | seen there | here |
 //! | --- | --- |
-//! | closing the connection does not always end the remote process | `system_lifetime.rs::nothing_outlives_a_killed_client`, `system_kube.rs::a_client_that_goes_away_ends_the_session_upstream`, `the_end_of_a_connection_ends_the_process_with_and_without_a_terminal` |
+//! | closing the connection does not always end the remote process | `system_lifetime.rs::nothing_outlives_a_killed_client`, `system_kube.rs::a_client_that_goes_away_ends_the_session_upstream`, `the_end_of_a_connection_ends_the_process_with_and_without_a_terminal`, `the_end_of_a_terminals_session_ends_what_containerd_would_leave` |
 //! | a WebSocket's GET needs the right to create, and the refusal has an empty reason | `a_websockets_get_needs_the_right_to_exec_and_its_refusal_has_a_reason` |
 //! | a refused WebSocket upgrade is repeated as SPDY | `system_policy.rs::one_denial_is_one_record_with_every_kubectl`, `one_denied_access_is_one_record_with_every_kubectl` |
 //! | clients see the same frames whoever translates | `system_kube.rs::exec_brings_outputs_exit_codes_and_the_end_of_input`, `system_kubectl.rs::exec_brings_exit_codes_and_keeps_the_outputs_apart` |
@@ -31,7 +31,8 @@ use std::{
 };
 
 use dockin_harness::{
-    Container, House, HouseOptions, Input, Kubectl, Program, Pty, Transport, eventually, finish,
+    ApiServer, Container, Credential, House, HouseOptions, Input, Kubectl, Program, Pty, Transport,
+    eventually, finish,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -138,6 +139,46 @@ fn the_end_of_a_connection_ends_the_process_with_and_without_a_terminal() {
         pty.kill();
         let gone = eventually(Duration::from_secs(5), || !runs(&plain) && !runs(&terminal));
         assert!(gone, "{which}: {:#?}", container.processes());
+    }
+}
+
+/// The command lines of this machine's processes, which containerd's are too.
+fn machine_runs(mark: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let mark = format!("sleep\0{mark}\0");
+    lines.any(|line| line == mark.as_bytes())
+}
+
+/// containerd 1.6 leaves a process running whose connection ends: on a terminal it is asked to go.
+#[test]
+fn the_end_of_a_terminals_session_ends_what_containerd_would_leave() {
+    let apiserver = ApiServer::start_with_containerd();
+    let mut house = House::start(&HouseOptions::default());
+    let upstream = apiserver.kubeconfig(Credential::Token);
+    std::fs::write(house.data().join("prod.kubeconfig"), upstream).unwrap();
+    let file = house.data().join("opserver.yaml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str("  - name: prod\n    kubeconfig: prod.kubeconfig\n");
+    std::fs::write(file, text).unwrap();
+    house.restart_gateway();
+    let text = std::fs::read_to_string(house.kubeconfig()).unwrap();
+    let prod = house.scratch().join("prod");
+    std::fs::write(&prod, text.replace("/clusters/local", "/clusters/prod")).unwrap();
+    for (number, transport) in BOTH.into_iter().enumerate() {
+        let mark = &format!("6161{}{number}", std::process::id());
+        let kubectl = Kubectl::preferred();
+        let mut command = kubectl.command(transport, &prod, house.scratch());
+        command.args(["exec", "-it", "cri", "--", "sleep", mark]);
+        let mut terminal = Pty::spawn(&command);
+        assert!(
+            eventually(LIMIT, || machine_runs(mark)),
+            "{}",
+            terminal.screen()
+        );
+        terminal.kill();
+        let gone = eventually(Duration::from_secs(5), || !machine_runs(mark));
+        assert!(gone, "{transport:?}");
     }
 }
 

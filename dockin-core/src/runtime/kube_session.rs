@@ -9,7 +9,7 @@ use dockin_stream::{
     Event,
     io::{BoxCodec, Endpoint, EndpointError},
 };
-use futures::{Sink, SinkExt, Stream};
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Error, ErrorKind};
@@ -34,7 +34,7 @@ where
 
 /// `^C` `^D`.
 const GO: &[u8] = b"\x03\x04";
-/// How long the way to a terminal may be blocked.
+/// How long a process may take to go, and the way to it to be blocked.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl<S> KubeSession<S>
@@ -128,13 +128,25 @@ where
             return;
         };
         runtime.spawn(async move {
-            let keys = async {
+            let gone = async {
                 endpoint.send(Event::Stdin(Bytes::from_static(GO))).await?;
+                // A connection that ends now may end before its server has passed the keys on.
+                while let Some(event) = endpoint.next().await {
+                    if matches!(event?, Event::Exit(_)) {
+                        break;
+                    }
+                }
+                Ok::<(), EndpointError>(())
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, gone).await {
+                tracing::debug!(%error, "terminal not told to end");
+            }
+            let closed = async {
                 endpoint.send(Event::Close).await?;
                 endpoint.finish().await
             };
-            if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, keys).await {
-                tracing::debug!(%error, "terminal not told to end");
+            if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, closed).await {
+                tracing::debug!(%error, "session not closed");
             }
         });
     }
