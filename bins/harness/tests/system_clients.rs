@@ -387,10 +387,13 @@ fn the_first_frame_is_empty_and_comes_without_company() {
     ] {
         let query = format!("command=sh&command=-c&command=echo+now%3B+echo+now+%3E%262&{streams}");
         let path = exec_path(&container, &query);
-        let (answer, mut behind, mut stream) =
-            head(&house, house.token(), "GET", &path, &WEBSOCKET);
-        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
-        assert_eq!(behind, b"", "{streams}: with the answer itself");
+        // On a busy machine we may come to read only when both are there.
+        let alone = (0..20).find_map(|_| {
+            let (answer, behind, stream) = head(&house, house.token(), "GET", &path, &WEBSOCKET);
+            assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+            behind.is_empty().then_some((behind, stream))
+        });
+        let (mut behind, mut stream) = alone.expect("the answer without company");
         let mut buffer = [0; 4096];
         while behind.len() < 3 {
             let count = stream.read(&mut buffer).unwrap();
