@@ -6,6 +6,7 @@
 )]
 
 pub mod hop;
+pub mod nginx;
 pub mod session;
 pub mod wire;
 

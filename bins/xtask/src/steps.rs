@@ -117,6 +117,10 @@ pub(crate) fn coverage() -> Result<(), String> {
 pub(crate) fn bench(arguments: &[&str]) -> Result<(), String> {
     let root = workspace()?;
     packages::ensure()?;
+    if packages::find("nginx").is_none() {
+        // Stands beside the gateway in one of them.
+        packages::install(&["nginx"])?;
+    }
     let mut run = Run {
         root: &root,
         keep_going: false,
