@@ -444,3 +444,49 @@ fn a_port_stream_that_nobody_reads_holds_no_more_than_the_high_water_mark() {
         assert!(grown < 6 * limits::HIGH_WATER as isize, "{grown} bytes");
     });
 }
+
+/// Both ends of a session that is under way ask the allocator for nothing, whichever of them
+/// speaks: what is read and written lies in buffers that are used again.
+#[test]
+fn messages_of_a_session_under_way_allocate_nothing() {
+    const MESSAGES: usize = 512;
+    in_virtual_time(async {
+        for speaker in ["client", "server"] {
+            for (what, client, server) in ends() {
+                // Two translate each payload into bytes of its own, and nobody types into a log.
+                if matches!(what, "base64" | "entry") || (what, speaker) == ("log", "client") {
+                    continue;
+                }
+                let (near, far) = duplex(64 * 1024);
+                let mut client: End = Endpoint::new(near, client, Bytes::new());
+                let mut server: End = Endpoint::new(far, server, Bytes::new());
+                // Streams are made before anything is said.
+                for _ in 0..4 {
+                    settle(&mut client, &mut server).await;
+                    settle(&mut server, &mut client).await;
+                }
+                let payload = Bytes::from(vec![b'x'; 4096]);
+                let (mut from, mut to, event) = if speaker == "client" {
+                    (client, server, Event::Stdin(payload))
+                } else {
+                    (server, client, Event::Stdout(payload))
+                };
+                let mut counted = 0;
+                for message in 0..2 * MESSAGES {
+                    let before = HEAP.stats();
+                    from.feed(event.clone()).await.unwrap();
+                    let arrived = settle(&mut from, &mut to).await;
+                    let after = HEAP.stats();
+                    assert_eq!(arrived, event.len(), "{what}: {speaker}");
+                    if message >= MESSAGES {
+                        counted += after.allocations - before.allocations;
+                    }
+                }
+                assert!(
+                    counted < MESSAGES / 100,
+                    "{what}: {counted} for {MESSAGES} messages of the {speaker}"
+                );
+            }
+        }
+    });
+}

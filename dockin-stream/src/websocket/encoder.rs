@@ -100,6 +100,9 @@ impl Encoder {
     /// The next bytes for the wire.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         if let Some(masked) = &mut self.masked {
+            if masked.queued() == 0 {
+                return None;
+            }
             let mut bytes = BytesMut::with_capacity(masked.queued().min(BATCH) + 1);
             masked.fill(&mut bytes);
             return (!bytes.is_empty()).then(|| bytes.freeze());
