@@ -22,11 +22,11 @@ use std::{
 
 use dockin_harness::Cri;
 use dockin_net::{
-    Cidr, Format, InterfaceName, LeaseStore, NetworkName, Place, Policy, Pool, Range, RangeSet,
+    Cidr, Format, InterfaceName, NetworkName, Place, Policy, Pool, Range, RangeSet,
     RangeSpec, Sticky, StoreError, Timestamp,
     io::Host,
     ipam,
-    resource_manager::{self, Network},
+    resource_manager::{self, LeaseRegister, Network, Register},
 };
 use pod_node::PodNode;
 use serde_json::{Value, json};
@@ -39,15 +39,16 @@ impl resource_manager::World for Leases {
         ipam::World::now(&mut Host)
     }
 
-    fn open(&mut self, network: &str) -> Result<Box<dyn LeaseStore>, StoreError> {
-        ipam::World::open(
+    fn open(&mut self, network: &str) -> Result<Box<dyn Register>, StoreError> {
+        let leases = ipam::World::open(
             &mut Host,
             &Place {
                 directory: self.0.clone(),
                 network: NetworkName::parse(network).unwrap(),
                 format: Format::Table,
             },
-        )
+        )?;
+        Ok(Box::new(LeaseRegister::new(leases)))
     }
 }
 

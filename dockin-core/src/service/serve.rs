@@ -8,6 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 #[cfg(feature = "gateway")]
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::BufReader,
     net::{TcpListener, TcpStream},
@@ -27,10 +28,18 @@ pub struct Peer {
     pub certificate_names: Arc<[String]>,
     /// Whom that certificate is for, for who reads certificates as Kubernetes does.
     pub certificate: Option<CertificateSubject>,
+    /// It showed a certificate that [`Server::claims`] said is none to read names in.
+    pub is_claimed: bool,
 }
 
 /// What handles the requests of every connection.
 pub trait Server: Send + Sync + 'static {
+    /// Whether the certificate that a client showed is for other callers than those whom
+    /// [`Peer::certificate`] names. It is asked once a connection.
+    fn claims(&self, _chain: &[CertificateDer<'static>]) -> bool {
+        false
+    }
+
     /// Answers one request. Never fails: an error is an answer too.
     fn handle(
         self: Arc<Self>,
@@ -141,10 +150,24 @@ async fn connection<S: Server>(
 ) {
     #[cfg(feature = "gateway")]
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
-    let peer = Peer {
-        address,
-        certificate_names: tls::peer_names(stream.get_ref().1).into(),
-        certificate: tls::peer_subject(stream.get_ref().1),
+    let handshake = stream.get_ref().1;
+    let is_claimed = handshake
+        .peer_certificates()
+        .is_some_and(|chain| server.claims(chain));
+    let peer = if is_claimed {
+        Peer {
+            address,
+            certificate_names: Arc::default(),
+            certificate: None,
+            is_claimed,
+        }
+    } else {
+        Peer {
+            address,
+            certificate_names: tls::peer_names(handshake).into(),
+            certificate: tls::peer_subject(handshake),
+            is_claimed,
+        }
     };
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
