@@ -16,8 +16,8 @@ use std::{
 };
 
 use dockin_net::{
-    Attachment, Beside, Change, Cidr, ContainerId, InterfaceName, Ledger, Owner, Policy, Pool,
-    Range, RangeSet, RangeSpec, Reservation, Sticky, StickyKey, StoreError, Timestamp, Want,
+    After, Attachment, Beside, Change, Cidr, ContainerId, InterfaceName, Ledger, Owner, Policy,
+    Pool, Range, RangeSet, RangeSpec, Reservation, Sticky, StickyKey, StoreError, Timestamp, Want,
     blocks::{
         Clock, Conversation, Goal, Names, Outcome, Reply, Request, State, Step, Store, Terms,
         Unanswered, operator,
@@ -122,6 +122,11 @@ fn key(pod: &str) -> StickyKey {
         owner: Owner::new("shop", pod),
         interface: InterfaceName::parse("eth0").unwrap(),
     }
+}
+
+fn attachment(container: usize) -> Attachment {
+    let container = ContainerId::parse(&format!("c{container}")).unwrap();
+    Attachment::new(container, InterfaceName::parse("eth0").unwrap())
 }
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -333,16 +338,26 @@ struct Pod {
     gone: bool,
 }
 
+/// A pod whose address a node gives it, and which moves between nodes with it.
+#[derive(Default)]
+struct Mover {
+    /// The node and the container.
+    runs: Option<(usize, usize)>,
+    address: Option<IpAddr>,
+}
+
 struct Cluster {
     dice: Dice,
     store: Lossy,
     pools: [Pool; 1],
     nodes: Vec<Node>,
     managed: Vec<Pod>,
+    movers: Vec<Mover>,
     /// Containers of the nodes' own pods, with node and address.
     own: BTreeMap<usize, (usize, IpAddr)>,
     containers: usize,
     started_from_memory: usize,
+    moved: usize,
 }
 
 impl Cluster {
@@ -351,19 +366,31 @@ impl Cluster {
         let managed = self.managed.iter().filter(|it| it.runs.is_some());
         let managed = managed.filter_map(|it| it.address);
         let own = self.own.values().map(|(_, address)| *address);
-        let holders = managed.chain(own).filter(|it| *it == address).count();
+        let movers = self.movers.iter().filter(|it| it.runs.is_some());
+        let movers = movers.filter_map(|it| it.address);
+        let holders = managed
+            .chain(own)
+            .chain(movers)
+            .filter(|it| *it == address)
+            .count();
         assert_eq!(holders, 1, "{address}");
     }
 
     fn step(&mut self) {
         let node = self.dice.below(self.nodes.len());
-        match self.dice.below(10) {
+        match self.dice.below(15) {
             0..3 => self.start_managed(node),
             3 | 4 => self.end_managed(),
             5 => self.release(),
             6..8 => self.start_own(node),
             8 => self.end_own(),
-            _ => self.store.deliver(),
+            9 => self.store.deliver(),
+            10 | 11 => self.start_mover(node),
+            12 | 13 => self.end_mover(),
+            _ => {
+                let goal = Goal::Sync { expire: true };
+                self.nodes[node].converse(&mut self.store, &self.pools, goal, 10_000);
+            }
         }
     }
 
@@ -415,13 +442,12 @@ impl Cluster {
         }
     }
 
-    fn start_own(&mut self, node: usize) {
+    /// Has a node give a container an address; none when it cannot, or is cut off.
+    fn give(&mut self, node: usize, sticky: Option<StickyKey>) -> Option<IpAddr> {
         self.containers += 1;
-        let container = ContainerId::parse(&format!("c{}", self.containers)).unwrap();
-        let attachment = Attachment::new(container, InterfaceName::parse("eth0").unwrap());
         let want = Want {
-            attachment,
-            sticky: None,
+            attachment: attachment(self.containers),
+            sticky,
             requested: Vec::new(),
             beside: Beside::Nothing,
         };
@@ -430,12 +456,53 @@ impl Cluster {
             false => 10_000,
         };
         let goal = Goal::Add(vec![want]);
-        let outcome = self.nodes[node].converse(&mut self.store, &self.pools, goal, steps);
-        if let Some(Outcome::Granted(grant)) = outcome {
-            let address = grant.addresses[0].0.address();
+        match self.nodes[node].converse(&mut self.store, &self.pools, goal, steps) {
+            Some(Outcome::Granted(grant)) => Some(grant.addresses[0].0.address()),
+            _ => None,
+        }
+    }
+
+    fn start_own(&mut self, node: usize) {
+        if let Some(address) = self.give(node, None) {
             self.own.insert(self.containers, (node, address));
             self.check(address);
         }
+    }
+
+    fn start_mover(&mut self, node: usize) {
+        let number = self.dice.below(self.movers.len());
+        if self.movers[number].runs.is_some() {
+            return;
+        }
+        let Some(address) = self.give(node, Some(key(&format!("db-{number}")))) else {
+            return;
+        };
+        let mover = &mut self.movers[number];
+        if mover.address.is_some() {
+            self.moved += 1;
+        }
+        assert_eq!(
+            *mover.address.get_or_insert(address),
+            address,
+            "db-{number}"
+        );
+        mover.runs = Some((node, self.containers));
+        self.check(address);
+    }
+
+    fn end_mover(&mut self) {
+        let number = self.dice.below(self.movers.len());
+        let Some((node, container)) = self.movers[number].runs.take() else {
+            return;
+        };
+        self.nodes[node].ledger.apply(&Change::Release {
+            attachment: attachment(container),
+            after: After::Keep(None),
+        });
+        // When the store does not hear it the node says it later.
+        let goal = Goal::Release(key(&format!("db-{number}")));
+        let steps = self.dice.below(20);
+        self.nodes[node].converse(&mut self.store, &self.pools, goal, steps);
     }
 
     fn end_own(&mut self) {
@@ -446,18 +513,17 @@ impl Cluster {
         let index = self.dice.below(count);
         let container = *self.own.keys().nth(index).unwrap();
         let (node, _) = self.own.remove(&container).unwrap();
-        let container = ContainerId::parse(&format!("c{container}")).unwrap();
         self.nodes[node].ledger.apply(&Change::Release {
-            attachment: Attachment::new(container, InterfaceName::parse("eth0").unwrap()),
-            after: dockin_net::After::Free,
+            attachment: attachment(container),
+            after: After::Free,
         });
     }
 }
 
 /// Resource managers that come and go, plugins that start pods from their memory, nodes that are
 /// cut off in the middle, and a store of whose answers so many in a hundred are lost or late. How
-/// many pods were started from memory.
-fn run(seed: u64, lost: usize) -> usize {
+/// many pods were started from memory, and how many with their address at a node once more.
+fn run(seed: u64, lost: usize) -> (usize, usize) {
     let mut cluster = Cluster {
         dice: Dice(seed),
         store: Lossy::new(seed ^ 1, lost),
@@ -467,8 +533,10 @@ fn run(seed: u64, lost: usize) -> usize {
         own: BTreeMap::new(),
         containers: 0,
         started_from_memory: 0,
+        moved: 0,
+        movers: (0..8).map(|_| Mover::default()).collect(),
     };
-    for _ in 0..600 {
+    for _ in 0..900 {
         cluster.step();
     }
     // When everything arrives all fits together.
@@ -486,13 +554,14 @@ fn run(seed: u64, lost: usize) -> usize {
         }
     }
     assert!(cluster.managed.iter().any(|pod| pod.address.is_some()));
-    cluster.started_from_memory
+    (cluster.started_from_memory, cluster.moved)
 }
 
 #[test]
-fn pods_that_a_node_knows_start_while_the_store_is_silent() {
-    let started: usize = (0..20).map(|seed| run(seed, 40)).sum();
-    assert!(started > 20, "{started}");
+fn pods_that_a_node_knows_start_and_others_move_while_answers_are_lost() {
+    let runs = (0..20).map(|seed| run(seed, 40));
+    let [started, moved] = runs.fold([0, 0], |sum, it| [sum[0] + it.0, sum[1] + it.1]);
+    assert!(started > 20 && moved > 20, "{started}, {moved}");
 }
 
 proptest! {
