@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use dockin_net::{
@@ -96,6 +97,13 @@ impl Gateway {
         let body = self.ask(&format!("getPodMultiNetwork?podName={pod}&namespace=shop"))?;
         let attached = read_answer(&body).unwrap();
         Ok(attached.iter().map(|it| it.address.address()).collect())
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
     }
 
     /// `kill -9`.
@@ -202,6 +210,75 @@ fn many_pods_asked_for_at_both_gateways_at_once_get_each_address_once() {
     all.sort();
     all.dedup();
     assert_eq!((of_pods.len(), all.len()), (40, 80));
+}
+
+/// Both gateways and etcd are killed and started again at random moments, while pods are asked for
+/// at whichever gateway is there.
+#[test]
+fn whoever_is_killed_when_no_address_is_given_twice_and_a_pods_never_changes() {
+    let mut etcd = Etcd::start();
+    let mut gateways = [Gateway::start(&etcd), Gateway::start(&etcd)];
+    let mut of_pods: BTreeMap<usize, Vec<IpAddr>> = BTreeMap::new();
+    let mut refused = 0;
+    // What comes next depends on this alone, what is under way when somebody dies does not.
+    let mut state = 0x9e37_79b9_u32;
+    let mut below = |end: u32| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        usize::try_from(state % end).unwrap()
+    };
+    for round in 0..12 {
+        let pods: Vec<usize> = (0..10).map(|_| below(60)).collect();
+        let (victim, pause) = (below(3), u64::try_from(below(30)).unwrap());
+        let answers: Vec<_> = thread::scope(|scope| {
+            let calls: Vec<_> = pods
+                .iter()
+                .map(|pod| {
+                    let gateway = &gateways[(pod + round) % 2];
+                    scope.spawn(move || (*pod, gateway.addresses(&format!("web-{pod}"))))
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(pause));
+            match victim {
+                2 => etcd.signal("-KILL"),
+                gateway => gateways[gateway].signal("-KILL"),
+            }
+            calls.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        match victim {
+            2 => {
+                etcd.kill();
+                etcd.restart();
+            }
+            gateway => {
+                gateways[gateway].kill();
+                gateways[gateway].restart();
+            }
+        }
+        for (pod, answer) in answers {
+            match answer {
+                Ok(addresses) => {
+                    let first = of_pods.entry(pod).or_insert_with(|| addresses.clone());
+                    assert_eq!(*first, addresses, "web-{pod}");
+                }
+                Err(error) => {
+                    assert!(error.later, "{error:?}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("{refused} questions without an answer");
+    assert!(of_pods.len() > 20, "{of_pods:?}");
+    for (pod, addresses) in &of_pods {
+        let again = gateways[pod % 2].addresses(&format!("web-{pod}"));
+        assert_eq!(&again.unwrap(), addresses, "web-{pod}");
+    }
+    let mut all: Vec<_> = of_pods.values().flatten().collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 2 * of_pods.len());
 }
 
 #[test]
