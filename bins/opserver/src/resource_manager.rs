@@ -6,14 +6,14 @@ mod callers;
 mod config;
 mod pools;
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
 
 use callers::Callers;
 pub(crate) use config::ResourceManager;
 use dockin_core::{
     Error, ErrorKind,
     gateway::Beside,
-    service::{Body, Peer, Server, json, serve, text},
+    service::{Body, Caller, Peer, Server, json, serve, text},
     tls::{self, Identity},
 };
 use dockin_net::resource_manager::{Network, answer};
@@ -75,7 +75,7 @@ impl Service {
     /// The address cannot be listened on.
     pub(crate) async fn listen(
         self,
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         identity: Identity,
         stop: CancellationToken,
     ) -> Result<(), Error> {
@@ -96,7 +96,7 @@ impl Service {
     async fn respond(&self, peer: &Peer, request: &Request<Incoming>) -> Response<Body> {
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
-        if !self.callers.know(peer.is_claimed, given) {
+        if !self.callers.know(peer.is_other, given) {
             tracing::warn!(address = %peer.address, "no plugin asks the resource manager");
             return text(
                 StatusCode::UNAUTHORIZED,
@@ -135,8 +135,8 @@ impl Service {
 
 #[async_trait::async_trait]
 impl Beside for Service {
-    fn claims(&self, chain: &[CertificateDer<'static>]) -> bool {
-        self.callers.vouches_for(chain)
+    fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
+        self.callers.caller(chain)
     }
 
     async fn handle(
@@ -155,8 +155,8 @@ impl Beside for Service {
 struct Alone(Service);
 
 impl Server for Alone {
-    fn claims(&self, chain: &[CertificateDer<'static>]) -> bool {
-        self.0.claims(chain)
+    fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
+        self.0.caller(chain)
     }
 
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {

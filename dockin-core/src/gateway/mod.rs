@@ -66,7 +66,7 @@ use crate::{
     identity::{Authenticator, Credentials, Principal, authenticate},
     policy::{Reload, Rules},
     recording::RecordingStore,
-    service::{Body, Peer, Server, json, serve, status_response, text},
+    service::{Body, Caller, Peer, Server, json, serve, status_response, text},
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -613,9 +613,9 @@ impl Gateway {
 }
 
 impl Server for Gateway {
-    fn claims(&self, chain: &[CertificateDer<'static>]) -> bool {
+    fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
         let service = self.beside.as_ref();
-        service.is_some_and(|service| service.claims(chain))
+        service.map_or(Caller::Named, |service| service.caller(chain))
     }
 
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {

@@ -28,16 +28,27 @@ pub struct Peer {
     pub certificate_names: Arc<[String]>,
     /// Whom that certificate is for, for who reads certificates as Kubernetes does.
     pub certificate: Option<CertificateSubject>,
-    /// It showed a certificate that [`Server::claims`] said is none to read names in.
-    pub is_claimed: bool,
+    /// It showed a certificate of [`Caller::Other`].
+    pub is_other: bool,
+}
+
+/// For whom a client certificate speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: there is no fourth.
+pub enum Caller {
+    /// Whom it names.
+    Named,
+    /// A caller of another kind, whatever it names.
+    Other,
+    /// Nobody.
+    Nobody,
 }
 
 /// What handles the requests of every connection.
 pub trait Server: Send + Sync + 'static {
-    /// Whether the certificate that a client showed is for other callers than those whom
-    /// [`Peer::certificate`] names. It is asked once a connection.
-    fn claims(&self, _chain: &[CertificateDer<'static>]) -> bool {
-        false
+    /// For whom the certificate speaks that a client showed. It is asked once a connection.
+    fn caller(&self, _chain: &[CertificateDer<'static>]) -> Caller {
+        Caller::Named
     }
 
     /// Answers one request. Never fails: an error is an answer too.
@@ -151,24 +162,18 @@ async fn connection<S: Server>(
     #[cfg(feature = "gateway")]
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
     let handshake = stream.get_ref().1;
-    let is_claimed = handshake
-        .peer_certificates()
-        .is_some_and(|chain| server.claims(chain));
-    let peer = if is_claimed {
-        Peer {
-            address,
-            certificate_names: Arc::default(),
-            certificate: None,
-            is_claimed,
-        }
-    } else {
-        Peer {
-            address,
-            certificate_names: tls::peer_names(handshake).into(),
-            certificate: tls::peer_subject(handshake),
-            is_claimed,
-        }
+    let chain = handshake.peer_certificates();
+    let caller = chain.map_or(Caller::Nobody, |chain| server.caller(chain));
+    let mut peer = Peer {
+        address,
+        certificate_names: Arc::default(),
+        certificate: None,
+        is_other: caller == Caller::Other,
     };
+    if caller == Caller::Named {
+        peer.certificate_names = tls::peer_names(handshake).into();
+        peer.certificate = tls::peer_subject(handshake);
+    }
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         let peer = peer.clone();

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -34,13 +34,26 @@ impl ClientAuthority {
     /// handshake has shown that the client has the key.
     #[must_use]
     pub fn vouches_for(&self, chain: &[CertificateDer<'static>]) -> bool {
+        self.vouched_for(chain, UnixTime::now())
+    }
+
+    /// Whether a client's chain is of this authority, also when its time is over: a handshake that
+    /// resumes an earlier one does not look at dates again.
+    #[must_use]
+    pub fn has_issued(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let ends = chain.iter().filter_map(|certificate| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+            let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+            Some(UnixTime::since_unix_epoch(Duration::from_secs(end)))
+        });
+        self.vouches_for(chain) || ends.into_iter().any(|end| self.vouched_for(chain, end))
+    }
+
+    fn vouched_for(&self, chain: &[CertificateDer<'static>], at: UnixTime) -> bool {
         let Some((own, others)) = chain.split_first() else {
             return false;
         };
-        let verified = self
-            .verifier
-            .verify_client_cert(own, others, UnixTime::now());
-        verified.is_ok()
+        self.verifier.verify_client_cert(own, others, at).is_ok()
     }
 
     /// Whether a key of this authority is one of `other`'s too, so that the two cannot be told

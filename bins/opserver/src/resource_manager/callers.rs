@@ -9,6 +9,7 @@ use std::{
 
 use dockin_core::{
     Error,
+    service::Caller,
     tls::{self, ClientAuthority},
 };
 use rustls::pki_types::CertificateDer;
@@ -62,9 +63,14 @@ impl Callers {
         Ok(())
     }
 
-    pub(super) fn vouches_for(&self, chain: &[CertificateDer<'static>]) -> bool {
-        let authority = self.authority.as_ref();
-        authority.is_some_and(|(authority, _)| authority.vouches_for(chain))
+    /// For whom a certificate speaks that a client showed. One of a plugin's whose time is over is
+    /// nobody's, and never that of the person it may name.
+    pub(super) fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
+        match &self.authority {
+            Some((ours, _)) if ours.vouches_for(chain) => Caller::Other,
+            Some((ours, _)) if ours.has_issued(chain) => Caller::Nobody,
+            _ => Caller::Named,
+        }
     }
 
     /// Whether a caller with that proof is a plugin; with both configured it needs both.
@@ -154,5 +160,51 @@ fn read(path: &Path) -> Result<Vec<[u8; 32]>, Error> {
     match hashes.is_empty() {
         true => Err(wrong("there is none in it")),
         false => Ok(hashes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use dockin_core::{service::Caller, tls::ClientAuthority};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::pki_types::CertificateDer;
+
+    use super::Callers;
+
+    fn authority() -> (Issuer<'static, KeyPair>, CertificateDer<'static>) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        (Issuer::new(params, key), certificate)
+    }
+
+    fn client(by: &Issuer<'_, KeyPair>, until: i32) -> [CertificateDer<'static>; 1] {
+        let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        [params.signed_by(&key, by).unwrap().der().clone()]
+    }
+
+    #[test]
+    fn a_plugins_certificate_never_names_a_person_not_even_when_its_time_is_over() {
+        let (ours, certificate) = authority();
+        let (others, _) = authority();
+        let callers = Callers {
+            authority: Some((
+                ClientAuthority::new(&[certificate.clone()]).unwrap(),
+                vec![certificate.clone()],
+            )),
+            tokens: None,
+        };
+        assert_eq!(callers.caller(&client(&ours, 4000)), Caller::Other);
+        assert_eq!(callers.caller(&client(&ours, 2001)), Caller::Nobody);
+        assert_eq!(callers.caller(&client(&others, 4000)), Caller::Named);
+        assert!(callers.check_beside(&[certificate]).is_err());
+        assert!(callers.check_beside(&[authority().1]).is_ok());
+        assert!(!callers.know(false, None) && callers.know(true, None));
     }
 }
