@@ -195,7 +195,7 @@ mod tests {
         let (others, _) = authority();
         let callers = Callers {
             authority: Some((
-                ClientAuthority::new(&[certificate.clone()]).unwrap(),
+                ClientAuthority::new(std::slice::from_ref(&certificate)).unwrap(),
                 vec![certificate.clone()],
             )),
             tokens: None,
