@@ -10,7 +10,7 @@ mod memory;
 
 use dockin_net::{
     Cidr, InterfaceName, LeaseStore, Pool, Range, RangeSet, RangeSpec, StoreError, Timestamp,
-    resource_manager::{Network, Response, World, answer, read_answer},
+    resource_manager::{LeaseRegister, Network, Register, Response, World, answer, read_answer},
 };
 use memory::Memory;
 use serde_json::{Value, json};
@@ -44,8 +44,9 @@ impl World for Machine {
         Timestamp(self.0.now)
     }
 
-    fn open(&mut self, network: &str) -> Result<Box<dyn LeaseStore>, StoreError> {
-        Ok(Box::new(self.0.store(network)))
+    fn open(&mut self, network: &str) -> Result<Box<dyn Register>, StoreError> {
+        let leases = Box::new(self.0.store(network));
+        Ok(Box::new(LeaseRegister::new(leases)))
     }
 }
 
@@ -85,9 +86,11 @@ fn a_pod_gets_its_networks_and_the_same_addresses_at_every_question() {
         first,
         json!([
             {"type": "webank", "podIp": "10.0.0.2", "subnetMask": "255.255.255.248",
-             "gateway": "10.0.0.1", "ifName": "eth0", "master": true},
+             "gateway": "10.0.0.1", "ifName": "eth0", "master": true,
+             "podName": "web-0", "namespace": "shop"},
             {"type": "storage", "podIp": "fd00::2", "subnetMask": "64",
-             "gateway": "fd00::1", "ifName": "eth1", "master": false},
+             "gateway": "fd00::1", "ifName": "eth1", "master": false,
+             "podName": "web-0", "namespace": "shop"},
         ])
     );
     assert_eq!(machine.data(&call.replace("c1", "c2")), first);

@@ -118,3 +118,27 @@ fn what_is_no_question_is_told_and_who_does_not_listen_may_later() {
         assert!(!refused.stderr.is_empty());
     }
 }
+
+#[test]
+fn a_handshake_that_never_ends_is_given_up_and_may_do_better_later() {
+    let (_, certificate) = serve();
+    let directory = tempfile::tempdir().unwrap();
+    let authority = directory.path().join("authority.pem");
+    fs::write(&authority, certificate).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/rm", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            // A record of 16 KiB that arrives byte by byte.
+            let mut bytes = [22, 3, 3, 64, 0].iter().chain(std::iter::repeat(&2));
+            while socket.write_all(&[*bytes.next().unwrap()]).is_ok() {
+                thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+    });
+    let output = ask(&json!({"url": url, "authority": authority}));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(11), "{told}");
+    assert!(told.contains("in time"), "{told}");
+}

@@ -3,18 +3,22 @@
 use std::{
     fs,
     io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{self, ExitCode},
 };
 
 const USAGE: &str = "\
 usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--network FILE]...
+                          [--secrets-dir DIRECTORY] [--secret FILE]...
                           [--conf-dir DIRECTORY] [--conf FILE]
 
   --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam, dockin-ipam-store,
                    dockin-ask;
                    /opt/cni/bin
   --network        a network's file, for --networks-dir; /etc/cni/dockin/net.d
+  --secret         a file that root alone may read, such as the token for the resource manager, for
+                   --secrets-dir; /etc/cni/dockin
   --conf           the runtime's configuration, for --conf-dir; /etc/cni/net.d
 
 Every file is put in its place at once, the runtime's configuration last.
@@ -25,17 +29,27 @@ const NAMES: [&str; 2] = ["dockin-cni", "dockin-bridge"];
 /// The programs beside it that are installed as well.
 const NEIGHBOURS: [&str; 3] = ["dockin-ipam", "dockin-ipam-store", "dockin-ask"];
 
+/// Whom a secret is for: its owner, who is root.
+const SECRET: u32 = 0o600;
+
 /// Installs as the words say.
 pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
     let mut bin_dir = PathBuf::from("/opt/cni/bin");
     let mut networks_dir = PathBuf::from("/etc/cni/dockin/net.d");
+    let mut secrets_dir = PathBuf::from("/etc/cni/dockin");
     let mut conf_dir = PathBuf::from("/etc/cni/net.d");
-    let (mut networks, mut conf) = (Vec::new(), None);
+    let (mut networks, mut secrets, mut conf) = (Vec::new(), Vec::new(), None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let known = matches!(
             word.as_str(),
-            "--bin-dir" | "--networks-dir" | "--network" | "--conf-dir" | "--conf"
+            "--bin-dir"
+                | "--networks-dir"
+                | "--network"
+                | "--secrets-dir"
+                | "--secret"
+                | "--conf-dir"
+                | "--conf"
         );
         let value = match words.next() {
             Some(value) if known => PathBuf::from(value),
@@ -49,34 +63,46 @@ pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
             "--networks-dir" => networks_dir = value,
             "--conf-dir" => conf_dir = value,
             "--network" => networks.push(value),
+            "--secrets-dir" => secrets_dir = value,
+            "--secret" => secrets.push(value),
             _ => conf = Some(value),
         }
     }
     let this = std::env::current_exe()?;
     for name in NAMES {
-        put(&this, &bin_dir, name)?;
+        put(&this, &bin_dir, name, None)?;
     }
     for name in NEIGHBOURS {
-        put(&this.with_file_name(name), &bin_dir, name)?;
+        put(&this.with_file_name(name), &bin_dir, name, None)?;
     }
     for network in &networks {
-        put(network, &networks_dir, &own_name(network)?)?;
+        put(network, &networks_dir, &own_name(network)?, None)?;
+    }
+    for secret in &secrets {
+        put(secret, &secrets_dir, &own_name(secret)?, Some(SECRET))?;
     }
     // With this file the runtime begins to call what is there by now.
     if let Some(conf) = &conf {
-        put(conf, &conf_dir, &own_name(conf)?)?;
+        put(conf, &conf_dir, &own_name(conf)?, None)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Copies a file beside its place and renames it: a plugin that is being run stays as it is, and
 /// nobody sees half of a file.
-fn put(from: &Path, directory: &Path, name: &str) -> io::Result<()> {
+fn put(from: &Path, directory: &Path, name: &str, mode: Option<u32>) -> io::Result<()> {
     let place = directory.join(name);
     let beside = directory.join(format!(".{name}.{}", process::id()));
     let copy = || {
         fs::create_dir_all(directory)?;
-        fs::copy(from, &beside)?;
+        if let Some(mode) = mode {
+            // At no time may others read it.
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(mode);
+            io::copy(&mut fs::File::open(from)?, &mut options.open(&beside)?)?;
+        } else {
+            fs::copy(from, &beside)?;
+        }
         fs::File::open(&beside)?.sync_all()?;
         fs::rename(&beside, &place)
     };

@@ -5,7 +5,7 @@
     reason = "a failed unwrap is a failed test"
 )]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 #[test]
 fn plugins_and_configuration_are_put_in_their_places() {
@@ -17,6 +17,7 @@ fn plugins_and_configuration_are_put_in_their_places() {
     fs::copy(env!("CARGO_BIN_EXE_dockin-cni"), &program).unwrap();
     fs::write(at("from/10-dockin.conf"), "{}").unwrap();
     fs::write(at("from/webank.conf"), "{}").unwrap();
+    fs::write(at("from/token"), "secret").unwrap();
     let install = || {
         let mut command = Command::new(&program);
         command.arg("install");
@@ -24,6 +25,8 @@ fn plugins_and_configuration_are_put_in_their_places() {
             ("--bin-dir", "bin"),
             ("--networks-dir", "networks"),
             ("--network", "from/webank.conf"),
+            ("--secrets-dir", "secrets"),
+            ("--secret", "from/token"),
             ("--conf-dir", "conf"),
             ("--conf", "from/10-dockin.conf"),
         ] {
@@ -56,6 +59,8 @@ fn plugins_and_configuration_are_put_in_their_places() {
         assert!(at(name).is_file(), "{name}");
     }
     assert_eq!(fs::read(at("conf/10-dockin.conf")).unwrap(), b"{}");
+    let mode = fs::metadata(at("secrets/token")).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
     let names = |of: &Path| fs::read_dir(of).unwrap().count();
     assert_eq!(names(&at("bin")), 5, "something was left beside");
     let version = Command::new(at("bin/dockin-bridge"))

@@ -15,92 +15,125 @@
 mod pod_node;
 
 use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
     thread,
 };
 
-use dockin_harness::Cri;
-use dockin_net::{
-    Cidr, Format, InterfaceName, LeaseStore, NetworkName, Place, Policy, Pool, Range, RangeSet,
-    RangeSpec, Sticky, StoreError, Timestamp,
-    io::Host,
-    ipam,
-    resource_manager::{self, Network},
-};
+use dockin_harness::{Cri, binary, run};
 use pod_node::PodNode;
 use serde_json::{Value, json};
 
-/// The leases of the resource manager, in a folder.
-struct Leases(String);
+/// A gateway on the node's loopback, whose resource manager has two networks for every pod.
+struct Gateway {
+    child: Child,
+    address: String,
+    config: String,
+}
 
-impl resource_manager::World for Leases {
-    fn now(&mut self) -> Timestamp {
-        ipam::World::now(&mut Host)
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
     }
+}
 
-    fn open(&mut self, network: &str) -> Result<Box<dyn LeaseStore>, StoreError> {
-        ipam::World::open(
-            &mut Host,
-            &Place {
-                directory: self.0.clone(),
-                network: NetworkName::parse(network).unwrap(),
-                format: Format::Table,
-            },
+impl Gateway {
+    fn start(node: &PodNode) -> Self {
+        let data = node.path("gateway");
+        let mut init = Command::new(binary("dockin-opserver"));
+        let made = run(init.args(["init", "--listen", "127.0.0.1:0", "--data", &data]));
+        assert!(made.status.success(), "{made:?}");
+        fs::write(
+            format!("{data}/plugin-token"),
+            "0123456789abcdef0123456789abcdef",
         )
-    }
-}
-
-fn network(name: &str, interface: &str, master: bool, subnet: &str) -> Network {
-    let spec = RangeSpec {
-        subnet: Some(Cidr::parse(subnet).unwrap()),
-        ..RangeSpec::default()
-    };
-    let set = RangeSet::new(vec![Range::new(&spec).unwrap()]).unwrap();
-    let policy = Policy {
-        sticky: Sticky::Pod,
-        ..Policy::default()
-    };
-    Network {
-        name: name.into(),
-        interface: InterfaceName::parse(interface).unwrap(),
-        master,
-        pool: Pool::new(name, vec![set]).unwrap().with_policy(policy),
-    }
-}
-
-/// Answers the plugins' questions with the library's service until the test ends; its address.
-fn manage(listener: TcpListener, leases: String) -> String {
-    let networks = [
-        network("web", "eth0", true, "10.70.0.0/24"),
-        network("data", "net1", false, "10.71.0.0/24"),
-    ];
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            reply(stream.unwrap(), &networks, &mut Leases(leases.clone()));
+        .unwrap();
+        let config = format!("{data}/opserver.yaml");
+        let manager = "resource_manager:\n  token: plugin-token\n  data: addresses\n  networks:\n    \
+            - { name: web, interface: eth0, subnet: 10.70.0.0/24, master: true }\n    \
+            - { name: data, interface: net1, subnet: 10.71.0.0/24 }\n";
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text + manager).unwrap();
+        let (child, address) = serve(node, &config);
+        Self {
+            child,
+            address,
+            config,
         }
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        let _status = self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    fn restart(&mut self, node: &PodNode) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let text = text.replace("127.0.0.1:0", &self.address);
+        fs::write(&self.config, text).unwrap();
+        let (child, address) = serve(node, &self.config);
+        self.child = child;
+        assert_eq!(address, self.address);
+    }
+}
+
+fn serve(node: &PodNode, config: &str) -> (Child, String) {
+    let program = binary("dockin-opserver").display().to_string();
+    let mut child = node
+        .command(&program)
+        .args(["serve", "--config", config])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = lines.by_ref().map(Result::unwrap);
+    let said = said.find_map(|line| Some(line.strip_prefix("listening on https://")?.to_owned()));
+    let address = said.unwrap_or_else(|| panic!("the gateway ended: {:?}", child.wait()));
+    // Somebody must read what it goes on to say.
+    thread::spawn(move || lines.for_each(drop));
+    (child, address)
+}
+
+/// Installs the plugins and their configuration as the plugins' README tells a new operator to.
+fn install(node: &PodNode, gateway: &Gateway) {
+    let folder = node.path("install");
+    fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| format!("{folder}/{name}");
+    // One bridge is made by ourselves, the other by the reference's plugin with our addresses.
+    for (name, bridge, driver) in [("web", "br-web", "netlink"), ("data", "br-data", "exec")] {
+        let network = json!({"cniVersion": "1.0.0", "name": name, "type": "bridge",
+            "bridge": bridge, "isGateway": true, "driver": driver});
+        fs::write(file(&format!("{name}.conf")), network.to_string()).unwrap();
+    }
+    let conf = json!({
+        "cniVersion": "1.0.0", "name": "dockin", "type": "dockin-cni",
+        "backend": format!("https://{}/rmController/getPodMultiNetwork", gateway.address),
+        "backendAuthority": "/etc/cni/dockin/ca.pem",
+        "backendToken": "/etc/cni/dockin/plugin-token",
+        "stateDir": node.path("state-cni"),
     });
-    format!("http://{address}/rmController/getPodMultiNetwork")
-}
-
-fn reply(mut stream: TcpStream, networks: &[Network], leases: &mut Leases) {
-    let mut request = Vec::new();
-    let mut buffer = [0; 1024];
-    while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut buffer) {
-            Ok(count) if count > 0 => request.extend_from_slice(&buffer[..count]),
-            _ => return,
-        }
+    fs::write(file("10-dockin.conf"), conf.to_string()).unwrap();
+    for (from, to) in [("tls/ca.pem", "ca.pem"), ("plugin-token", "plugin-token")] {
+        fs::copy(node.path(&format!("gateway/{from}")), file(to)).unwrap();
     }
-    let text = String::from_utf8(request).unwrap();
-    let mut words = text.split(' ');
-    let method = words.next().unwrap();
-    let call = words.next().unwrap().trim_start_matches("/rmController/");
-    let answer = resource_manager::answer(networks, method, call, leases);
-    let (status, length) = (answer.status, answer.body.len());
-    let head = format!("HTTP/1.1 {status} \r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all((head + &answer.body).as_bytes()).unwrap();
+    let program = binary("dockin-cni").display().to_string();
+    let mut command = node.command(&program);
+    command.arg("install");
+    for (word, name) in [
+        ("--network", "web.conf"),
+        ("--network", "data.conf"),
+        ("--secret", "ca.pem"),
+        ("--secret", "plugin-token"),
+        ("--conf", "10-dockin.conf"),
+    ] {
+        command.arg(word).arg(file(name));
+    }
+    let installed = run(&mut command);
+    assert!(installed.status.success(), "{installed:?}");
 }
 
 /// What the plugins remember below the node's folder of these names: files that are neither locks
@@ -113,18 +146,10 @@ fn records(node: &PodNode, name: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_of_containerd_have_two_networks_of_the_resource_manager_and_leave_nothing() {
+async fn pods_of_containerd_have_two_networks_of_the_gateways_resource_manager_and_leave_nothing() {
     let node = PodNode::start();
-    let backend = manage(node.listen(), node.path("manager"));
-    for (name, bridge) in [("web", "br-web"), ("data", "br-data")] {
-        let file = json!({"cniVersion": "1.0.0", "name": name, "type": "bridge",
-            "bridge": bridge, "isGateway": true});
-        let directory = node.path("networks");
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(format!("{directory}/{name}.conf"), file.to_string()).unwrap();
-    }
-    node.configure(&json!({"type": "dockin-cni", "backend": backend,
-        "confDir": node.path("networks"), "stateDir": node.path("state-cni")}));
+    let mut gateway = Gateway::start(&node);
+    install(&node, &gateway);
     let cri = Cri::at(node.socket()).await;
     let mut pods = Vec::new();
     for name in ["one-0", "two-0"] {
@@ -145,13 +170,24 @@ async fn pods_of_containerd_have_two_networks_of_the_resource_manager_and_leave_
     }
     assert_eq!(node.address(one.id(), "net1"), "10.71.0.2");
     assert_eq!(node.links().len(), 4, "{:?}", node.links());
-    // The same pod, started again, has its addresses again.
+    // The gateway is gone: a known pod is started again with its addresses, another one is not.
+    gateway.kill();
     pods.remove(0).remove().await;
     let again = cri.pod("shop", "one-0").await.unwrap();
     assert_eq!(again.ip(), "10.70.0.2");
     assert!(node.pings(again.id(), "10.71.0.3"));
-    again.remove().await;
-    pods.remove(0).remove().await;
+    let links = node.links();
+    let refused = cri.pod("shop", "three-0").await.err().unwrap();
+    assert!(refused.to_string().contains("backend"), "{refused}");
+    assert_eq!(node.links(), links);
+    // And when it is back, that one has addresses of its own.
+    gateway.restart(&node);
+    let three = cri.pod("shop", "three-0").await.unwrap();
+    assert_eq!(three.ip(), "10.70.0.4");
+    assert_eq!(node.address(three.id(), "net1"), "10.71.0.4");
+    for pod in [again, three, pods.remove(0)] {
+        pod.remove().await;
+    }
     assert_eq!(node.links(), Vec::<String>::new());
     let kept = records(&node, "state-cni");
     assert!(

@@ -271,7 +271,7 @@ impl Config {
         self.access_rules()?;
         self.resource_manager
             .as_ref()
-            .map(ResourceManager::networks)
+            .map(ResourceManager::check)
             .transpose()?;
         if self.clusters.is_empty() && self.clusters_directory.is_none() {
             return bad(

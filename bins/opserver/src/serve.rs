@@ -78,14 +78,20 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);
     }
+    let people = config.client_authority.as_deref().map(tls::certificates);
+    let mut people = people.transpose()?;
+    if let Some(wanted) = &config.resource_manager {
+        let manager = resource_manager::Service::new(wanted)?;
+        if let Some(address) = wanted.listen {
+            let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
+            manager.listen(address, identity, stop.clone()).await?;
+        } else {
+            people = manager.authorities(people)?;
+            builder = builder.beside(Arc::new(manager));
+        }
+    }
     let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
-    if let Some(wanted) = &config.resource_manager {
-        let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
-        resource_manager::start(wanted, identity, stop.clone()).await?;
-    }
-    let people = config.client_authority.as_deref().map(tls::certificates);
-    let people = people.transpose()?;
     let check = people
         .as_deref()
         .map_or(ClientCheck::None, ClientCheck::Offered);

@@ -7,6 +7,7 @@
 mod address_list;
 mod approval;
 mod auditor;
+mod beside;
 mod cluster;
 mod cluster_file;
 mod cluster_folder;
@@ -28,6 +29,7 @@ mod routes;
 
 use std::{
     net::SocketAddr,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -35,11 +37,13 @@ use std::{
 use dockin_policy::{access::Attributes, audit::redact_text};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     address_list::AddressList,
+    beside::Beside,
     cluster::{Cluster, Found, Health, Listing},
     cluster_folder::{ClusterChange, ClusterFolder},
     limits::RequestLimits,
@@ -62,7 +66,7 @@ use crate::{
     identity::{Authenticator, Credentials, Principal, authenticate},
     policy::{Reload, Rules},
     recording::RecordingStore,
-    service::{Body, Peer, Server, json, serve, status_response, text},
+    service::{Body, Caller, Peer, Server, json, serve, status_response, text},
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -81,6 +85,7 @@ pub struct GatewayBuilder {
     idle_timeout: Option<Duration>,
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    beside: Option<Arc<dyn Beside>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -104,6 +109,8 @@ pub struct Gateway {
     /// Whether shells that can are asked for the lines they hold.
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    /// Another service on the same port.
+    beside: Option<Arc<dyn Beside>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -171,6 +178,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Has `service` see every request, and every client certificate, before the gateway does.
+    pub fn beside(mut self, service: Arc<dyn Beside>) -> Self {
+        self.beside = Some(service);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -206,6 +219,7 @@ impl GatewayBuilder {
             refusals: RefusalMemory::default(),
             asks_shells: self.asks_shells,
             second_person: self.second_person,
+            beside: self.beside,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -253,6 +267,7 @@ impl Gateway {
             idle_timeout: None,
             asks_shells: true,
             second_person: None,
+            beside: None,
         }
     }
 
@@ -598,7 +613,19 @@ impl Gateway {
 }
 
 impl Server for Gateway {
+    fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
+        let service = self.beside.as_ref();
+        service.map_or(Caller::Named, |service| service.caller(chain))
+    }
+
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let request = match &self.beside {
+            None => request,
+            Some(service) => match service.handle(&peer, request).await {
+                ControlFlow::Break(response) => return response,
+                ControlFlow::Continue(request) => request,
+            },
+        };
         let aggregated = wants_aggregated_discovery(request.headers());
         match self.route(peer, request).await {
             Ok(response) => response,

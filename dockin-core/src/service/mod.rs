@@ -14,5 +14,5 @@ pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_port
 #[cfg(feature = "gateway")]
 pub(crate) use respond::full_body;
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
-pub use serve::{Peer, Server, serve};
+pub use serve::{Caller, Peer, Server, serve};
 pub use upgrade::{BoxIo, PortsProtocol, PortsUpgrade, port_forward, remote_command, upgraded};

@@ -8,6 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 #[cfg(feature = "gateway")]
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::BufReader,
     net::{TcpListener, TcpStream},
@@ -27,10 +28,29 @@ pub struct Peer {
     pub certificate_names: Arc<[String]>,
     /// Whom that certificate is for, for who reads certificates as Kubernetes does.
     pub certificate: Option<CertificateSubject>,
+    /// It showed a certificate of [`Caller::Other`].
+    pub is_other: bool,
+}
+
+/// For whom a client certificate speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: there is no fourth.
+pub enum Caller {
+    /// Whom it names.
+    Named,
+    /// A caller of another kind, whatever it names.
+    Other,
+    /// Nobody.
+    Nobody,
 }
 
 /// What handles the requests of every connection.
 pub trait Server: Send + Sync + 'static {
+    /// For whom the certificate speaks that a client showed. It is asked once a connection.
+    fn caller(&self, _chain: &[CertificateDer<'static>]) -> Caller {
+        Caller::Named
+    }
+
     /// Answers one request. Never fails: an error is an answer too.
     fn handle(
         self: Arc<Self>,
@@ -141,11 +161,19 @@ async fn connection<S: Server>(
 ) {
     #[cfg(feature = "gateway")]
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
-    let peer = Peer {
+    let handshake = stream.get_ref().1;
+    let chain = handshake.peer_certificates();
+    let caller = chain.map_or(Caller::Nobody, |chain| server.caller(chain));
+    let mut peer = Peer {
         address,
-        certificate_names: tls::peer_names(stream.get_ref().1).into(),
-        certificate: tls::peer_subject(stream.get_ref().1),
+        certificate_names: Arc::default(),
+        certificate: None,
+        is_other: caller == Caller::Other,
     };
+    if caller == Caller::Named {
+        peer.certificate_names = tls::peer_names(handshake).into();
+        peer.certificate = tls::peer_subject(handshake);
+    }
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         let peer = peer.clone();

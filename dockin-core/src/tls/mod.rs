@@ -11,9 +11,11 @@
 
 #[cfg(feature = "authority")]
 pub mod authority;
+mod client_authority;
 
 use std::{path::Path, sync::Arc};
 
+pub use client_authority::ClientAuthority;
 use rustls::{
     CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite,
     crypto::{CryptoProvider, aws_lc_rs},

@@ -99,6 +99,7 @@ impl Block {
 /// | `free/4/0a000040` | nothing: some address of that block is nobody's |
 /// | `sticky/NAMESPACE/POD/INTERFACE` | [what a pod keeps](super::record::StickyRecord), and where it is |
 /// | `aside/4/0a000043` | nothing: set aside by an operator, for nobody |
+/// | `at/4/0a000043` | `NAMESPACE/POD/INTERFACE`, which a resource manager gave that address |
 /// | `want/NAME` | nothing: that node finds no address; gone with its session |
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Names {
@@ -132,6 +133,10 @@ impl Names {
 
     pub(super) fn aside(&self, address: IpAddr) -> String {
         format!("{}aside/{}", self.root, text(address))
+    }
+
+    pub(super) fn at(&self, address: IpAddr) -> String {
+        format!("{}at/{}", self.root, text(address))
     }
 
     pub(super) fn sticky(&self, key: &StickyKey) -> String {

@@ -473,6 +473,10 @@ pub(super) fn forget(
     let mut blocks: Vec<Block> = seen.addresses.iter().map(|it| Block::of(*it)).collect();
     blocks.sort_unstable();
     blocks.dedup();
+    let indexed = seen.addresses.iter();
+    transaction
+        .writes
+        .extend(indexed.map(|it| Write::Delete(names.at(*it))));
     for block in blocks {
         let key = names.block(block);
         let entry = entry(&key);

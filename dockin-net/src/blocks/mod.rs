@@ -23,6 +23,8 @@
 //! - *Exhaustion.* A node first takes a block that nobody has, then single addresses of blocks
 //!   that others have given from, and then tells the others (`want/NAME`): each gives back half
 //!   of what it does not use.
+//! - *Without a node.* A resource manager gives addresses that pods keep by transactions alone
+//!   ([`keep`]), beside the nodes' shares.
 //!
 //! Everything here is without I/O: [`Conversation`] says what to ask and what to write down.
 
@@ -31,6 +33,7 @@ mod conversation;
 mod drive;
 mod goal;
 mod intent;
+pub mod keep;
 pub mod operator;
 mod record;
 mod search;

@@ -414,7 +414,7 @@ fn change<T>(
     Err(ShareError::Contended(key.to_owned()))
 }
 
-fn read(store: &mut dyn Store, keys: &[&str]) -> Result<Known, ShareError> {
+pub(super) fn read(store: &mut dyn Store, keys: &[&str]) -> Result<Known, ShareError> {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
     match store.ask(&Request::Read(keys))? {
         Reply::Read(entries) => Ok(entries.into_iter().collect()),
@@ -422,11 +422,11 @@ fn read(store: &mut dyn Store, keys: &[&str]) -> Result<Known, ShareError> {
     }
 }
 
-fn entry<'a>(known: &'a Known, key: &str) -> Option<&'a Entry> {
+pub(super) fn entry<'a>(known: &'a Known, key: &str) -> Option<&'a Entry> {
     known.get(key).and_then(Option::as_ref)
 }
 
-fn record<T: serde::de::DeserializeOwned>(
+pub(super) fn record<T: serde::de::DeserializeOwned>(
     known: &Known,
     key: &str,
 ) -> Result<Option<T>, ShareError> {
@@ -460,6 +460,6 @@ fn each(
     }
 }
 
-fn no_answer() -> ShareError {
+pub(super) fn no_answer() -> ShareError {
     ShareError::Damaged("the store's answer is none to the question".into())
 }

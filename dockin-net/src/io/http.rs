@@ -113,17 +113,14 @@ pub(super) fn exchange(
     for address in with_port.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, left()) {
             Ok(socket) => {
-                socket.set_write_timeout(Some(left()))?;
-                socket.set_read_timeout(Some(left()))?;
-                let timed = socket.try_clone()?;
+                let timed = Timed { socket, end };
                 let mut stream: Box<dyn Stream> = match security {
-                    Some(security) => security.over(socket)?,
-                    None => Box::new(socket),
+                    Some(security) => security.over(timed)?,
+                    None => Box::new(timed),
                 };
                 stream.write_all(request.as_bytes())?;
                 let mut buffer = [0; 8192];
                 loop {
-                    timed.set_read_timeout(Some(left()))?;
                     let count = match stream.read(&mut buffer) {
                         // The answer says itself whether it is whole.
                         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
@@ -131,7 +128,7 @@ pub(super) fn exchange(
                     };
                     answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
                     let too_long = u64::try_from(answer.len()).is_ok_and(|it| it > MAX_ANSWER);
-                    if too_long || Instant::now() > end {
+                    if too_long {
                         return Err(std::io::Error::other("the answer does not end"));
                     }
                     if count == 0 {
@@ -143,6 +140,50 @@ pub(super) fn exchange(
         }
     }
     Err(failed)
+}
+
+/// A socket that gives up at a time, however often a little comes before: below TLS too, where a
+/// handshake is many reads.
+pub(super) struct Timed {
+    socket: TcpStream,
+    end: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> std::io::Result<Option<Duration>> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(too_late(std::io::ErrorKind::WouldBlock.into())),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer).map_err(too_late)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(buffer).map_err(too_late)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// A socket whose time is over says that it would block.
+fn too_late(error: std::io::Error) -> std::io::Error {
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            std::io::Error::new(std::io::ErrorKind::TimedOut, "no whole answer in time")
+        }
+        _ => error,
+    }
 }
 
 /// The body of an answer with status 200; else what is wrong and whether it may pass.

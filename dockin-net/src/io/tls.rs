@@ -1,10 +1,8 @@
 //! TLS to the resource manager.
 
-use std::{
-    io::{self, Read, Write},
-    net::TcpStream,
-};
+use std::io::{self, Read, Write};
 
+use super::http::Timed;
 use crate::meta::{NoAnswer, Trust};
 
 /// A connection, secured or not.
@@ -27,7 +25,7 @@ mod with {
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     };
 
-    use super::{NoAnswer, Stream, TcpStream, Trust, io};
+    use super::{NoAnswer, Stream, Timed, Trust, io};
 
     /// Whom we believe, and what we show.
     pub(in super::super) struct Security {
@@ -88,7 +86,7 @@ mod with {
         }
 
         /// The same connection, secured at the first byte.
-        pub(in super::super) fn over(&self, socket: TcpStream) -> io::Result<Box<dyn Stream>> {
+        pub(in super::super) fn over(&self, socket: Timed) -> io::Result<Box<dyn Stream>> {
             let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
             let connection = connection.map_err(io::Error::other)?;
             Ok(Box::new(StreamOwned::new(connection, socket)))
@@ -105,7 +103,7 @@ mod with {
 
 #[cfg(not(feature = "tls"))]
 mod without {
-    use super::{NoAnswer, Stream, TcpStream, Trust, io};
+    use super::{NoAnswer, Stream, Timed, Trust, io};
 
     /// There is none.
     pub(in super::super) struct Security;
@@ -119,7 +117,7 @@ mod without {
             })
         }
 
-        pub(in super::super) fn over(&self, socket: TcpStream) -> io::Result<Box<dyn Stream>> {
+        pub(in super::super) fn over(&self, socket: Timed) -> io::Result<Box<dyn Stream>> {
             Ok(Box::new(socket))
         }
     }

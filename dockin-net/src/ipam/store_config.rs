@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::cni::{CniError, ErrorCode, Field};
+use crate::cni::{CniError, ErrorCode, Field, Json};
 
 /// Where the store is when the configuration does not say under which keys.
 const PREFIX: &str = "/dockin/ipam";
@@ -33,6 +33,17 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
+    /// Reads the fields of a JSON object, which are those of `ipam.store`.
+    ///
+    /// # Errors
+    ///
+    /// Code 7, naming the field.
+    pub fn parse(text: &str) -> Result<Self, CniError> {
+        let invalid = |what: String| CniError::new(ErrorCode::INVALID_CONFIG, what);
+        let json = Json::parse(text.as_bytes()).map_err(|error| invalid(error.to_string()))?;
+        Self::read(&json.root())?.ok_or_else(|| invalid("there is no store".into()))
+    }
+
     /// Reads the field `store`; none when it is absent.
     pub(super) fn read(field: &Field<'_>) -> Result<Option<Self>, CniError> {
         if !field.is_present() {

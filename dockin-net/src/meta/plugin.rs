@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Attachment, StoreError,
     cni::{CniError, CniResult, Environment, ErrorCode, Json, Plugin, Request, Verb, Version},
-    resource_manager::{AnswerError, Attached, read_answer, read_networks},
+    resource_manager::{AnswerError, Attached, read_networks},
 };
 
 pub(super) struct Meta<'a> {
@@ -180,7 +180,7 @@ impl Meta<'_> {
         );
         match self.world.ask(&question.url(backend), &config.trust) {
             Ok(body) => {
-                let networks = read_answer(&body).map_err(invalid)?;
+                let networks = question.read_answer(&body).map_err(invalid)?;
                 let text = String::from_utf8_lossy(&body);
                 let written = self.world.write_record(&config.state_dir, &known, &text);
                 written.map_err(|error| io_error(&error))?;
@@ -190,7 +190,7 @@ impl Meta<'_> {
                 let before = self.world.read_record(&config.state_dir, &known);
                 if error.later
                     && let Ok(Some(text)) = before
-                    && let Ok(networks) = read_answer(text.as_bytes())
+                    && let Ok(networks) = question.read_answer(text.as_bytes())
                 {
                     self.log(
                         config,

@@ -2,12 +2,14 @@
 //!
 //! The question is `GET <backend>?podName=…`, as the predecessor asks it, with the namespace and
 //! the container beside; the answer is `{code, message, data: [{type, podIp, subnetMask, gateway,
-//! ifName, master}]}`.
+//! ifName, master}]}`. Ours adds `podName` and `namespace` to each network.
 
+mod register;
 mod service;
 
 use std::{fmt::Write, net::IpAddr};
 
+pub use register::{LeaseRegister, Register, RegisterError, SharedRegister};
 pub use service::{Network, Response, World, answer};
 use thiserror::Error;
 
@@ -65,6 +67,32 @@ impl Question {
             separator = '&';
         }
         url
+    }
+
+    /// Reads the answer to this question: [`read_answer`], and where a network says whose it is, it
+    /// must be this pod's. The predecessor's resource manager does not say it, ours does.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError`].
+    pub fn read_answer(&self, body: &[u8]) -> Result<Vec<Attached>, AnswerError> {
+        let networks = read_answer(body)?;
+        let json = Json::parse(body)?;
+        for network in json.root().get("data")?.elements()? {
+            for (key, ours) in [("podName", &self.pod), ("namespace", &self.namespace)] {
+                let field = network.get(key)?;
+                let theirs = field.string()?.unwrap_or(ours);
+                // Without a namespace it is the resource manager that chooses one.
+                if theirs != ours && !ours.is_empty() {
+                    return Err(AnswerError::OtherPod {
+                        path: field.path(),
+                        theirs: theirs.to_owned(),
+                        ours: ours.clone(),
+                    });
+                }
+            }
+        }
+        Ok(networks)
     }
 }
 
@@ -128,6 +156,16 @@ pub enum AnswerError {
     /// A field is not there.
     #[error("`{0}` is missing")]
     Missing(String),
+    /// It is about another pod.
+    #[error("`{path}` is `{theirs}`, asked was about `{ours}`")]
+    OtherPod {
+        /// The field.
+        path: String,
+        /// What it holds.
+        theirs: String,
+        /// What was asked about.
+        ours: String,
+    },
     /// Not exactly one network is the master.
     #[error("{0} networks are `master`, it must be one")]
     Masters(usize),
@@ -258,7 +296,7 @@ fn mask_error(field: &Field<'_>) -> AnswerError {
 
 #[cfg(test)]
 mod tests {
-    use super::{AnswerError, read_answer};
+    use super::{AnswerError, Question, read_answer};
 
     fn answer(ip: &str, mask: &str) -> Result<String, AnswerError> {
         let body = format!(
@@ -318,6 +356,34 @@ mod tests {
             ),
         ] {
             assert_eq!(read_answer(body(&networks).as_bytes()), Err(error));
+        }
+    }
+
+    #[test]
+    fn an_answer_about_another_pod_is_none() {
+        let question = Question {
+            pod: "web-0".into(),
+            namespace: "shop".into(),
+            ..Question::default()
+        };
+        let about = |whose: &str| {
+            let network = format!(r#"{{"type":"a","podIp":"10.0.0.2/24","master":true{whose}}}"#);
+            question.read_answer(format!(r#"{{"data":[{network}]}}"#).as_bytes())
+        };
+        for whose in [
+            "",
+            r#","podName":"web-0""#,
+            r#","podName":"web-0","namespace":"shop""#,
+        ] {
+            assert!(about(whose).is_ok(), "{whose}");
+        }
+        for whose in [
+            r#","podName":"web-1""#,
+            r#","podName":"web-0","namespace":"test""#,
+            r#","podName":"""#,
+            r#","podName":1"#,
+        ] {
+            assert!(about(whose).is_err(), "{whose}");
         }
     }
 

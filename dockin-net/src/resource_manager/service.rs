@@ -1,7 +1,8 @@
 //! A resource manager of our own: the predecessor's calls, answered from pools.
 //!
 //! A pod has its addresses for good: it gets them at the first question, the same ones at every
-//! other, and loses them when it is released. Each network has a store of its own.
+//! other, and loses them when it is released. Each network has a [`Register`] of its own, in files
+//! or in a store that several resource managers share.
 //!
 //! | call | answer's `data` |
 //! | --- | --- |
@@ -18,10 +19,10 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::register::{Register, RegisterError};
 use crate::{
-    AllocateError, Attachment, Beside, Cidr, InterfaceName, LeaseStore, Pool, StoreError, Want,
-    allocate,
-    lease::{After, Change, Lease, Owner, StickyKey, Timestamp},
+    Cidr, InterfaceName, Pool, StoreError,
+    lease::{Owner, StickyKey, Timestamp},
     parse_address,
 };
 
@@ -43,12 +44,12 @@ pub trait World {
     /// The time.
     fn now(&mut self) -> Timestamp;
 
-    /// Opens and locks the leases of a network.
+    /// Opens the register of a network, which others wait for where it is a file.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn open(&mut self, network: &str) -> Result<Box<dyn LeaseStore>, StoreError>;
+    fn open(&mut self, network: &str) -> Result<Box<dyn Register>, StoreError>;
 }
 
 /// An answer of HTTP.
@@ -76,11 +77,11 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<AllocateError> for Refused {
-    fn from(error: AllocateError) -> Self {
-        match error {
-            AllocateError::Exhausted(_) | AllocateError::Store(_) => Self::Later(error.to_string()),
-            error => Self::Wrong(error.to_string()),
+impl From<RegisterError> for Refused {
+    fn from(error: RegisterError) -> Self {
+        match error.is_later() {
+            true => Self::Later(error.to_string()),
+            false => Self::Wrong(error.to_string()),
         }
     }
 }
@@ -146,8 +147,8 @@ impl Service<'_> {
             "getPodMultiNetwork" => self.networks_of_pod(),
             "getPodNetworkInfo" => {
                 let owner = self.owner()?;
-                let (network, lease) = self.master_lease(&owner)?;
-                let (address, gateway) = addressed(network, &lease)?;
+                let (network, held) = self.of_master(&owner)?;
+                let (address, gateway) = addressed(network, &held)?;
                 Ok(json!({
                     "podIp": address.address().to_string(),
                     "subnetMask": mask(address),
@@ -156,8 +157,8 @@ impl Service<'_> {
             }
             "getPodInfoByPodName" => {
                 let owner = self.owner()?;
-                let (network, lease) = self.master_lease(&owner)?;
-                pod_info(network, &lease, &owner)
+                let (network, held) = self.of_master(&owner)?;
+                pod_info(network, &held, &owner)
             }
             "getPodInfoByPodIp" => self.pod_of_address(),
             _ => self.release(),
@@ -167,30 +168,13 @@ impl Service<'_> {
     /// The pod's networks, with the addresses that it has or gets now.
     fn networks_of_pod(&mut self) -> Result<Value, Refused> {
         let owner = self.owner()?;
+        let (namespace, pod) = owner.as_str().split_once('/').unwrap_or_default();
         let now = self.world.now();
         let mut data = Vec::with_capacity(self.networks.len());
         for network in self.networks {
-            let mut store = self.world.open(&network.name)?;
-            let of = attachment(&owner, network);
-            let lease = match store.lease_of(&of)? {
-                Some(lease) => lease,
-                None => {
-                    let want = Want {
-                        attachment: of.clone(),
-                        sticky: Some(StickyKey {
-                            owner: owner.clone(),
-                            interface: network.interface.clone(),
-                        }),
-                        requested: Vec::new(),
-                        beside: Beside::Nothing,
-                    };
-                    let grant = allocate(&network.pool, store.as_ref(), &want, now)
-                        .map_err(|refusal| refusal.error)?;
-                    store.commit(grant.changes)?;
-                    store.lease_of(&of)?.ok_or_else(|| unknown(&owner))?
-                }
-            };
-            let (address, gateway) = addressed(network, &lease)?;
+            let mut register = self.world.open(&network.name)?;
+            let held = register.give(&network.pool, &key(&owner, network), now)?;
+            let (address, gateway) = addressed(network, &held)?;
             data.push(json!({
                 "type": network.name,
                 "podIp": address.address().to_string(),
@@ -198,6 +182,8 @@ impl Service<'_> {
                 "gateway": gateway.to_string(),
                 "ifName": network.interface.as_str(),
                 "master": network.master,
+                "podName": pod,
+                "namespace": namespace,
             }));
         }
         Ok(data.into())
@@ -208,13 +194,9 @@ impl Service<'_> {
         let address = parse_address(&text).map_err(|error| wrong("podIp", &error))?;
         let now = self.world.now();
         for network in self.networks.iter().filter(|it| it.pool.contains(address)) {
-            let store = self.world.open(&network.name)?;
-            if let Some(crate::Use::Held(by)) = store.use_of(address, now)?
-                && let Some(lease) = store.lease_of(&by)?
-                && let Some(key) = &lease.sticky
-            {
-                let owner = key.owner.clone();
-                return pod_info(network, &lease, &owner);
+            let mut register = self.world.open(&network.name)?;
+            if let Some(of) = register.pod_at(address, now)? {
+                return pod_info(network, &[address], &of.owner);
             }
         }
         Err(Refused::Wrong(format!("no pod has {address}")))
@@ -223,24 +205,23 @@ impl Service<'_> {
     fn release(&mut self) -> Result<Value, Refused> {
         let owner = self.owner()?;
         for network in self.networks {
-            let mut store = self.world.open(&network.name)?;
-            let attachment = attachment(&owner, network);
-            if store.lease_of(&attachment)?.is_some() {
-                let after = After::Free;
-                store.commit(vec![Change::Release { attachment, after }])?;
-            }
+            let mut register = self.world.open(&network.name)?;
+            register.release(&key(&owner, network))?;
         }
         Ok(Value::Null)
     }
 
-    fn master_lease(&mut self, owner: &Owner) -> Result<(&Network, Lease), Refused> {
+    /// What the pod has in the master network.
+    fn of_master(&mut self, owner: &Owner) -> Result<(&Network, Vec<IpAddr>), Refused> {
         let mut networks = self.networks.iter();
         let network = networks
             .find(|it| it.master)
             .ok_or_else(|| unknown(owner))?;
-        let store = self.world.open(&network.name)?;
-        let lease = store.lease_of(&attachment(owner, network))?;
-        Ok((network, lease.ok_or_else(|| unknown(owner))?))
+        let mut register = self.world.open(&network.name)?;
+        match register.addresses(&key(owner, network))? {
+            held if held.is_empty() => Err(unknown(owner)),
+            held => Ok((network, held)),
+        }
     }
 
     fn owner(&self) -> Result<Owner, Refused> {
@@ -260,13 +241,16 @@ impl Service<'_> {
     }
 }
 
-/// What a pod's lease in a network is kept under.
-fn attachment(owner: &Owner, network: &Network) -> Attachment {
-    Attachment::stored(owner.as_str(), network.interface.as_str())
+/// What a pod's addresses in a network are kept under.
+fn key(owner: &Owner, network: &Network) -> StickyKey {
+    StickyKey {
+        owner: owner.clone(),
+        interface: network.interface.clone(),
+    }
 }
 
-fn addressed(network: &Network, lease: &Lease) -> Result<(Cidr, IpAddr), Refused> {
-    let given = lease.addresses.iter().find_map(|address| {
+fn addressed(network: &Network, held: &[IpAddr]) -> Result<(Cidr, IpAddr), Refused> {
+    let given = held.iter().find_map(|address| {
         let mut sets = network.pool.sets().iter();
         let range = sets.find_map(|set| set.range_of(*address))?;
         Some((range.with_prefix(*address)?, range.gateway()))
@@ -279,8 +263,8 @@ fn addressed(network: &Network, lease: &Lease) -> Result<(Cidr, IpAddr), Refused
     })
 }
 
-fn pod_info(network: &Network, lease: &Lease, owner: &Owner) -> Result<Value, Refused> {
-    let (address, gateway) = addressed(network, lease)?;
+fn pod_info(network: &Network, held: &[IpAddr], owner: &Owner) -> Result<Value, Refused> {
+    let (address, gateway) = addressed(network, held)?;
     let (namespace, pod) = owner.as_str().split_once('/').unwrap_or_default();
     Ok(json!({
         "podName": pod,

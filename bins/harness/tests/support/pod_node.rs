@@ -3,8 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -13,7 +11,6 @@ use std::{
 };
 
 use dockin_harness::binary;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
 /// Static busybox that sleeps: what every container and sandbox runs.
@@ -201,17 +198,6 @@ impl PodNode {
             .iter()
             .filter(|link| link["ifname"] != "lo" && link["linkinfo"]["info_kind"] != "bridge");
         left.map(|link| link["ifname"].to_string()).collect()
-    }
-
-    /// Listens on the node's loopback.
-    pub fn listen(&self) -> TcpListener {
-        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.daemon.id())).unwrap();
-        let there = thread::spawn(move || {
-            let kind = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(namespace.as_fd(), kind).expect("these tests need root");
-            TcpListener::bind("127.0.0.1:0").unwrap()
-        });
-        there.join().unwrap()
     }
 
     /// What the daemon says.
