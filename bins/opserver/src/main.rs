@@ -4,6 +4,7 @@ mod config;
 mod init;
 mod resource_manager;
 mod serve;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -112,6 +113,16 @@ struct Serve {
     /// Data directory that `init` made; its `opserver.yaml` is the configuration.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    more: ServeMore,
+}
+
+#[derive(Args)]
+struct ServeMore {
+    /// Redis that is shared with other gateways, such as redis://HOST:6379/0, in place of the one
+    /// of the configuration; a password belongs there.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -191,7 +202,8 @@ fn run(command: &Serve) -> Result<(), Error> {
         (None, Some(folder)) => folder.join("opserver.yaml"),
         (None, None) => return Err(Error::new(ErrorKind::Misuse, "give --config or --data")),
     };
-    let config = Config::load(&path)?;
+    let mut config = Config::load(&path)?;
+    config::override_url(&mut config.store, command.more.store.as_deref())?;
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))

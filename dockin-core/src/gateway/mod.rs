@@ -14,6 +14,7 @@ mod cluster_set;
 mod exec;
 mod impersonate;
 mod limits;
+mod live;
 mod login;
 mod logs;
 #[cfg(feature = "kube")]
@@ -27,7 +28,7 @@ mod reviews;
 mod routes;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -51,6 +52,7 @@ use self::{
     cluster_set::ClusterSet,
     exec::RefusalMemory,
     limits::Limiter,
+    live::LiveSessions,
     routes::{Route, Routed},
 };
 use crate::{
@@ -63,6 +65,7 @@ use crate::{
     policy::{Reload, Rules},
     recording::RecordingStore,
     service::{Body, Peer, Server, json, serve, status_response, text},
+    store::{RuleAddresses, Store},
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -81,6 +84,8 @@ pub struct GatewayBuilder {
     idle_timeout: Option<Duration>,
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    store: Option<Arc<dyn Store>>,
+    rule_addresses: Option<Arc<RuleAddresses>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -104,6 +109,8 @@ pub struct Gateway {
     /// Whether shells that can are asked for the lines they hold.
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    live: Arc<LiveSessions>,
+    rule_addresses: Option<Arc<RuleAddresses>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -171,6 +178,19 @@ impl GatewayBuilder {
         self
     }
 
+    /// Tells `store` which sessions are open, and asks it for those of the gateways beside this one.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Lets clusters that have a rule be reached from the addresses that `lists` has for it alone,
+    /// beside what their own whitelists say.
+    pub fn rule_addresses(mut self, lists: Arc<RuleAddresses>) -> Self {
+        self.rule_addresses = Some(lists);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -206,6 +226,8 @@ impl GatewayBuilder {
             refusals: RefusalMemory::default(),
             asks_shells: self.asks_shells,
             second_person: self.second_person,
+            live: LiveSessions::new(self.store),
+            rule_addresses: self.rule_addresses,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -253,6 +275,8 @@ impl Gateway {
             idle_timeout: None,
             asks_shells: true,
             second_person: None,
+            store: None,
+            rule_addresses: None,
         }
     }
 
@@ -281,6 +305,7 @@ impl Gateway {
                 }
             });
         }
+        let telling = tokio::spawn(Arc::clone(&self.live).tell(stop.clone()));
         let gateway = Arc::clone(&self);
         let until = stop.clone();
         tokio::spawn(async move {
@@ -308,6 +333,8 @@ impl Gateway {
             self.cut.cancel();
             self.sessions.wait().await;
         }
+        // It ends with the last session.
+        let _told = telling.await;
     }
 
     /// Tells the audit trail that other rules from `source` are in force, or were refused.
@@ -453,6 +480,7 @@ impl Gateway {
         }
         match route {
             Route::OwnClusters => Ok(self.own_clusters(call).await),
+            Route::OwnSessions => self.own_sessions(call).await,
             Route::OwnAudit => self.own_audit(call, request.uri().query()).await,
             Route::Logout => self.logout(call, request.headers()).await,
             Route::OwnTokens { id } => self.own_tokens(call, id.as_deref(), request).await,
@@ -517,7 +545,22 @@ impl Gateway {
             );
             return Err(self.request_refused(call, &wanted(), message).await);
         }
+        if !self.rule_admits(&cluster, address)? {
+            let message = format!(
+                "cluster `{name}` is not reached from {address}, which is not in the list of its \
+                 rule; come from another network"
+            );
+            return Err(self.request_refused(call, &wanted(), message).await);
+        }
         Ok(cluster)
+    }
+
+    /// Whether the list of the cluster's rule has the address, when there are such lists.
+    fn rule_admits(&self, cluster: &Cluster, address: IpAddr) -> Result<bool, Error> {
+        match (&self.rule_addresses, cluster.rule()) {
+            (Some(lists), Some(rule)) => lists.admits(rule, address),
+            _ => Ok(true),
+        }
     }
 
     /// Lets a request pass that the caller may make, or refuses it and writes that down.
