@@ -105,20 +105,18 @@ enum Account {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
 struct Serve {
     /// Configuration file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "data",
+        conflicts_with = "data"
+    )]
     config: Option<PathBuf>,
     /// Data directory that `init` made; its `opserver.yaml` is the configuration.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    #[command(flatten)]
-    more: ServeMore,
-}
-
-#[derive(Args)]
-struct ServeMore {
     /// Redis that is shared with other gateways, such as redis://HOST:6379/0, in place of the one
     /// of the configuration; a password belongs there.
     #[arg(long, value_name = "URL")]
@@ -203,7 +201,7 @@ fn run(command: &Serve) -> Result<(), Error> {
         (None, None) => return Err(Error::new(ErrorKind::Misuse, "give --config or --data")),
     };
     let mut config = Config::load(&path)?;
-    config::override_url(&mut config.store, command.more.store.as_deref())?;
+    config::override_url(&mut config.store, command.store.as_deref())?;
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))

@@ -53,8 +53,8 @@ pub(crate) async fn rules(
     Ok((rules, config.rules.display().to_string()))
 }
 
-/// The gateway with the store, and with the lists of addresses in it when the configuration says
-/// so.
+/// The gateway with the store, and with what the configuration says of it: its lists of addresses,
+/// and the cache of objects.
 pub(crate) async fn share(
     builder: GatewayBuilder,
     config: &Config,
@@ -64,7 +64,10 @@ pub(crate) async fn share(
     let (Some(store), Some(wanted)) = (store, &config.store) else {
         return builder;
     };
-    let builder = builder.store(Arc::clone(&store));
+    let mut builder = builder.store(Arc::clone(&store));
+    if wanted.has_object_cache() {
+        builder = builder.object_cache(Arc::clone(&store));
+    }
     if !wanted.has_rule_addresses() {
         return builder;
     }

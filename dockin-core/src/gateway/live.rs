@@ -54,6 +54,11 @@ impl LiveSessions {
         })
     }
 
+    /// This run of this gateway.
+    pub(super) fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
     /// Puts a session into the list until what is returned is dropped.
     pub(super) fn begin(self: &Arc<Self>, call: &Call, permit: &Permit) -> Live {
         let target = permit.target();

@@ -17,6 +17,7 @@ mod limits;
 mod live;
 mod login;
 mod logs;
+mod object_cache;
 #[cfg(feature = "kube")]
 mod onward;
 mod own;
@@ -86,6 +87,7 @@ pub struct GatewayBuilder {
     second_person: Option<SecondPerson>,
     store: Option<Arc<dyn Store>>,
     rule_addresses: Option<Arc<RuleAddresses>>,
+    object_cache: Option<Arc<dyn Store>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -111,6 +113,7 @@ pub struct Gateway {
     second_person: Option<SecondPerson>,
     live: Arc<LiveSessions>,
     rule_addresses: Option<Arc<RuleAddresses>>,
+    object_cache: Option<Arc<dyn Store>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -191,6 +194,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Keeps the pods and nodes of every cluster in `store`, for who looks for them there. One
+    /// gateway does it for each cluster, and another when that one is gone.
+    pub fn object_cache(mut self, store: Arc<dyn Store>) -> Self {
+        self.object_cache = Some(store);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -228,6 +238,7 @@ impl GatewayBuilder {
             second_person: self.second_person,
             live: LiveSessions::new(self.store),
             rule_addresses: self.rule_addresses,
+            object_cache: self.object_cache,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -277,6 +288,7 @@ impl Gateway {
             second_person: None,
             store: None,
             rule_addresses: None,
+            object_cache: None,
         }
     }
 
@@ -305,6 +317,7 @@ impl Gateway {
                 }
             });
         }
+        tokio::spawn(Arc::clone(&self).keep_objects(stop.clone()));
         let telling = tokio::spawn(Arc::clone(&self.live).tell(stop.clone()));
         let gateway = Arc::clone(&self);
         let until = stop.clone();

@@ -117,6 +117,81 @@ pub trait Store: fmt::Debug + Send + Sync {
         add: &[String],
         remove: &[String],
     ) -> Result<(), Error>;
+
+    /// Says whether gateway `who` is the one that does `what`; then nobody else is for `time`.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn lease(&self, what: &str, who: &str, time: Duration) -> Result<Lease, Error>;
+
+    /// Puts an object of a cluster into the cache that others read, under its uid, too, if it is a
+    /// pod. Of several with one name that of the cluster and namespace first in order is found by
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn cache_object(
+        &self,
+        place: &ObjectPlace<'_>,
+        uid: &str,
+        json: &str,
+    ) -> Result<(), Error>;
+
+    /// Takes an object out of the cache. Another one of its name is found by it from then on.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn uncache_object(&self, place: &ObjectPlace<'_>) -> Result<(), Error>;
+
+    /// Namespaces and names of the cached objects of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn cached_objects(
+        &self,
+        kind: ObjectKind,
+        cluster: &str,
+    ) -> Result<Vec<(String, String)>, Error>;
+}
+
+/// Where an object of a cluster is in the cache of objects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: a machine fills it.
+pub struct ObjectPlace<'a> {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its cluster.
+    pub cluster: &'a str,
+    /// Its namespace; empty for a node.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// The objects that are cached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: others nobody looks for.
+pub enum ObjectKind {
+    /// Pods.
+    Pod,
+    /// Nodes.
+    Node,
+}
+
+/// Who may do what one gateway alone does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+// Exhaustive: there is no other answer.
+pub enum Lease {
+    /// Who asks, from now on: nobody did it.
+    Taken,
+    /// Who asks, as before.
+    Kept,
+    /// Somebody else.
+    Others,
 }
 
 /// How long what a gateway told of its sessions is kept: so long those of one that was killed are

@@ -26,6 +26,7 @@ pub(crate) struct Store {
     redis: RedisOptions,
     commands: Option<Commands>,
     rule_addresses: bool,
+    object_cache: bool,
     every: Age,
     stale: Age,
 }
@@ -46,6 +47,9 @@ struct Fields {
     /// Let clusters with a rule be reached from the addresses in the store alone.
     #[serde(default)]
     rule_addresses: bool,
+    /// Keep pods and nodes of all clusters in the store.
+    #[serde(default)]
+    object_cache: bool,
     /// How often lists are read.
     #[serde(default = "often")]
     lists_every: Age,
@@ -79,6 +83,7 @@ impl Store {
             },
             commands: None,
             rule_addresses: false,
+            object_cache: false,
             every: often(),
             stale: long(),
         }
@@ -122,6 +127,11 @@ impl Store {
     /// Whether its lists of addresses count.
     pub(crate) const fn has_rule_addresses(&self) -> bool {
         self.rule_addresses
+    }
+
+    /// Whether pods and nodes are kept in it.
+    pub(crate) const fn has_object_cache(&self) -> bool {
+        self.object_cache
     }
 
     /// How its lists are followed.
@@ -184,6 +194,7 @@ impl<'de> Deserialize<'de> for Store {
                     },
                     commands: fields.commands,
                     rule_addresses: fields.rule_addresses,
+                    object_cache: fields.object_cache,
                     every: fields.lists_every,
                     stale: fields.lists_stale,
                 })

@@ -13,6 +13,17 @@
 //! | `dockin:gateways` | set | ids of gateways |
 //! | `dockin:live:GATEWAY` | hash | its open sessions as JSON, for 15 s |
 //!
+//! Pods and nodes, when they are cached, are under the keys of Dockin-Ops, which know no namespaces
+//! and clusters; so each is also under one of ours, and who is found by a name is decided there:
+//!
+//! | key | type | what |
+//! | --- | --- | --- |
+//! | `5582:p_POD_y`, `5582:n_NODE_y` | string | the object as JSON |
+//! | `5582:p_u_UID` | string | the pod as JSON, for seven days |
+//! | `dockin:p:POD`, `dockin:n:NODE` | hash | `CLUSTER/NAMESPACE` to the object as JSON |
+//! | `dockin:cached:p:CLUSTER`, `dockin:cached:n:CLUSTER` | set | `NAMESPACE/NAME` |
+//! | `dockin:lease:WHAT` | string | the gateway that does it |
+//!
 //! One server, or one primary with replicas and a name that follows it; no Redis Cluster. Redis 6
 //! and newer, and what speaks as it does.
 
@@ -28,7 +39,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use self::connection::{Connection, SINCE};
-use super::{CountKey, List, LiveSession, SESSIONS_KEPT, SessionNews, Store};
+use super::{
+    CountKey, Lease, List, LiveSession, ObjectKind, ObjectPlace, SESSIONS_KEPT, SessionNews, Store,
+};
 use crate::{Error, ErrorKind, identity::TokenRecord};
 
 /// Where a Redis is, and how to know each other.
@@ -56,6 +69,11 @@ const COUNT: &str = "dockin:count:";
 const GATEWAYS: &str = "dockin:gateways";
 const LIVE: &str = "dockin:live:";
 
+const LEASE: &str = "dockin:lease:";
+const POD_BY_UID: &str = "5582:p_u_";
+/// How long a pod is found by its uid, in seconds.
+const POD_BY_UID_KEPT: u32 = 7 * 24 * 60 * 60;
+
 /// Bytes of a personal token's record: names have 253 bytes at most, and a note 100.
 const MAX_TOKEN: usize = 8 * 1024;
 /// Bytes of all sessions: some forty thousand.
@@ -64,6 +82,8 @@ const MAX_SESSIONS: usize = 16 * 1024 * 1024;
 const MAX_MEMBERS: usize = 20_000;
 /// Bytes of a list.
 const MAX_LIST: usize = 1024 * 1024;
+/// Cached objects of a cluster, and bytes of their names.
+const MAX_CACHED: (usize, usize) = (500_000, 128 * 1024 * 1024);
 /// How far the clocks of two gateways may be apart, in seconds.
 const SKEW: i64 = 60;
 
@@ -262,6 +282,74 @@ impl Store for RedisStore {
         }
         self.0.run(&call).await
     }
+
+    async fn lease(&self, what: &str, who: &str, time: Duration) -> Result<Lease, Error> {
+        let mut call = script::LEASE.key(format!("{LEASE}{what}"));
+        let holder: u8 = self.0.run(call.arg(who).arg(milliseconds(time))).await?;
+        Ok(match holder {
+            0 => Lease::Others,
+            1 => Lease::Kept,
+            _ => Lease::Taken,
+        })
+    }
+
+    async fn cache_object(
+        &self,
+        place: &ObjectPlace<'_>,
+        uid: &str,
+        json: &str,
+    ) -> Result<(), Error> {
+        let mut call = script::CACHE_OBJECT.prepare_invoke();
+        for key in object_keys(place) {
+            call.key(key);
+        }
+        if place.kind == ObjectKind::Pod && !uid.is_empty() {
+            call.key(format!("{POD_BY_UID}{uid}"));
+        }
+        let ObjectPlace {
+            cluster,
+            namespace,
+            name,
+            ..
+        } = place;
+        call.arg(format!("{cluster}/{namespace}"))
+            .arg(format!("{namespace}/{name}"))
+            .arg(json)
+            .arg(POD_BY_UID_KEPT);
+        self.0.run(&call).await
+    }
+
+    async fn uncache_object(&self, place: &ObjectPlace<'_>) -> Result<(), Error> {
+        let mut call = script::UNCACHE_OBJECT.prepare_invoke();
+        for key in object_keys(place) {
+            call.key(key);
+        }
+        let ObjectPlace {
+            cluster,
+            namespace,
+            name,
+            ..
+        } = place;
+        call.arg(format!("{cluster}/{namespace}"))
+            .arg(format!("{namespace}/{name}"))
+            .arg(match place.kind {
+                ObjectKind::Pod => POD_BY_UID,
+                ObjectKind::Node => "",
+            });
+        self.0.run(&call).await
+    }
+
+    async fn cached_objects(
+        &self,
+        kind: ObjectKind,
+        cluster: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut call = script::LIST.key(cached_key(kind, cluster));
+        let found: Vec<String> = self.0.run(call.arg(MAX_CACHED.0).arg(MAX_CACHED.1)).await?;
+        let parted = found.iter().filter_map(|member| member.split_once('/'));
+        let owned = parted.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        Ok(owned.collect())
+    }
 }
 
 impl fmt::Debug for RedisOptions {
@@ -280,6 +368,27 @@ fn count_key(key: &CountKey<'_>) -> String {
     let digest = Sha256::digest(key.whom.as_bytes());
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{COUNT}{}:{hash}", key.what)
+}
+
+/// All of its name, the one that is found by it, and all of its cluster.
+fn object_keys(place: &ObjectPlace<'_>) -> [String; 3] {
+    let (letter, name) = (letter(place.kind), place.name);
+    [
+        format!("dockin:{letter}:{name}"),
+        format!("5582:{letter}_{name}_y"),
+        cached_key(place.kind, place.cluster),
+    ]
+}
+
+fn cached_key(kind: ObjectKind, cluster: &str) -> String {
+    format!("dockin:cached:{}:{cluster}", letter(kind))
+}
+
+const fn letter(kind: ObjectKind) -> char {
+    match kind {
+        ObjectKind::Pod => 'p',
+        ObjectKind::Node => 'n',
+    }
 }
 
 fn list_key(list: &List) -> String {

@@ -130,6 +130,47 @@ scripts! {
             return redis.error_reply('TOOLONG a list of more than ' .. ARGV[2] .. ' bytes')
         end
         return all";
+    /// `lease`; who, milliseconds: 1 when it is his, 2 when it was nobody's.
+    LEASE = r"
+        local holder = redis.call('GET', KEYS[1])
+        if holder and holder ~= ARGV[1] then return 0 end
+        redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+        return holder and 1 or 2";
+    /// `objects of a name`, `object by name`, `objects of a cluster`, perhaps `object by uid`;
+    /// cluster and namespace, namespace and name, JSON, seconds under the uid.
+    CACHE_OBJECT = r"
+        redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+        redis.call('SADD', KEYS[3], ARGV[2])
+        local first = ARGV[1]
+        for _, place in ipairs(redis.call('HKEYS', KEYS[1])) do
+            if place < first then first = place end
+        end
+        redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], first))
+        if KEYS[4] then redis.call('SET', KEYS[4], ARGV[3], 'EX', ARGV[4]) end
+        return 1";
+    /// `objects of a name`, `object by name`, `objects of a cluster`; cluster and namespace,
+    /// namespace and name, prefix of objects by uid.
+    UNCACHE_OBJECT = r"
+        local old = redis.call('HGET', KEYS[1], ARGV[1])
+        if old and ARGV[3] ~= '' then
+            local is_json, object = pcall(cjson.decode, old)
+            local metadata = is_json and type(object) == 'table' and object.metadata
+            if type(metadata) == 'table' and type(metadata.uid) == 'string' then
+                redis.call('DEL', ARGV[3] .. metadata.uid)
+            end
+        end
+        redis.call('HDEL', KEYS[1], ARGV[1])
+        redis.call('SREM', KEYS[3], ARGV[2])
+        local first
+        for _, place in ipairs(redis.call('HKEYS', KEYS[1])) do
+            if not first or place < first then first = place end
+        end
+        if first then
+            redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], first))
+        else
+            redis.call('DEL', KEYS[2])
+        end
+        return 1";
     /// `list`; how many are added, those, and those that are removed.
     CHANGE_LIST = r"
         local add = tonumber(ARGV[1])
