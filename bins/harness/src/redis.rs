@@ -28,16 +28,16 @@ impl Redis {
     /// There is no `redis-server`, or it does not answer.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_with(|_| Vec::new())
     }
 
-    /// Starts it with more `arguments`.
+    /// Starts it with the arguments that are made for its address.
     ///
     /// # Panics
     ///
     /// As [`start`](Self::start).
     #[must_use]
-    pub fn start_with(arguments: &[&str]) -> Self {
+    pub fn start_with(arguments: impl FnOnce(&str) -> Vec<String>) -> Self {
         // An address of its own: on 127.0.0.1 another program's connection may take the port while
         // the server is away.
         let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -47,7 +47,7 @@ impl Redis {
         let port = listener.local_addr().expect("its address").port();
         drop(listener);
         let host = host.to_string();
-        let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
+        let arguments = arguments(&host);
         let child = spawn(&host, port, &arguments);
         let redis = Self {
             host,
@@ -130,7 +130,7 @@ impl Redis {
     }
 }
 
-fn spawn(host: &str, port: u16, arguments: &Vec<String>) -> Child {
+fn spawn(host: &str, port: u16, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
     command
         .args(["--bind", host, "--port", &port.to_string(), "--save", ""])

@@ -45,8 +45,8 @@ pub struct FollowOptions {
 ///
 /// # Errors
 ///
-/// None at present: that the store is not available is told to `told`, and is no reason not to
-/// start.
+/// `Misuse` when no rules can be made of empty lists. That the store is not available is told to
+/// `told`, and is no reason not to start.
 pub async fn follow_commands(
     store: Arc<dyn Store>,
     filter: CommandFilter,
