@@ -105,17 +105,13 @@ enum Account {
 }
 
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("from").required(true)))]
 struct Serve {
     /// Configuration file.
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "data",
-        conflicts_with = "data"
-    )]
+    #[arg(long, value_name = "FILE", group = "from")]
     config: Option<PathBuf>,
     /// Data directory that `init` made; its `opserver.yaml` is the configuration.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "from")]
     data: Option<PathBuf>,
     /// Redis that is shared with other gateways, such as redis://HOST:6379/0, in place of the one
     /// of the configuration; a password belongs there.
