@@ -41,6 +41,8 @@ pub mod runtime;
 pub mod service;
 pub mod session;
 mod stamp;
+#[cfg(feature = "gateway")]
+pub mod store;
 mod target;
 #[cfg(feature = "service")]
 pub mod tls;

@@ -13,6 +13,7 @@ use crate::{
         policy::Policy,
         port_forward::PortForward,
         session::Replay,
+        session_live::SessionLive,
         streams::SessionOptions,
     },
     failure::Failure,
@@ -44,6 +45,7 @@ pub(crate) enum HighArgs {
     AuditVerify(AuditVerifyArgs),
     SessionList(SessionListArgs),
     SessionReplay(Replay),
+    SessionLive(SessionLive),
     Policy(Policy),
     Access(Access),
     OidcLogin(OidcLoginArgs),
@@ -144,6 +146,12 @@ impl HighArgs {
             CommandArgs::Session(SessionCommandArgs::List(args)) => Self::SessionList(args),
             CommandArgs::Session(SessionCommandArgs::Replay(args)) => {
                 Self::SessionReplay(Replay::check(args)?)
+            }
+            CommandArgs::Session(SessionCommandArgs::Live(args)) => {
+                Self::SessionLive(SessionLive {
+                    connection: connection(&global.connection, &args.connection)?,
+                    output: args.output,
+                })
             }
             CommandArgs::Access(AccessArgs::Check { files, from }) => {
                 Self::Access(Access::Check(files, from))

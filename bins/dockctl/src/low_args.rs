@@ -75,7 +75,7 @@ pub(crate) enum CommandArgs {
     /// What happened: who ran what, and what was refused
     #[command(subcommand)]
     Audit(AuditArgs),
-    /// Recorded sessions, on the machine that has their directory
+    /// Sessions: the open ones of the gateway, and recorded ones on the machine that has them
     #[command(subcommand)]
     Session(SessionCommandArgs),
     /// What a rule file allows
@@ -408,6 +408,18 @@ pub(crate) enum SessionCommandArgs {
     List(SessionListArgs),
     /// Show a recording as it happened
     Replay(SessionReplayArgs),
+    /// Show which sessions are open now, of all gateways: one's own, and those where one may read
+    /// the audit trail
+    Live(SessionLiveArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionLiveArgs {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// How to show them
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: AuditFormat,
 }
 
 /// Where recordings are, and what opens them.

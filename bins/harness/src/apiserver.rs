@@ -45,6 +45,7 @@ use crate::{
     House,
     node::{AgentNode, CriNode, Node, Streaming},
     objects::Objects,
+    pod_watch::{nodes, watch_nothing, watch_pods},
 };
 
 /// A kube-apiserver's stand-in on loopback. It ends when its owner goes.
@@ -111,7 +112,8 @@ const TOKEN: &str = "the-gateways-own-token";
 const HEALTH_USER: &str = "dockin:health";
 
 /// Who may do what upstream. Those who are not here may do nothing.
-const BINDINGS: [(&str, &[&str]); 4] = [
+const BINDINGS: [(&str, &[&str]); 5] = [
+    ("dockin:cache", &["nodes", "pods"]),
     (
         "alice",
         &[
@@ -300,6 +302,22 @@ impl State {
                         .insert(name, value.parse().expect("a value"));
                 }
                 response
+            }
+            ["api", "v1", "nodes"] if may(&user, "nodes") => {
+                match request.uri().query().unwrap_or_default().contains("watch=") {
+                    true => watch_nothing(),
+                    false => document(&nodes("one")),
+                }
+            }
+            ["api", "v1", "pods"]
+                if may(&user, "pods")
+                    && request.uri().query().unwrap_or_default().contains("watch=") =>
+            {
+                let state = Arc::clone(self);
+                watch_pods(move || {
+                    let state = Arc::clone(&state);
+                    async move { state.node.pods().await }
+                })
             }
             ["api", "v1", "pods"] => self.list(&user, None, &request).await,
             ["api", "v1", "namespaces", namespace, "pods"] => {

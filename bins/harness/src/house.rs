@@ -278,6 +278,11 @@ impl House {
         fs::write(&self.kubeconfig, text.replace(&old, &self.url())).expect("kubeconfig");
     }
 
+    /// Starts a gateway with the configuration in `data`.
+    pub(crate) fn start_gateway(&self, data: &Path) -> Server {
+        start_gateway(data, self.log.as_deref())
+    }
+
     /// Starts the agent again on its port, after it was stopped or killed.
     pub fn restart_agent(&mut self) {
         self.agent.kill();

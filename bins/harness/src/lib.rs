@@ -18,9 +18,12 @@ mod house;
 mod kubectl;
 mod node;
 mod objects;
+mod pod_watch;
 mod program;
 mod proxy;
 mod pty;
+mod redis;
+mod replica;
 mod server;
 mod wire;
 
@@ -33,6 +36,8 @@ pub use kubectl::{Kubectl, Transport};
 pub use program::{Finished, Input, Program, finish};
 pub use proxy::ConnectProxy;
 pub use pty::Pty;
+pub use redis::Redis;
+pub use replica::{Balancer, Replica};
 pub use server::{Server, binary};
 
 use std::{

@@ -1,3 +1,4 @@
+mod store;
 mod trail;
 
 use std::{
@@ -16,6 +17,7 @@ use dockin_core::{
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
 use serde::Deserialize;
+pub(crate) use store::override_url;
 pub(crate) use trail::{Age, Audit, Mode, Recording};
 
 use crate::resource_manager::ResourceManager;
@@ -65,6 +67,9 @@ pub(crate) struct Config {
     /// and go while the gateway serves.
     #[serde(default)]
     pub(crate) clusters_directory: Option<PathBuf>,
+    /// What is shared with the gateways beside this one; nothing, without.
+    #[serde(default)]
+    pub(crate) store: Option<store::Store>,
     /// What one person may ask.
     #[serde(default)]
     limits: Limits,
@@ -268,6 +273,7 @@ impl Config {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, what));
         self.access()?;
         self.audit.check()?;
+        self.store.as_ref().map(store::Store::check).transpose()?;
         self.access_rules()?;
         self.resource_manager
             .as_ref()
@@ -334,6 +340,7 @@ impl Config {
     }
 
     fn resolve(&mut self, base: &Path) {
+        store::resolve(&mut self.store, base);
         let mut paths = vec![&mut self.tokens, &mut self.rules];
         paths.extend(self.clusters_directory.as_mut());
         paths.extend(self.client_authority.as_mut());

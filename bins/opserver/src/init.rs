@@ -142,6 +142,7 @@ audit: audit/audit.jsonl
 # Ends sessions in which nothing is typed, printed or forwarded for so long.
 # idle_timeout: 30m
 # bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
+# Shared with other gateways: store: redis://redis.example:6379/0
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit, write.
 access:

@@ -4,6 +4,7 @@ mod config;
 mod init;
 mod resource_manager;
 mod serve;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -104,14 +105,18 @@ enum Account {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[command(group(clap::ArgGroup::new("from").required(true)))]
 struct Serve {
     /// Configuration file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "from")]
     config: Option<PathBuf>,
     /// Data directory that `init` made; its `opserver.yaml` is the configuration.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "from")]
     data: Option<PathBuf>,
+    /// Redis that is shared with other gateways, such as redis://HOST:6379/0, in place of the one
+    /// of the configuration; a password belongs there.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -191,7 +196,8 @@ fn run(command: &Serve) -> Result<(), Error> {
         (None, Some(folder)) => folder.join("opserver.yaml"),
         (None, None) => return Err(Error::new(ErrorKind::Misuse, "give --config or --data")),
     };
-    let config = Config::load(&path)?;
+    let mut config = Config::load(&path)?;
+    config::override_url(&mut config.store, command.store.as_deref())?;
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))

@@ -7,9 +7,10 @@ use dockin_core::{
     audit::{AuditSink, BestEffort, FileSink},
     gateway::{Cluster, ClusterFolder, Gateway, Logins},
     identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
-    policy::{Reload, Rules},
+    policy::Reload,
     recording::RecordingStore,
     runtime::agent::AgentRuntime,
+    store::Store,
     tls::{self, ClientCheck, Identity},
 };
 use dockin_policy::io::access_file::AccessFiles;
@@ -22,18 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Age, Config, Mode, TlsFiles},
-    resource_manager,
+    resource_manager, store,
 };
 
 /// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let stop = CancellationToken::new();
     let (changes, mut changed) = mpsc::unbounded_channel();
-    let rules = Rules::follow(config.rules.clone(), stop.clone(), move |change| {
-        // The receiver lives as long as the gateway.
-        let _stopped = changes.send(change);
-    })?;
-    let (authenticator, logins) = people(&config)?;
+    let shared = store::open(&config)?;
+    let (rules, source) = store::rules(&config, shared.as_ref(), &stop, changes).await?;
+    let (authenticator, logins) = people(&config, shared.as_ref())?;
     let file = Arc::new(FileSink::open_with(
         &config.audit.file,
         &config.audit.options(),
@@ -90,6 +89,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             builder = builder.beside(Arc::new(manager));
         }
     }
+    builder = store::share(builder, &config, shared, &stop).await;
     let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
     let check = people
@@ -108,7 +108,6 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     })?;
     stop_on_signal(stop.clone())?;
     let told = Arc::clone(&gateway);
-    let source = config.rules.display().to_string();
     tokio::spawn(async move {
         while let Some(change) = changed.recv().await {
             report(&source, &change);
@@ -137,17 +136,27 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
 
 /// Who people are, in the order in which they are asked: client certificates, session tokens,
 /// then the token file with personal tokens in it.
-fn people(config: &Config) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
+fn people(
+    config: &Config,
+    store: Option<&Arc<dyn Store>>,
+) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
     let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
     if config.client_authority.is_some() {
         chain.push(Arc::new(ClientCertificates));
     }
-    let tokens = TokenFile::load(&config.tokens)?;
+    let mut tokens = TokenFile::load(&config.tokens)?;
+    if let Some(store) = store {
+        tokens = tokens.with_store(Arc::clone(store));
+    }
     let Some(wanted) = &config.accounts else {
         chain.push(Arc::new(tokens));
         return Ok((Arc::new(Chain::new(chain)), None));
     };
-    let accounts = Arc::new(AccountFile::load(&wanted.file)?);
+    let mut accounts = AccountFile::load(&wanted.file)?;
+    if let Some(store) = store {
+        accounts = accounts.with_store(Arc::clone(store));
+    }
+    let accounts = Arc::new(accounts);
     let directory = &wanted.sessions;
     DirBuilder::new()
         .recursive(true)
@@ -157,12 +166,15 @@ fn people(config: &Config) -> Result<(Arc<dyn Authenticator>, Option<Logins>), E
             let message = format!("`{}` cannot be made", directory.display());
             Error::new(ErrorKind::Unavailable, message).with_source(error)
         })?;
-    let sessions = SessionTokens::open(
+    let mut sessions = SessionTokens::open(
         directory,
         &wanted.audience,
         wanted.lifetime(),
         Arc::clone(&accounts),
     )?;
+    if let Some(store) = store {
+        sessions = sessions.with_store(Arc::clone(store));
+    }
     let logins = Logins {
         tokens: Arc::new(tokens.with_accounts(Arc::clone(&accounts))),
         sessions: Arc::new(sessions),

@@ -137,8 +137,10 @@ impl Gateway {
         let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
         let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
         let overdue = gate.overdue();
+        let live = self.live.begin(&call, &permit);
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
+            let _live = live;
             if matches!(protocol, Protocol::WebSocket(_)) {
                 tokio::time::sleep(SETTLE).await;
             }

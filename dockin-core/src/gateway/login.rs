@@ -119,7 +119,7 @@ impl Gateway {
         let logins = self.logins()?;
         let user = &call.principal.user;
         if request.method() == Method::GET {
-            let own = logins.tokens.personal(user).await;
+            let own = logins.tokens.personal(user).await?;
             let own: Vec<Value> = own.iter().map(described).collect();
             return Ok(service::json(&json!({ "tokens": own })));
         }

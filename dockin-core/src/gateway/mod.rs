@@ -15,8 +15,10 @@ mod cluster_set;
 mod exec;
 mod impersonate;
 mod limits;
+mod live;
 mod login;
 mod logs;
+mod object_cache;
 #[cfg(feature = "kube")]
 mod onward;
 mod own;
@@ -28,7 +30,7 @@ mod reviews;
 mod routes;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -55,6 +57,7 @@ use self::{
     cluster_set::ClusterSet,
     exec::RefusalMemory,
     limits::Limiter,
+    live::LiveSessions,
     routes::{Route, Routed},
 };
 use crate::{
@@ -67,6 +70,7 @@ use crate::{
     policy::{Reload, Rules},
     recording::RecordingStore,
     service::{Body, Caller, Peer, Server, json, serve, status_response, text},
+    store::{RuleAddresses, Store},
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -86,6 +90,9 @@ pub struct GatewayBuilder {
     asks_shells: bool,
     second_person: Option<SecondPerson>,
     beside: Option<Arc<dyn Beside>>,
+    store: Option<Arc<dyn Store>>,
+    rule_addresses: Option<Arc<RuleAddresses>>,
+    object_cache: Option<Arc<dyn Store>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -111,6 +118,9 @@ pub struct Gateway {
     second_person: Option<SecondPerson>,
     /// Another service on the same port.
     beside: Option<Arc<dyn Beside>>,
+    live: Arc<LiveSessions>,
+    rule_addresses: Option<Arc<RuleAddresses>>,
+    object_cache: Option<Arc<dyn Store>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -184,6 +194,26 @@ impl GatewayBuilder {
         self
     }
 
+    /// Tells `store` which sessions are open, and asks it for those of the gateways beside this one.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Lets clusters that have a rule be reached from the addresses that `lists` has for it alone,
+    /// beside what their own whitelists say.
+    pub fn rule_addresses(mut self, lists: Arc<RuleAddresses>) -> Self {
+        self.rule_addresses = Some(lists);
+        self
+    }
+
+    /// Keeps the pods and nodes of every cluster in `store`, for who looks for them there. One
+    /// gateway does it for each cluster, and another when that one is gone.
+    pub fn object_cache(mut self, store: Arc<dyn Store>) -> Self {
+        self.object_cache = Some(store);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -220,6 +250,9 @@ impl GatewayBuilder {
             asks_shells: self.asks_shells,
             second_person: self.second_person,
             beside: self.beside,
+            live: LiveSessions::new(self.store),
+            rule_addresses: self.rule_addresses,
+            object_cache: self.object_cache,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -268,6 +301,9 @@ impl Gateway {
             asks_shells: true,
             second_person: None,
             beside: None,
+            store: None,
+            rule_addresses: None,
+            object_cache: None,
         }
     }
 
@@ -296,6 +332,8 @@ impl Gateway {
                 }
             });
         }
+        tokio::spawn(Arc::clone(&self).keep_objects(stop.clone()));
+        let telling = tokio::spawn(Arc::clone(&self.live).tell(stop.clone()));
         let gateway = Arc::clone(&self);
         let until = stop.clone();
         tokio::spawn(async move {
@@ -323,6 +361,8 @@ impl Gateway {
             self.cut.cancel();
             self.sessions.wait().await;
         }
+        // It ends with the last session.
+        let _told = telling.await;
     }
 
     /// Tells the audit trail that other rules from `source` are in force, or were refused.
@@ -468,6 +508,7 @@ impl Gateway {
         }
         match route {
             Route::OwnClusters => Ok(self.own_clusters(call).await),
+            Route::OwnSessions => self.own_sessions(call).await,
             Route::OwnAudit => self.own_audit(call, request.uri().query()).await,
             Route::Logout => self.logout(call, request.headers()).await,
             Route::OwnTokens { id } => self.own_tokens(call, id.as_deref(), request).await,
@@ -532,7 +573,22 @@ impl Gateway {
             );
             return Err(self.request_refused(call, &wanted(), message).await);
         }
+        if !self.rule_admits(&cluster, address)? {
+            let message = format!(
+                "cluster `{name}` is not reached from {address}, which is not in the list of its \
+                 rule; come from another network"
+            );
+            return Err(self.request_refused(call, &wanted(), message).await);
+        }
         Ok(cluster)
+    }
+
+    /// Whether the list of the cluster's rule has the address, when there are such lists.
+    fn rule_admits(&self, cluster: &Cluster, address: IpAddr) -> Result<bool, Error> {
+        match (&self.rule_addresses, cluster.rule()) {
+            (Some(lists), Some(rule)) => lists.admits(rule, address),
+            _ => Ok(true),
+        }
     }
 
     /// Lets a request pass that the caller may make, or refuses it and writes that down.

@@ -19,6 +19,7 @@ impl Gateway {
         for cluster in self.clusters.all().iter() {
             let name = cluster.name();
             if !cluster.admits(call.client.ip())
+                || !self.rule_admits(cluster, call.client.ip()).unwrap_or(false)
                 || !self.authorizer.reaches(&call.principal, name).await
             {
                 continue;

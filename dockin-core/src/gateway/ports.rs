@@ -61,6 +61,7 @@ impl Gateway {
             if failed {
                 return;
             }
+            let _live = gateway.live.begin(&call, &permit);
             let stop = async {
                 tokio::select! {
                     () = gateway.cut.cancelled() => STOPPING.to_owned(),

@@ -15,6 +15,8 @@ pub(super) enum Route {
     OwnClusters,
     /// `/dockin/v1/audit`.
     OwnAudit,
+    /// `/dockin/v1/sessions`.
+    OwnSessions,
     /// `/dockin/v1/login`.
     Login,
     /// `/dockin/v1/logout`.
@@ -50,6 +52,7 @@ impl Route {
             self,
             Self::OwnClusters
                 | Self::OwnAudit
+                | Self::OwnSessions
                 | Self::Logout
                 | Self::OwnTokens { .. }
                 | Self::Review(_)
@@ -110,6 +113,7 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
         ["healthz" | "readyz" | "livez"] if read => Route::Health,
         ["dockin", "v1", "clusters"] if read && cluster.is_none() => Route::OwnClusters,
         ["dockin", "v1", "audit"] if read && cluster.is_none() => Route::OwnAudit,
+        ["dockin", "v1", "sessions"] if read && cluster.is_none() => Route::OwnSessions,
         ["dockin", "v1", "login"] if method == Method::POST && cluster.is_none() => Route::Login,
         ["dockin", "v1", "logout"] if method == Method::POST && cluster.is_none() => Route::Logout,
         ["dockin", "v1", "tokens"] if upgrade && cluster.is_none() => Route::OwnTokens { id: None },

@@ -17,7 +17,11 @@ use super::{
     Principal, Proof,
     records::{self, Followed, Records, check_name},
 };
-use crate::{Error, ErrorKind, rate::Rates};
+use crate::{
+    Error, ErrorKind,
+    rate::Rates,
+    store::{CountKey, Store},
+};
 
 /// One person who can log in with a password.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -92,6 +96,8 @@ pub struct AccountFile {
     places: Semaphore,
     /// Somebody's who does not exist.
     nobody: String,
+    /// Where attempts at other gateways are counted, too.
+    store: Option<Arc<dyn Store>>,
 }
 
 type Accounts = HashMap<String, AccountRecord>;
@@ -124,7 +130,15 @@ impl AccountFile {
             by_address: Mutex::new(Rates::new(address.1, address.0)),
             places: Semaphore::new(PLACES),
             nobody: hash("nobody has this password")?,
+            store: None,
         })
+    }
+
+    /// Counts attempts to log in in `store`, too, so that many gateways allow no more than one.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// Adds an account, or changes the one of that name; its sessions then end.
@@ -208,7 +222,7 @@ impl AccountFile {
     /// # Errors
     ///
     /// `Unauthenticated` in the same words for a wrong name and a wrong password; `Exhausted`,
-    /// with the time to wait, after too many attempts.
+    /// with the time to wait, after too many attempts; `Unavailable` when they cannot be counted.
     pub async fn login(
         &self,
         user: &str,
@@ -232,6 +246,14 @@ impl AccountFile {
         }
         lock(&self.by_address).take(address, now).map_err(wait)?;
         lock(&self.by_name).take(user, now).map_err(wait)?;
+        let shared = shared_counts(user, address);
+        if let Some(store) = &self.store {
+            for key in &shared {
+                if let Some(time) = store.count(key).await? {
+                    return Err(wait(time));
+                }
+            }
+        }
         let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return Err(wait(PATIENCE));
@@ -247,6 +269,12 @@ impl AccountFile {
         let account = account.filter(|_| right).ok_or_else(wrong)?;
         lock(&self.by_address).give_back(address);
         lock(&self.by_name).give_back(user);
+        if let Some(store) = &self.store {
+            for key in &shared {
+                // One attempt less then; he is in.
+                let _lost = store.uncount(key).await;
+            }
+        }
         Ok(account)
     }
 
@@ -304,6 +332,24 @@ fn verify(password: &str, against: &str) -> bool {
             .verify_password(password.as_bytes(), &hash)
             .is_ok()
     })
+}
+
+/// What counts an attempt at every gateway: as [`FROM_ADDRESS`] and [`FOR_NAME`].
+const fn shared_counts<'a>(user: &'a str, address: &'a str) -> [CountKey<'a>; 2] {
+    [
+        CountKey {
+            what: "login-address",
+            whom: address,
+            burst: 20,
+            every: Duration::from_secs(3),
+        },
+        CountKey {
+            what: "login-name",
+            whom: user,
+            burst: 5,
+            every: Duration::from_secs(12),
+        },
+    ]
 }
 
 fn lock(rates: &Mutex<Rates>) -> std::sync::MutexGuard<'_, Rates> {

@@ -19,7 +19,7 @@ use super::{
     AccountFile, AccountRecord, Authenticator, Credentials, Principal, Proof,
     records::{self, Followed, Records},
 };
-use crate::{Error, ErrorKind, audit::read_secret};
+use crate::{Error, ErrorKind, audit::read_secret, store::Store};
 
 /// Tokens that somebody gets for logging in: short-lived, signed, and worthless once revoked.
 ///
@@ -34,6 +34,8 @@ pub struct SessionTokens {
     lifetime: Duration,
     accounts: Arc<AccountFile>,
     revoked: Followed<Revoked>,
+    /// Where other gateways look for what was revoked here.
+    store: Option<Arc<dyn Store>>,
 }
 
 /// A token and what it is good for.
@@ -122,7 +124,16 @@ impl SessionTokens {
             revoked: Followed::load(revoked, |path| {
                 records::read(path).map(|document: Document| document.revoked)
             })?,
+            store: None,
         })
+    }
+
+    /// Keeps what is revoked in `store`, which gateways with the same signing key share. While it
+    /// does not answer no token proves anything: what was revoked is not remembered here.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// A token for who has just shown that `account` is his.
@@ -165,6 +176,11 @@ impl SessionTokens {
     /// `Unauthenticated` when it is none of ours; `Unavailable` when the list cannot be written.
     pub async fn revoke(&self, token: &str, now: Timestamp) -> Result<String, Error> {
         let claims = self.claims(token)?;
+        if let Some(store) = &self.store {
+            let until = Timestamp::from_second(claims.exp).unwrap_or(now);
+            store.revoke_session(&claims.jti, until).await?;
+            return Ok(claims.jti);
+        }
         let (path, id, until) = (
             self.revoked.path().to_owned(),
             claims.jti.clone(),
@@ -194,7 +210,8 @@ impl SessionTokens {
     /// # Errors
     ///
     /// `Unauthenticated` and why: forged, for another audience, expired, revoked, or of an account
-    /// that is gone or disabled or has ended its sessions.
+    /// that is gone or disabled or has ended its sessions; `Unavailable` when the store that has
+    /// what was revoked does not answer.
     pub async fn principal(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Error> {
         let claims = self.claims(token)?;
         if claims.aud != self.audience {
@@ -210,6 +227,12 @@ impl SessionTokens {
         }
         if self.revoked.current().await.contains_key(&claims.jti) {
             return Err(refused("the session was ended; log in again"));
+        }
+        if let Some(store) = &self.store {
+            let issued = Timestamp::from_millisecond(claims.issued).unwrap_or(Timestamp::MIN);
+            if store.is_session_revoked(&claims.jti, issued).await? {
+                return Err(refused("the session was ended; log in again"));
+            }
         }
         let account = self.accounts.find(&claims.sub).await;
         let ended = |account: &AccountRecord| {

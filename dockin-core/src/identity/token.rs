@@ -17,6 +17,8 @@ use super::{
     Authenticator, Credentials, Principal, Proof,
     records::{self, Followed, Records, check_name, whole_seconds},
 };
+#[cfg(feature = "gateway")]
+use crate::store::Store;
 use crate::{Error, ErrorKind};
 
 /// A fresh bearer token: `dk_` and 32 random bytes in base64url. Only its hash is ever stored.
@@ -30,7 +32,7 @@ pub fn new_token() -> Result<String, Error> {
         Error::new(ErrorKind::Unavailable, "the system gives no random bytes")
             .with_source(error.to_string())
     })?;
-    Ok(format!("dk_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// SHA-256 of `token` in lower-case hex, as [`TokenRecord::token_sha256`] has it.
@@ -128,6 +130,9 @@ pub struct TokenFile {
     tokens: Followed<Tokens>,
     #[cfg(feature = "gateway")]
     accounts: Option<Arc<AccountFile>>,
+    /// Where other gateways look for personal tokens that are made here.
+    #[cfg(feature = "gateway")]
+    store: Option<Arc<dyn Store>>,
 }
 
 /// Tokens by their hash.
@@ -139,6 +144,8 @@ struct Known {
     record: TokenRecord,
 }
 
+/// What a token begins with.
+const PREFIX: &str = "dk_";
 /// Longest bearer token worth hashing, in bytes; ours have 46.
 const MAX_TOKEN: usize = 4096;
 /// Personal tokens that somebody may have.
@@ -158,6 +165,8 @@ impl TokenFile {
             tokens: Followed::load(path, read)?,
             #[cfg(feature = "gateway")]
             accounts: None,
+            #[cfg(feature = "gateway")]
+            store: None,
         })
     }
 
@@ -166,6 +175,15 @@ impl TokenFile {
     #[must_use]
     pub fn with_accounts(mut self, accounts: Arc<AccountFile>) -> Self {
         self.accounts = Some(accounts);
+        self
+    }
+
+    /// Keeps personal tokens in `store`, which gateways with the same accounts share. Those that
+    /// are in the file already stay there until they expire or are revoked.
+    #[cfg(feature = "gateway")]
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -255,6 +273,20 @@ impl TokenFile {
             note: Some(note.to_owned()),
         };
         let made = record.clone();
+        let too_many = || {
+            let message = format!("there are {MAX_PERSONAL} personal tokens already; revoke one");
+            Error::new(ErrorKind::Exhausted, message)
+        };
+        #[cfg(feature = "gateway")]
+        if let Some(store) = &self.store {
+            return match store.add_token(&record, MAX_PERSONAL).await? {
+                true => Ok(NewToken {
+                    token,
+                    record: made,
+                }),
+                false => Err(too_many()),
+            };
+        }
         self.edit(move |document| {
             // Those that prove nothing any more make room.
             document.users.retain(|known| {
@@ -265,9 +297,7 @@ impl TokenFile {
                 .iter()
                 .filter(|known| known.personal.is_some() && known.user == record.user);
             if own.count() >= MAX_PERSONAL {
-                let message =
-                    format!("there are {MAX_PERSONAL} personal tokens already; revoke one");
-                return Err(Error::new(ErrorKind::Exhausted, message));
+                return Err(too_many());
             }
             document.users.push(record);
             Ok(())
@@ -280,13 +310,21 @@ impl TokenFile {
     }
 
     /// The personal tokens of `user`, oldest first.
-    pub async fn personal(&self, user: &str) -> Vec<TokenRecord> {
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the store that has some of them does not answer.
+    pub async fn personal(&self, user: &str) -> Result<Vec<TokenRecord>, Error> {
         let tokens = self.tokens.current().await;
         let own = tokens.values().map(|known| &known.record);
         let own = own.filter(|record| record.personal.is_some() && record.user == user);
         let mut own: Vec<TokenRecord> = own.cloned().collect();
+        #[cfg(feature = "gateway")]
+        if let Some(store) = &self.store {
+            own.extend(store.tokens_of(user).await?);
+        }
         own.sort_by(|a, b| (a.created, &a.personal).cmp(&(b.created, &b.personal)));
-        own
+        Ok(own)
     }
 
     /// Revokes the personal token `id` of `user`.
@@ -295,6 +333,12 @@ impl TokenFile {
     ///
     /// `NotFound` when he has none of that id, in the same words for one of somebody else.
     pub async fn revoke_personal(&self, user: &str, id: &str) -> Result<(), Error> {
+        #[cfg(feature = "gateway")]
+        if let Some(store) = &self.store
+            && store.remove_token(user, id).await?
+        {
+            return Ok(());
+        }
         let (user, id) = (user.to_owned(), id.to_owned());
         self.edit(move |document| {
             let before = document.users.len();
@@ -321,6 +365,21 @@ impl TokenFile {
         })?;
         self.tokens.look().await;
         Ok(())
+    }
+
+    /// Whom a personal token stands for that is not in the file.
+    #[cfg(feature = "gateway")]
+    async fn shared(&self, token: &str) -> Result<Option<Arc<Principal>>, Error> {
+        let Some(store) = self.store.as_ref().filter(|_| token.starts_with(PREFIX)) else {
+            return Ok(None);
+        };
+        let Some(record) = store.token(&hash_token(token)).await? else {
+            return Ok(None);
+        };
+        alive(&record)?;
+        let principal = Principal::new(&record.user, Vec::new(), Proof::Token);
+        let principal = Arc::new(principal);
+        self.principal(&Known { principal, record }).await.map(Some)
     }
 
     /// Whom a known token stands for.
@@ -354,18 +413,22 @@ impl Authenticator for TokenFile {
         };
         let tokens = self.tokens.current().await;
         let Some(known) = tokens.get(&hash_token(token)) else {
+            #[cfg(feature = "gateway")]
+            return self.shared(token).await;
+            #[cfg(not(feature = "gateway"))]
             return Ok(None);
         };
-        if known
-            .record
-            .expires
-            .is_some_and(|end| end <= Timestamp::now())
-        {
-            let message = "the bearer token has expired";
-            return Err(Error::new(ErrorKind::Unauthenticated, message));
-        }
+        alive(&known.record)?;
         self.principal(known).await.map(Some)
     }
+}
+
+fn alive(record: &TokenRecord) -> Result<(), Error> {
+    if record.expires.is_some_and(|end| end <= Timestamp::now()) {
+        let message = "the bearer token has expired";
+        return Err(Error::new(ErrorKind::Unauthenticated, message));
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Tokens, Error> {

@@ -15,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod port_forward;
 pub(crate) mod session;
+pub(crate) mod session_live;
 pub(crate) mod streams;
 
 use std::{future::Future, process::ExitCode};
@@ -39,6 +40,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::AuditVerify(args) => audit_verify::run(&args),
         HighArgs::SessionList(args) => session::list(&args),
         HighArgs::SessionReplay(replay) => session::replay(&replay),
+        HighArgs::SessionLive(args) => block_on(session_live::run(args)),
         HighArgs::Policy(args) => policy::run(args),
         HighArgs::Access(args) => access::run(args),
         HighArgs::OidcLogin(args) => block_on(crate::login::run(args)),
