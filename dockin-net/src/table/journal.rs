@@ -162,6 +162,17 @@ impl Journal {
 /// What overwrites the head of a record that must not count.
 pub(super) const NO_RECORD: [u8; HEAD] = [0; HEAD];
 
+/// Does a record of `generation` seem to begin anywhere in `bytes`, which are the part of the file
+/// from `offset` on, a multiple of the alignment? At the file's beginning one of a later generation
+/// counts too: there is a record, or nothing.
+pub(super) fn may_start_record(bytes: &[u8], offset: usize, generation: u64) -> bool {
+    let heads = bytes.chunks(ALIGNMENT).map(<[u8]>::first_chunk);
+    let mut heads = heads
+        .enumerate()
+        .filter_map(|(at, head)| Some((at, parts(head?)?)));
+    heads.any(|(at, (it, ..))| it == generation || offset + at == 0 && it > generation)
+}
+
 /// The body of the record at `offset`, when it is whole and the one that is due.
 fn record(bytes: &[u8], offset: usize, generation: u64, index: u32) -> Option<Range<usize>> {
     let rest = bytes.get(offset..)?;

@@ -4,7 +4,7 @@ use super::{
     block::{BLOCK, Block},
     disk::{Disk, FileName},
     header::Header,
-    journal::{Journal, NO_RECORD},
+    journal::{Journal, NO_RECORD, may_start_record},
 };
 use crate::store::StoreError;
 
@@ -53,12 +53,9 @@ impl<D: Disk> Pages<D> {
         let length = disk
             .length(FileName::Journal)?
             .ok_or_else(|| damaged(FileName::Journal, "it is missing"))?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        let count = disk.read(FileName::Journal, 0, &mut bytes)?;
-        bytes.truncate(count);
-        let journal = Journal::read(bytes, header.generation)
-            .map_err(|message| damaged(FileName::Journal, &message))?;
-        if journal.end() == 0 && count > LONGEST {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let journal = read_journal(&disk, length, header.generation)?;
+        if journal.end() == 0 && length > LONGEST {
             disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
         }
         let committed = journal.header().cloned().unwrap_or(header);
@@ -190,6 +187,42 @@ impl<D: Disk> Pages<D> {
     pub(super) fn into_disk(self) -> D {
         self.disk
     }
+}
+
+/// The journal, of which usually the beginning is read alone when the file is long: what a call
+/// takes in memory does not depend on the longest record that ever was.
+fn read_journal<D: Disk>(disk: &D, length: usize, generation: u64) -> Result<Journal, StoreError> {
+    let read = |length: usize| -> Result<_, StoreError> {
+        let mut bytes = vec![0; length];
+        let count = disk.read(FileName::Journal, 0, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(Journal::read(bytes, generation))
+    };
+    if length > LONGEST
+        && let Ok(journal) = read(2 * EMPTY_AT)?
+        && !may_go_on(disk, journal.end(), length, generation)?
+    {
+        return Ok(journal);
+    }
+    read(length)?.map_err(|message| damaged(FileName::Journal, &message))
+}
+
+/// Does a record that counts, or whose presence is damage, seem to begin from byte `start` on?
+fn may_go_on<D: Disk>(
+    disk: &D,
+    start: usize,
+    length: usize,
+    generation: u64,
+) -> Result<bool, StoreError> {
+    let mut piece = vec![0; EMPTY_AT];
+    for start in (start..length).step_by(EMPTY_AT) {
+        let offset = u64::try_from(start).unwrap_or(u64::MAX);
+        let count = disk.read(FileName::Journal, offset, &mut piece)?;
+        if may_start_record(piece.get(..count).unwrap_or_default(), start, generation) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn image<'a>(header: &Header, blocks: impl Iterator<Item = (u32, &'a Block)>) -> Vec<u8> {
