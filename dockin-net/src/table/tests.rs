@@ -240,6 +240,8 @@ fn a_long_journal_stays_while_records_of_it_count() {
         table.put(&key(number), &[1; 100]).unwrap();
     }
     table.commit().unwrap();
+    let long = disk.0.borrow().current[&FileName::Journal].len();
+    assert!(long > 128 * 1024, "{long}");
     // Where the long record was.
     for number in [3000, 3001] {
         table.put(&key(number), &[2; 100]).unwrap();
