@@ -20,7 +20,9 @@
 //! A log file of 10 MiB becomes `<logFile>.1`, the one before that `.2`, and so up to `.3`.
 
 mod config;
+mod delegation;
 mod merge;
+mod networks;
 mod plugin;
 mod record;
 

@@ -3,15 +3,15 @@ use std::any::Any;
 use serde_json::Value;
 
 use super::{
-    Ran, World,
-    config::{Delegate, MetaConfig, delegates},
-    merge::{Part, merge},
+    World,
+    config::{MetaConfig, delegates},
+    delegation::no_plugin,
     record::Intent,
 };
 use crate::{
     Attachment, StoreError,
-    cni::{CniError, CniResult, Environment, ErrorCode, Json, Plugin, Request, Verb, Version},
-    resource_manager::{AnswerError, Attached, read_networks},
+    cni::{CniError, CniResult, ErrorCode, Plugin, Request, Verb, Version},
+    resource_manager::Attached,
 };
 
 pub(super) struct Meta<'a> {
@@ -149,64 +149,6 @@ impl Plugin for Meta<'_> {
 }
 
 impl Meta<'_> {
-    /// The networks of the pod: those of the configuration, those the resource manager names, or
-    /// while it cannot be reached those it named last.
-    fn networks(
-        &mut self,
-        config: &MetaConfig,
-        request: &Request<'_>,
-    ) -> Result<Vec<Attached>, CniError> {
-        let invalid = |error: AnswerError| {
-            CniError::new(ErrorCode::INVALID_CONFIG, format!("networks: {error}"))
-        };
-        let listed = request.config().get("networks")?;
-        if listed.is_present() {
-            return read_networks(&listed).map_err(invalid);
-        }
-        let Some(backend) = &config.backend else {
-            let message = "neither `backend` nor `networks` says which networks the pod gets";
-            return Err(CniError::new(ErrorCode::INVALID_CONFIG, message));
-        };
-        let question = &config.question;
-        if question.pod.is_empty() {
-            let message = "`CNI_ARGS` has no K8S_POD_NAME to ask the resource manager about";
-            return Err(CniError::new(ErrorCode::INVALID_ENVIRONMENT, message));
-        }
-        let known = format!(
-            "{}/answers/{}@{}",
-            request.network,
-            file_name(&question.namespace),
-            file_name(&question.pod)
-        );
-        match self.world.ask(&question.url(backend), &config.trust) {
-            Ok(body) => {
-                let networks = question.read_answer(&body).map_err(invalid)?;
-                let text = String::from_utf8_lossy(&body);
-                let written = self.world.write_record(&config.state_dir, &known, &text);
-                written.map_err(|error| io_error(&error))?;
-                Ok(networks)
-            }
-            Err(error) => {
-                let before = self.world.read_record(&config.state_dir, &known);
-                if error.later
-                    && let Ok(Some(text)) = before
-                    && let Ok(networks) = question.read_answer(text.as_bytes())
-                {
-                    self.log(
-                        config,
-                        &format!("the last answer is used: {}", error.message),
-                    );
-                    return Ok(networks);
-                }
-                let code = match error.later {
-                    true => ErrorCode::TRY_AGAIN,
-                    false => ErrorCode::INVALID_CONFIG,
-                };
-                Err(CniError::field(code, "backend", error.message))
-            }
-        }
-    }
-
     /// Everything that can be wrong before anything is done.
     fn plan(
         &mut self,
@@ -247,157 +189,6 @@ impl Meta<'_> {
         })
     }
 
-    fn make(&mut self, config: &MetaConfig, intent: &mut Intent) -> Result<CniResult, CniError> {
-        let mut parts = Vec::new();
-        let mut previous: Option<Value> = None;
-        for index in 0..intent.delegates.len() {
-            let Some(delegate) = intent.delegates.get(index).cloned() else {
-                break;
-            };
-            let stdout = self.call(config, intent, &delegate, Verb::Add, previous.as_ref())?;
-            let (value, result) = read_result(&delegate, &stdout)?;
-            if delegate.last {
-                parts.push(Part {
-                    master: delegate.master,
-                    interface: delegate.interface.clone(),
-                    result,
-                });
-                previous = None;
-            } else {
-                previous = Some(value.clone());
-            }
-            if let Some(delegate) = intent.delegates.get_mut(index) {
-                delegate.result = Some(value);
-            }
-        }
-        Ok(merge(parts, &intent.netns))
-    }
-
-    /// Undoes everything in reverse order, also after an error; the first error is told.
-    fn undo(&mut self, config: &MetaConfig, intent: &Intent) -> Result<(), CniError> {
-        let mut failed = None;
-        let mut of_network: Option<&Value> = None;
-        for delegate in intent.delegates.iter().rev() {
-            if delegate.last {
-                of_network = delegate.result.as_ref();
-            }
-            let previous = of_network.filter(|_| delegate.version() >= Version::V0_4_0);
-            if let Err(error) = self.call(config, intent, delegate, Verb::Del, previous) {
-                self.log(config, &format!("DEL {}: {error}", intent.container_id));
-                failed.get_or_insert(error);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Has every network's plugins collect, each told which of its interfaces are to stay.
-    fn collect_delegates(&mut self, config: &MetaConfig, kept: &[Intent]) -> Vec<String> {
-        let mut failed = Vec::new();
-        let mut done: Vec<(String, String)> = Vec::new();
-        let all = kept
-            .iter()
-            .flat_map(|intent| intent.delegates.iter().map(move |it| (intent, it)));
-        for (intent, delegate) in all.clone() {
-            let key = (delegate.network().to_owned(), delegate.kind().to_owned());
-            if delegate.version() < Version::V1_1_0 || done.contains(&key) {
-                continue;
-            }
-            let stay = all
-                .clone()
-                .filter(|(_, other)| other.network() == delegate.network())
-                .map(|(intent, other)| {
-                    serde_json::json!({
-                        "containerID": intent.container_id,
-                        "ifname": other.interface,
-                    })
-                });
-            let mut collecting = delegate.clone();
-            if let Some(members) = collecting.config.as_object_mut() {
-                members.insert("cni.dev/valid-attachments".into(), stay.collect());
-            }
-            if let Err(error) = self.call(config, intent, &collecting, Verb::Gc, None) {
-                failed.push(error.to_string());
-            }
-            done.push(key);
-        }
-        failed
-    }
-
-    fn call(
-        &mut self,
-        config: &MetaConfig,
-        intent: &Intent,
-        delegate: &Delegate,
-        verb: Verb,
-        previous: Option<&Value>,
-    ) -> Result<Vec<u8>, CniError> {
-        let mut stdin = delegate.config.clone();
-        if let (Some(members), Some(previous)) = (stdin.as_object_mut(), previous) {
-            members.insert("prevResult".into(), previous.clone());
-        }
-        let environment = Environment {
-            command: verb.as_str().into(),
-            container_id: intent.container_id.clone(),
-            netns: intent.netns.clone(),
-            ifname: delegate.interface.clone(),
-            args: intent.args.clone(),
-            path: intent.directories.join(":"),
-            netns_override: String::new(),
-        };
-        let what = format!(
-            "{} {}/{}",
-            verb.as_str(),
-            delegate.network(),
-            delegate.kind()
-        );
-        if config.verbose {
-            self.log(config, &format!("{what} {}", intent.container_id));
-        }
-        let stdin = stdin.to_string();
-        let own = match delegate.is_own_bridge() {
-            true => self.world.bridge(&environment, stdin.as_bytes()),
-            false => None,
-        };
-        let ran = match own {
-            Some(ran) => ran,
-            None => self.execute(delegate, &environment, stdin.as_bytes())?,
-        };
-        if ran.success {
-            return Ok(ran.stdout);
-        }
-        Err(delegate_error(&what, &ran.stdout))
-    }
-
-    fn execute(
-        &mut self,
-        delegate: &Delegate,
-        environment: &Environment,
-        stdin: &[u8],
-    ) -> Result<Ran, CniError> {
-        let directories: Vec<_> = environment.path.split(':').map(str::to_owned).collect();
-        let program = self.world.find(delegate.kind(), &directories);
-        let program = program.ok_or_else(|| {
-            let message = no_plugin(delegate.kind(), &directories);
-            CniError::new(ErrorCode::INVALID_CONFIG, message)
-        })?;
-        let ran = self.world.execute(&program, environment, stdin);
-        ran.map_err(|error| io_error(&error))
-    }
-
-    /// The networks' files that can be read, in the order of their names.
-    fn files(&mut self, config: &MetaConfig) -> Result<Vec<Value>, CniError> {
-        let files = self.world.network_files(&config.conf_dir);
-        let files = files.map_err(|error| io_error(&error))?;
-        let mut readable = Vec::new();
-        for (name, bytes) in files {
-            match serde_json::from_slice(&bytes) {
-                Ok(value) => readable.push(value),
-                Err(error) => self.log(config, &format!("{name} is passed over: {error}")),
-            }
-        }
-        Ok(readable)
-    }
-
     fn lock(&mut self, config: &MetaConfig, name: &str) -> Result<Box<dyn Any>, CniError> {
         let locked = self.world.lock(&config.state_dir, name);
         locked.map_err(|error| io_error(&error))
@@ -427,61 +218,13 @@ impl Meta<'_> {
             .map_err(|error| io_error(&error))
     }
 
-    fn log(&mut self, config: &MetaConfig, line: &str) {
+    pub(super) fn log(&mut self, config: &MetaConfig, line: &str) {
         if let Some(file) = &config.log_file {
             self.world.log(file, line);
         }
     }
 }
 
-fn read_result(delegate: &Delegate, stdout: &[u8]) -> Result<(Value, CniResult), CniError> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        let what = format!(
-            "the result of {}/{}: {error}",
-            delegate.network(),
-            delegate.kind()
-        );
-        CniError::new(ErrorCode::UNDECODABLE, what)
-    };
-    let json = Json::parse(stdout).map_err(|error| wrong(&error))?;
-    let result = CniResult::decode(&json.root(), delegate.version());
-    Ok((
-        super::config::to_value(&json),
-        result.map_err(|error| wrong(&error))?,
-    ))
-}
-
-/// The error object of a plugin, with its own code.
-fn delegate_error(what: &str, stdout: &[u8]) -> CniError {
-    let object: Value = serde_json::from_slice(stdout).unwrap_or_default();
-    let code = object.get("code").and_then(Value::as_u64);
-    let code = code.and_then(|code| u32::try_from(code).ok());
-    let message = object.get("msg").and_then(Value::as_str);
-    CniError::new(
-        code.map_or(ErrorCode::INTERNAL, ErrorCode),
-        format!(
-            "{what}: {}",
-            message.unwrap_or("it failed without an error object")
-        ),
-    )
-}
-
-fn no_plugin(kind: &str, directories: &[String]) -> String {
-    format!("plugin `{kind}` is in none of {}", directories.join(", "))
-}
-
-/// Text that is safe as a part of a file's name: what is not a letter, digit, `-`, `.` or `_` is
-/// written as its number.
-fn file_name(text: &str) -> String {
-    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '.' | '_');
-    text.chars()
-        .map(|it| match plain(it) {
-            true => it.to_string(),
-            false => format!("%{:x}", u32::from(it)),
-        })
-        .collect()
-}
-
-fn io_error(error: &StoreError) -> CniError {
+pub(super) fn io_error(error: &StoreError) -> CniError {
     CniError::new(ErrorCode::IO, error.to_string())
 }

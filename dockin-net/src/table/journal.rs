@@ -162,6 +162,32 @@ impl Journal {
 /// What overwrites the head of a record that must not count.
 pub(super) const NO_RECORD: [u8; HEAD] = [0; HEAD];
 
+/// Where in `bytes`, which are a part of the file from a multiple of the alignment on, a record of
+/// `generation` seems to begin, and how many bytes it would have.
+pub(super) fn seeming_records(
+    bytes: &[u8],
+    generation: u64,
+) -> impl Iterator<Item = (usize, usize)> {
+    let places = bytes.chunks(ALIGNMENT).enumerate();
+    places.filter_map(move |(number, place)| {
+        let (is_generation, _, length, _) = parts(place.first_chunk()?)?;
+        let ours = is_generation == generation;
+        ours.then(|| (number * ALIGNMENT, HEAD.saturating_add(length)))
+    })
+}
+
+/// Does the file that starts with `bytes` seem to start with a record of a later generation?
+pub(super) fn starts_newer(bytes: &[u8], generation: u64) -> bool {
+    let first = bytes.first_chunk().and_then(parts);
+    first.is_some_and(|(it, ..)| it > generation)
+}
+
+/// Is this a whole record of `generation`?
+pub(super) fn is_record(bytes: &[u8], generation: u64) -> bool {
+    let index = bytes.first_chunk().and_then(parts).map(|(_, it, ..)| it);
+    index.is_some_and(|index| record(bytes, 0, generation, index).is_some())
+}
+
 /// The body of the record at `offset`, when it is whole and the one that is due.
 fn record(bytes: &[u8], offset: usize, generation: u64, index: u32) -> Option<Range<usize>> {
     let rest = bytes.get(offset..)?;

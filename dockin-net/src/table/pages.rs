@@ -4,7 +4,7 @@ use super::{
     block::{BLOCK, Block},
     disk::{Disk, FileName},
     header::Header,
-    journal::{Journal, NO_RECORD},
+    journal::{Journal, NO_RECORD, is_record, seeming_records, starts_newer},
 };
 use crate::store::StoreError;
 
@@ -53,12 +53,9 @@ impl<D: Disk> Pages<D> {
         let length = disk
             .length(FileName::Journal)?
             .ok_or_else(|| damaged(FileName::Journal, "it is missing"))?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        let count = disk.read(FileName::Journal, 0, &mut bytes)?;
-        bytes.truncate(count);
-        let journal = Journal::read(bytes, header.generation)
-            .map_err(|message| damaged(FileName::Journal, &message))?;
-        if journal.end() == 0 && count > LONGEST {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let journal = read_journal(&disk, length, header.generation)?;
+        if journal.end() == 0 && length > LONGEST {
             disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
         }
         let committed = journal.header().cloned().unwrap_or(header);
@@ -190,6 +187,54 @@ impl<D: Disk> Pages<D> {
     pub(super) fn into_disk(self) -> D {
         self.disk
     }
+}
+
+/// The journal, of which usually the beginning is read alone when the file is long: what a call
+/// takes in memory does not depend on the longest record that ever was.
+fn read_journal<D: Disk>(disk: &D, length: usize, generation: u64) -> Result<Journal, StoreError> {
+    if length > LONGEST {
+        let start = read_piece(disk, 0, 2 * EMPTY_AT)?;
+        let is_newer = starts_newer(&start, generation);
+        // What is wrong there may be that a record was cut.
+        if !is_newer
+            && let Ok(journal) = Journal::read(start, generation)
+            && !goes_on(disk, journal.end(), length, generation)?
+        {
+            return Ok(journal);
+        }
+    }
+    Journal::read(read_piece(disk, 0, length)?, generation)
+        .map_err(|message| damaged(FileName::Journal, &message))
+}
+
+/// Does a record of this generation, which counts or whose presence is damage, begin from byte
+/// `start` on?
+fn goes_on<D: Disk>(
+    disk: &D,
+    start: usize,
+    length: usize,
+    generation: u64,
+) -> Result<bool, StoreError> {
+    for start in (start..length).step_by(EMPTY_AT) {
+        let piece = read_piece(disk, start, EMPTY_AT)?;
+        for (place, size) in seeming_records(&piece, generation) {
+            let place = start + place;
+            let fits = place.checked_add(size).is_some_and(|end| end <= length);
+            // A long one is not looked at twice.
+            if fits && (size > LONGEST || is_record(&read_piece(disk, place, size)?, generation)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn read_piece<D: Disk>(disk: &D, start: usize, length: usize) -> Result<Vec<u8>, StoreError> {
+    let mut piece = vec![0; length];
+    let offset = u64::try_from(start).unwrap_or(u64::MAX);
+    let count = disk.read(FileName::Journal, offset, &mut piece)?;
+    piece.truncate(count);
+    Ok(piece)
 }
 
 fn image<'a>(header: &Header, blocks: impl Iterator<Item = (u32, &'a Block)>) -> Vec<u8> {

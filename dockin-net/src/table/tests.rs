@@ -233,6 +233,37 @@ fn the_journal_of_one_large_commit_becomes_short_again() {
 }
 
 #[test]
+fn a_long_journal_stays_while_records_of_it_count() {
+    let disk = MemoryDisk::default();
+    let mut table = open(&disk);
+    for number in 0..3000 {
+        table.put(&key(number), &[1; 100]).unwrap();
+    }
+    table.commit().unwrap();
+    let long = disk.0.borrow().current[&FileName::Journal].len();
+    assert!(long > 128 * 1024, "{long}");
+    // Where the long record was.
+    for number in [3000, 3001] {
+        table.put(&key(number), &[2; 100]).unwrap();
+        table.commit().unwrap();
+    }
+    assert_eq!(content(&open(&disk)).unwrap().len(), 3002);
+    let flip = || {
+        let mut files = disk.0.borrow_mut();
+        files.current.get_mut(&FileName::Journal).unwrap()[30] ^= 1;
+    };
+    flip();
+    assert!(matches!(
+        Table::open(disk.clone()),
+        Err(StoreError::Damaged { .. })
+    ));
+    flip();
+    open(&disk).empty_journal().unwrap();
+    assert_eq!(content(&open(&disk)).unwrap().len(), 3002);
+    assert_eq!(disk.0.borrow().current[&FileName::Journal].len(), 32 * 1024);
+}
+
+#[test]
 fn an_entry_that_fits_into_no_block_is_refused() {
     let mut table = open(&MemoryDisk::default());
     assert!(matches!(

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{plugins, scratch::Scratch};
+use crate::{plugins, scratch::Scratch, toolchain::Toolchain};
 
 /// The programs that are measured.
 pub(crate) struct Programs {
@@ -13,14 +13,18 @@ pub(crate) struct Programs {
     pub(crate) ours: PathBuf,
     /// Debian's.
     pub(crate) debian: PathBuf,
-    /// A program that reads its input and prints a line: what starting one costs.
+    /// A program that reads its input and prints a line, linked statically with this machine's C
+    /// library: what starting one costs.
     pub(crate) floor: PathBuf,
-    /// The same, after making as much durable as a lease takes, in a file that is there already.
+    /// The same, linked as our plugins are.
+    pub(crate) small_floor: PathBuf,
+    /// The small one, after making as much durable as a lease takes, in a file that is there
+    /// already.
     pub(crate) durable_floor: PathBuf,
     _scratch: Scratch,
 }
 
-/// The floor, linked as our plugins are.
+/// The floor.
 const FLOOR: &str = r#"
 use std::io::{Read, Write};
 fn main() {
@@ -55,20 +59,25 @@ impl Programs {
             );
         }
         let scratch = Scratch::new()?;
-        let floor = build(scratch.path(), "floor", FLOOR)?;
-        let durable_floor = build(scratch.path(), "durable-floor", DURABLE_FLOOR)?;
+        let host = Toolchain::of_rustc()?;
+        let small = plugins::small_target(&host);
+        let build = |target: &str, name, text| build(scratch.path(), target, name, text);
+        let floor = build(&host.host, "floor", FLOOR)?;
+        let small_floor = build(&small, "small-floor", FLOOR)?;
+        let durable_floor = build(&small, "durable-floor", DURABLE_FLOOR)?;
         Ok(Self {
             ours,
             debian,
             floor,
+            small_floor,
             durable_floor,
             _scratch: scratch,
         })
     }
 }
 
-/// One source as a program, linked as our plugins are.
-fn build(directory: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
+/// One source as a static program of a target.
+fn build(directory: &Path, target: &str, name: &str, text: &str) -> Result<PathBuf, String> {
     let source = directory.join(format!("{name}.rs"));
     let program = directory.join(name);
     std::fs::write(&source, text).map_err(|error| format!("{name}: {error}"))?;
@@ -76,6 +85,7 @@ fn build(directory: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
         .args(["-O", "--edition=2024"])
         .args(["-C", "panic=abort", "-C", "strip=symbols"])
         .args(plugins::FLAGS.split(' '))
+        .args(["--target", target])
         .arg("-o")
         .args([&program, &source])
         .status()
