@@ -171,6 +171,15 @@ impl Permit {
     pub const fn session(&self) -> SessionId {
         self.session
     }
+    /// The same permit for something that is asked in the container on the way: with a session of
+    /// its own, whose end ends no process of this one.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn for_question(&self) -> Self {
+        Self {
+            session: SessionId::new(),
+            ..self.clone()
+        }
+    }
     /// Who.
     #[must_use]
     pub const fn principal(&self) -> &Arc<Principal> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Decision, Reason, RuleSet, Verdict,
+    file_size::UNKNOWN_SIZE,
     rule::Match,
     shell::{
         Analysis, Certainty, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
@@ -31,7 +32,8 @@ pub struct Subject {
     /// When, for rules that count at certain hours. While it is not known those that permit
     /// something never count, the others always.
     pub time: Option<WeekTime>,
-    /// Sizes of files in bytes, as far as the container was asked.
+    /// Sizes of files in bytes, as far as the container was asked; by absolute path, or by the path
+    /// from where the session began. [`sizes_wanted`](crate::sizes_wanted) says which are needed.
     pub file_sizes: BTreeMap<String, u64>,
 }
 
@@ -268,9 +270,12 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
         if severest > verdict.decision {
             verdict.decision = severest;
             verdict.rule = Some(rule.id.clone());
-            verdict.reason = Reason::Unknown {
-                what: "whether the rule holds depends on an argument that is not known",
+            let what = if rule.size_over.is_some() {
+                UNKNOWN_SIZE
+            } else {
+                "whether the rule holds depends on an argument that is not known"
             };
+            verdict.reason = Reason::Unknown { what };
         }
     }
     match command.certainty {

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod audit;
+mod file_size;
 mod interceptor;
 pub mod io;
 mod judge;
@@ -24,6 +25,7 @@ mod shell;
 pub mod terminal;
 mod verdict;
 
+pub use file_size::{CopyLimit, copy_limit, sizes_wanted};
 pub use interceptor::{
     Action, BufferQuery, Confidence, HeldLine, HoldId, Interceptor, JudgedLine, LineSource, Mode,
     Settlement,

@@ -230,12 +230,12 @@ impl Rule {
         let arguments = command.argv.get(1..).unwrap_or_default();
         let held = self.arguments.match_all(arguments);
         match self.size_over {
-            Some(limit) => held.min(self.arguments.oversized(arguments, limit, subject)),
+            Some(limit) => held.min(self.oversized(command, limit, subject)),
             None => held,
         }
     }
 
-    fn names(&self, command: &Resolved) -> bool {
+    pub(crate) fn names(&self, command: &Resolved) -> bool {
         let program = command
             .argv
             .first()
@@ -339,7 +339,7 @@ fn normalize_prefix(prefix: &str) -> String {
 
 impl Arguments {
     /// All conditions that are given, by the weakest of them.
-    fn match_all(&self, arguments: &[Value]) -> Match {
+    pub(crate) fn match_all(&self, arguments: &[Value]) -> Match {
         let operands = self.operands(arguments);
         let unknown = |mut values: std::slice::Iter<'_, Value>| {
             if values.any(|value| value.known().is_none()) {
@@ -395,7 +395,7 @@ impl Arguments {
         weakest
     }
 
-    fn operands<'a>(&self, arguments: &'a [Value]) -> Vec<&'a Value> {
+    pub(crate) fn operands<'a>(&self, arguments: &'a [Value]) -> Vec<&'a Value> {
         let mut operands = Vec::new();
         let mut options = true;
         let mut skip = false;
@@ -418,21 +418,6 @@ impl Arguments {
             }
         }
         operands
-    }
-
-    /// Whether a file that is named is larger than `limit` bytes.
-    fn oversized(&self, arguments: &[Value], limit: u64, subject: &Subject) -> Match {
-        self.operands(arguments)
-            .into_iter()
-            .map(|operand| match operand.known() {
-                Some(path) => match subject.file_sizes.get(path) {
-                    Some(size) => Match::from_bool(*size > limit),
-                    None => Match::Maybe,
-                },
-                None => Match::Maybe,
-            })
-            .max()
-            .unwrap_or(Match::No)
     }
 
     fn any_flag(&self, arguments: &[Value]) -> bool {

@@ -18,6 +18,8 @@ pub struct RuleSet {
     pub(crate) on_unknown: Decision,
     pub(crate) rules: Vec<Rule>,
     index: Index,
+    /// Some rule counts for large files only.
+    has_size_rules: bool,
 }
 
 /// Which rules may speak of a command, so that not all have to be asked.
@@ -103,7 +105,7 @@ impl RuleSet {
     /// | `writes`, `reads` | files that are written, deleted or renamed, or read: by redirections, and by operands of programs whose operands are known; `/etc/**` is everything below, `~/` the home folder |
     /// | `shapes` | what several commands do together: `download-into-shell`, `fork-bomb` |
     /// | `arguments` | of those programs only calls with `any_flag`, `any_operand`, `verb` (the first operands), at least `min_operands`, `signal`, or `world_writable` modes; `value_options` take the next argument |
-    /// | `size_over` | of those programs only calls with a file larger than this: bytes, or `10MiB`; where the size is not known, `on_unknown` decides |
+    /// | `size_over` | of those programs only calls with a file larger than this: bytes, or `10MiB`; the container is asked for its size, a folder counts with all that is in it, and where the size is not known, `on_unknown` decides; of a copy by `tar`, all files together |
     /// | `hours` | only then, in UTC: `mon-fri 22:00-06:00`, `sat,sun`, `09:00-17:00`, any of several |
     /// | `users`, `groups`, `clusters`, `namespaces`, `pods`, `containers`, `labels` | only these, with wildcards |
     ///
@@ -169,8 +171,14 @@ impl RuleSet {
                 DefaultText::Deny => Decision::Deny,
             },
             on_unknown: text.on_unknown.decision(),
+            has_size_rules: rules.iter().any(|rule| rule.size_over.is_some()),
             rules,
         })
+    }
+
+    /// Whether a rule needs to know the size of a file.
+    pub(crate) const fn has_size_rules(&self) -> bool {
+        self.has_size_rules
     }
 
     /// The rules that may speak of `command`, in their order.
@@ -273,6 +281,7 @@ impl RuleSet {
                 Decision::Deny
             },
             on_unknown: Decision::Deny,
+            has_size_rules: false,
             index: Index::new(&rules),
             rules,
         })

@@ -79,6 +79,7 @@ impl Session {
                 Action::End { .. } => self.ended = true,
                 Action::Draw { .. }
                 | Action::Judged(_)
+                | Action::SizesWanted(_)
                 | Action::Held(_)
                 | Action::Settled { .. }
                 | Action::HalfClose => {}

@@ -136,7 +136,7 @@ accounts: {{ file: accounts.yaml, sessions: sessions }}
 # client_authority: tls/people.pem
 rules: rules.yaml
 # Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
-#               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}
+#               export: [ {{ name: siem, syslog: "tls://siem.example:6514", authority: siem.pem }} ] }}
 audit: audit/audit.jsonl
 # recording: {{ directory: recordings, input: false, key: recording.key }}
 # Ends sessions in which nothing is typed, printed or forwarded for so long.

@@ -11,7 +11,7 @@ mod daemon;
 mod docker;
 mod fuzz;
 mod kubectl;
-mod oidc_provider;
+mod node_packages;
 mod packages;
 mod plugins;
 mod scratch;

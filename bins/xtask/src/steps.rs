@@ -8,8 +8,13 @@ use std::{
 };
 
 use crate::{
-    containerd::Containerd, coverage as covering, docker::Docker, fuzz as fuzzing, kubectl,
-    oidc_provider, packages, scratch::Scratch,
+    containerd::Containerd,
+    coverage as covering,
+    docker::Docker,
+    fuzz as fuzzing, kubectl,
+    node_packages::{self, ASCIINEMA_PLAYER, OIDC_PROVIDER},
+    packages,
+    scratch::Scratch,
 };
 
 /// Servers that run while the tests do.
@@ -186,11 +191,16 @@ fn start() -> Result<Servers, String> {
         .iter()
         .map(|kubectl| kubectl.path.display().to_string())
         .collect();
-    let oidc_provider = oidc_provider::install(&workspace()?)?;
+    let oidc_provider = node_packages::install(&workspace()?, &OIDC_PROVIDER)?;
+    let asciinema_player = node_packages::install(&workspace()?, &ASCIINEMA_PLAYER)?;
     let scratch = Scratch::new()?;
     let docker = Docker::start(scratch.path())?;
     let containerd = Containerd::start(scratch.path(), &docker)?;
     let environment = vec![
+        (
+            "DOCKIN_TEST_ASCIINEMA_PLAYER",
+            asciinema_player.display().to_string(),
+        ),
         ("DOCKIN_TEST_CONTAINERD", containerd.socket()),
         ("DOCKIN_TEST_DOCKER_HOST", docker.host()),
         ("DOCKIN_TEST_KUBECTL", paths.join(":")),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{
-    HeldLine, HoldId, JudgedLine, Settlement, Verdict,
+    HeldLine, JudgedLine, Settlement, Verdict,
     audit::{redact_argv, redact_text},
 };
 use tokio::{
@@ -14,12 +14,13 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Call, Gateway};
+use super::{Call, Gateway, file_sizes::file_sizes};
 use crate::{
     Error,
     access::Permit,
     approval::{Answer, ApprovalRequest, Approvals},
-    session::SessionNote,
+    runtime::Runtime,
+    session::{SessionAnswer, SessionNote},
 };
 
 /// Whom the gateway asks, and how long it waits.
@@ -47,15 +48,21 @@ impl SecondPerson {
 
 /// The questions of one session.
 pub(super) struct Desk {
-    answers: UnboundedSender<(HoldId, Settlement)>,
+    answers: UnboundedSender<SessionAnswer>,
     open: Mutex<Option<(HeldLine, AbortHandle)>>,
+    /// Who is asked about files.
+    runtime: Arc<dyn Runtime>,
 }
 
 impl Desk {
-    pub(super) fn new() -> (Self, UnboundedReceiver<(HoldId, Settlement)>) {
+    pub(super) fn new(runtime: Arc<dyn Runtime>) -> (Self, UnboundedReceiver<SessionAnswer>) {
         let (answers, inbox) = unbounded_channel();
-        let open = Mutex::new(None);
-        (Self { answers, open }, inbox)
+        let desk = Self {
+            answers,
+            open: Mutex::new(None),
+            runtime,
+        };
+        (desk, inbox)
     }
 
     fn put(&self, question: Option<(HeldLine, AbortHandle)>) -> Option<HeldLine> {
@@ -90,9 +97,19 @@ impl Gateway {
                         None => Settlement::Expired,
                     };
                     // The session may be over.
-                    let _gone = answers.send((id, settlement));
+                    let _gone = answers.send(SessionAnswer::Settled(id, settlement));
                 });
                 let _none = desk.put(Some((held, question.abort_handle())));
+                Ok(())
+            }
+            SessionNote::SizesWanted(files) => {
+                let (answers, runtime) = (desk.answers.clone(), Arc::clone(&desk.runtime));
+                let permit = permit.clone();
+                tokio::spawn(async move {
+                    let sizes = file_sizes(&files, &permit, &*runtime).await;
+                    // The session may be over.
+                    let _gone = answers.send(SessionAnswer::FileSizes(sizes));
+                });
                 Ok(())
             }
             SessionNote::Settled {

@@ -8,21 +8,28 @@ use std::{
 use dockin_policy::{
     BufferQuery, Decision, Interceptor, RuleSet, Settlement, Subject, Verdict,
     audit::redact_argv,
-    judge_argv,
+    copy_limit, judge_argv,
     recording::{CastHeader, RecordedSession},
 };
 use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
 use http::{Request, Response};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{Call, Cluster, Found, Gateway, STOPPING, approval::Desk};
+use super::{
+    Call, Cluster, Found, Gateway, STOPPING,
+    approval::Desk,
+    file_sizes::{LONGEST_WAIT, sizes_for_start},
+};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, carry, week_time},
+    session::{
+        FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, carry, record_copied,
+        week_time,
+    },
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -62,14 +69,18 @@ impl Gateway {
             )
             .await?;
         let rules = self.rules.current();
-        let subject = subject(&permit, &found);
+        let mut subject = subject(&permit, &found);
         if verb == Verb::Exec {
+            let (argv, runtime) = (&options.argv, &*found.runtime);
+            subject.file_sizes = sizes_for_start(&rules, &subject, argv, &permit, runtime).await;
             let verdict = judge_argv(&rules, &subject, &options.argv);
             self.admit(&call, &permit, &options.argv, &verdict).await?;
         }
-        let (desk, inbox) = Desk::new();
+        let limit = copy_limit(&rules, &subject, &options.argv);
+        subject.file_sizes.clear();
+        let (desk, inbox) = Desk::new(Arc::clone(&found.runtime));
         let (gate, run) = self.gate(rules, subject, &options, verb)?;
-        let gate = gate.with_answers(inbox);
+        let gate = gate.with_answers(inbox).with_copy_limit(limit);
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
@@ -134,7 +145,10 @@ impl Gateway {
             Some(copy) => gate.with_copy(copy.direction, Arc::clone(&manifest)),
             None => gate,
         };
-        let gate = RecordedGate::new(gate, recorder.clone(), options.streams.tty);
+        let gate = match &copy {
+            Some(copy) => RecordedGate::of_copy(gate, recorder.clone(), copy),
+            None => RecordedGate::new(gate, recorder.clone(), options.streams.tty),
+        };
         let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
         let overdue = gate.overdue();
         let live = self.live.begin(&call, &permit);
@@ -174,16 +188,19 @@ impl Gateway {
             if let Err(error) = gateway.close_desk(&call, &permit, &desk).await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "question not audited");
             }
+            let manifest =
+                std::mem::take(&mut *manifest.lock().unwrap_or_else(PoisonError::into_inner));
+            let copy = copy.as_ref().map(|copy| (copy, &manifest));
             if let Some(recorder) = recorder {
+                if let Some((copy, manifest)) = copy {
+                    record_copied(&recorder, copy, manifest);
+                }
                 let stored = recorder.finish(carried.exit_code()).await;
                 let told = gateway.auditor.recording_ended(&call, &permit, stored).await;
                 if let Err(error) = told {
                     tracing::error!(session = %permit.session(), error = error.chain(), "recording not audited");
                 }
             }
-            let manifest =
-                std::mem::take(&mut *manifest.lock().unwrap_or_else(PoisonError::into_inner));
-            let copy = copy.as_ref().map(|copy| (copy, &manifest));
             let ended = gateway.auditor.session_ended(&call, &permit, &carried, copy);
             if let Err(error) = ended.await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "end not audited");
@@ -192,8 +209,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// The session's recorder, when sessions are recorded. Copies are not: they are files, and the
-    /// audit trail has their names.
+    /// The session's recorder, when sessions are recorded. Of a copy the names of the files are,
+    /// and not what is in them.
     async fn record(
         &self,
         call: &Call,
@@ -203,9 +220,6 @@ impl Gateway {
         let Some(store) = &self.recordings else {
             return Ok(None);
         };
-        if FileCopy::detect(&options.argv).is_some() {
-            return Ok(None);
-        }
         let target = permit.target();
         let session = RecordedSession {
             id: permit.session().to_string(),
@@ -308,6 +322,7 @@ impl Gateway {
         if let Some(person) = &self.second_person {
             interceptor = interceptor.with_approvals(person.wait);
         }
+        interceptor = interceptor.with_file_sizes(LONGEST_WAIT);
         let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
         Ok((gate, run))
     }
@@ -336,7 +351,7 @@ fn subject(permit: &Permit, found: &Found) -> Subject {
         container: target.container.clone().unwrap_or_default(),
         labels: found.pod.labels.clone(),
         time: Some(week_time()),
-        // Nobody asks the container for them.
+        // The container is asked when a rule wants to know.
         file_sizes: BTreeMap::new(),
     }
 }

@@ -13,6 +13,7 @@ mod cluster_file;
 mod cluster_folder;
 mod cluster_set;
 mod exec;
+mod file_sizes;
 mod impersonate;
 mod limits;
 mod live;

@@ -17,6 +17,15 @@ pub enum CopyDirection {
     Download,
 }
 
+impl std::fmt::Display for CopyDirection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Upload => "upload",
+            Self::Download => "download",
+        })
+    }
+}
+
 impl FileCopy {
     /// The copy that `argv` does, if it is one: `tar` that writes an archive to standard output
     /// or reads one from standard input, alone or as the first program of an `sh -c`.

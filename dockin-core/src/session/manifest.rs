@@ -22,6 +22,9 @@ pub(crate) struct Manifest {
     long_size: Option<u64>,
     files: Vec<ArchivedFile>,
     more: u64,
+    /// Bytes of content that were announced, and bytes that passed.
+    announced: u64,
+    passed: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,6 +41,7 @@ enum State {
 
 impl Manifest {
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        self.passed = self.passed.saturating_add(bytes.len() as u64);
         while !bytes.is_empty() && self.state != State::Lost {
             match self.state {
                 State::Header => {
@@ -67,6 +71,15 @@ impl Manifest {
                 }
                 State::Lost => {}
             }
+        }
+    }
+
+    /// Bytes of all files so far, those included whose content is still to come; of what is no
+    /// archive, all that passed.
+    pub(crate) const fn bytes(&self) -> u64 {
+        match self.state {
+            State::Lost => self.passed,
+            _ => self.announced,
         }
     }
 
@@ -103,7 +116,8 @@ impl Manifest {
         .unwrap_or(size);
         // Links, devices and folders have no content, whatever their size says.
         let content = if matches!(kind, b'1'..=b'6') { 0 } else { size };
-        let padding = content.next_multiple_of(BLOCK as u64) - content;
+        let padding = content.checked_next_multiple_of(BLOCK as u64)? - content;
+        self.announced = self.announced.saturating_add(content);
         if matches!(kind, b'L' | b'x') {
             return (content <= MAX_TEXT).then_some(State::Text {
                 left: content,
@@ -255,6 +269,26 @@ mod tests {
                 assert_eq!(found, wanted, "{format} in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_counts_as_soon_as_it_is_announced_and_what_is_no_archive_as_it_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("large"), vec![b'x'; 70_000]).unwrap();
+        fs::write(folder.path().join("small"), b"abc").unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("-C")
+            .arg(folder.path())
+            .args(["-cf", "-", "large", "small"]);
+        let archive = tar.output().unwrap().stdout;
+        let mut manifest = Manifest::default();
+        manifest.feed(archive.get(..512).unwrap());
+        assert_eq!(manifest.bytes(), 70_000);
+        manifest.feed(archive.get(512..).unwrap());
+        assert_eq!(manifest.bytes(), 70_003);
+        let mut manifest = Manifest::default();
+        manifest.feed(&[b'x'; 1000]);
+        assert_eq!(manifest.bytes(), 1000);
     }
 
     #[test]

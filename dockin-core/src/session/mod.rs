@@ -20,7 +20,7 @@ pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;
 #[cfg(feature = "gateway")]
-pub use gate::{InterceptorGate, SessionNote};
+pub use gate::{InterceptorGate, SessionAnswer, SessionNote};
 #[cfg(feature = "gateway")]
 pub use idle_gate::IdleGate;
 #[cfg(feature = "gateway")]
@@ -29,3 +29,5 @@ pub(crate) use idle_gate::idle_message;
 pub(crate) use manifest::{ArchivedFile, Manifest};
 #[cfg(feature = "gateway")]
 pub use recorded_gate::RecordedGate;
+#[cfg(feature = "gateway")]
+pub(crate) use recorded_gate::record_copied;

@@ -1,11 +1,11 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use dockin_policy::JudgedLine;
+use dockin_policy::{JudgedLine, audit::redact_text};
 
 use dockin_stream::{ExitStatus, Failure, Gate, GateAction, OutputStream, TerminalSize};
 
-use super::SessionNote;
+use super::{ArchivedFile, FileCopy, Manifest, SessionNote};
 use crate::recording::Recorder;
 
 /// A gate past which everything is recorded that the person sees, and each judged line as a
@@ -18,6 +18,8 @@ pub struct RecordedGate<G> {
     gate: G,
     recorder: Option<Recorder>,
     tty: bool,
+    /// What passes is an archive: only what is said beside it is recorded.
+    is_copy: bool,
     /// Judged lines so far: the markers' numbers.
     judged: u64,
     ended: bool,
@@ -31,8 +33,22 @@ impl<G> RecordedGate<G> {
             gate,
             recorder,
             tty,
+            is_copy: false,
             judged: 0,
             ended: false,
+        }
+    }
+
+    /// Records a copy: that it is one, by a marker, and what the program says on its standard
+    /// error.
+    pub fn of_copy(gate: G, recorder: Option<Recorder>, copy: &FileCopy) -> Self {
+        if let Some(recorder) = &recorder {
+            let label = format!("{}: {}", copy.direction, redact_text(&copy.path));
+            recorder.marker(Instant::now(), label);
+        }
+        Self {
+            is_copy: true,
+            ..Self::new(gate, recorder, false)
         }
     }
 
@@ -59,7 +75,9 @@ impl<G: Gate<Note = SessionNote>> Gate for RecordedGate<G> {
     type Note = SessionNote;
 
     fn handle_stdin(&mut self, now: Instant, bytes: Bytes) {
-        if let Some(recorder) = &self.recorder {
+        if let Some(recorder) = &self.recorder
+            && !self.is_copy
+        {
             recorder.input(now, &bytes);
         }
         self.gate.handle_stdin(now, bytes);
@@ -82,7 +100,9 @@ impl<G: Gate<Note = SessionNote>> Gate for RecordedGate<G> {
 
     fn shown(&mut self, now: Instant, stream: OutputStream, bytes: Bytes) -> Bytes {
         let bytes = self.gate.shown(now, stream, bytes);
-        self.record_output(now, &bytes);
+        if !self.is_copy || stream == OutputStream::Stderr {
+            self.record_output(now, &bytes);
+        }
         bytes
     }
 
@@ -115,6 +135,19 @@ impl<G: Gate<Note = SessionNote>> Gate for RecordedGate<G> {
             _ => {}
         }
         Some(action)
+    }
+}
+
+/// A marker for each file that was copied, as far as they are listed.
+pub(crate) fn record_copied(recorder: &Recorder, copy: &FileCopy, manifest: &Manifest) {
+    let now = Instant::now();
+    let (files, more) = manifest.files();
+    let tell = |what: String| recorder.marker(now, format!("{} {what}", copy.direction));
+    for ArchivedFile { path, bytes } in files {
+        tell(format!("{}, {bytes} bytes", redact_text(path)));
+    }
+    if more > 0 {
+        tell(format!("of {more} more files"));
     }
 }
 

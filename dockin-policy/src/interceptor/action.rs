@@ -38,6 +38,9 @@ pub enum Action {
     },
     /// Write down that this line was judged.
     Judged(JudgedLine),
+    /// Ask the container for the sizes of these files, and say them by
+    /// [`file_sizes`](super::Interceptor::file_sizes); the line waits for them.
+    SizesWanted(Vec<String>),
     /// Write down that this line waits, and ask a second person.
     Held(HeldLine),
     /// Write down what became of a line that waited; [`Judged`](Self::Judged) follows.

@@ -6,6 +6,7 @@ use super::{
     action::{Confidence, JudgedLine, LineSource},
     approval::Approvals,
     history::{Expanded, History},
+    sizes::Sizes,
 };
 use crate::{
     Completeness, Decision, Dialect, Reason, RuleSet, SessionState, StdinProgram, Subject, Verdict,
@@ -15,12 +16,14 @@ use crate::{
 /// Rules, who types, and the state that earlier lines left in the shell.
 #[derive(Debug)]
 pub(super) struct Judgement {
-    rules: Arc<RuleSet>,
-    subject: Subject,
-    session: SessionState,
+    pub(super) rules: Arc<RuleSet>,
+    pub(super) subject: Subject,
+    pub(super) session: SessionState,
     history: History,
     /// The line that waits for a second person.
     pub(super) approvals: Approvals,
+    /// What is asked about files.
+    pub(super) sizes: Sizes,
 }
 
 /// A verdict that is not carried out yet, and the state if it is.
@@ -46,6 +49,7 @@ impl Judgement {
             session: SessionState::interactive(dialect),
             history: History::default(),
             approvals: Approvals::default(),
+            sizes: Sizes::default(),
         }
     }
 

@@ -17,9 +17,11 @@ mod query;
 mod reading;
 mod refusal;
 mod script;
+mod sizes;
 mod terminal;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -160,6 +162,31 @@ impl Interceptor {
         true
     }
 
+    /// Asks for the sizes of files that rules want to know, and holds a line for up to `wait` until
+    /// they are given.
+    #[must_use]
+    pub fn with_file_sizes(mut self, wait: Duration) -> Self {
+        if let Some(judgement) = self.judgement() {
+            judgement.sizes.allow(wait);
+        }
+        self
+    }
+
+    /// Answers [`Action::SizesWanted`]: the sizes in bytes by the paths that were asked for. What is
+    /// left out is judged as not known.
+    pub fn file_sizes(&mut self, now: Instant, sizes: BTreeMap<String, u64>) {
+        let Some(judgement) = self.judgement() else {
+            return;
+        };
+        if judgement.take_sizes(sizes) {
+            match &mut self.inner {
+                Inner::PassThrough | Inner::Opaque(_) => {}
+                Inner::Script(script) => script.judge_again(now, &mut self.actions),
+                Inner::Terminal(terminal) => terminal.handle_timeout(now, &mut self.actions),
+            }
+        }
+    }
+
     fn judgement(&mut self) -> Option<&mut Judgement> {
         match &mut self.inner {
             Inner::PassThrough => None,
@@ -271,7 +298,7 @@ impl Interceptor {
         let line = match &self.inner {
             Inner::PassThrough => None,
             Inner::Opaque(opaque) => opaque.judgement.approvals.poll_timeout(),
-            Inner::Script(script) => script.judgement.approvals.poll_timeout(),
+            Inner::Script(script) => script.judgement.poll_timeout(),
             Inner::Terminal(terminal) => terminal.poll_timeout(),
         };
         let curtain = self.curtain.as_ref().and_then(Curtain::poll_timeout);

@@ -46,7 +46,7 @@ impl Script {
     pub(super) fn handle_stdin(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         let mut rest = bytes;
         while !self.ended && !rest.is_empty() {
-            if self.judgement.approvals.is_waiting() {
+            if self.judgement.is_waiting() {
                 self.pending.extend_from_slice(rest);
                 if self.pending.len() > MAX_PENDING {
                     let approvals = &mut self.judgement.approvals;
@@ -91,6 +91,15 @@ impl Script {
         if let Some((opinion, settlement)) = self.judgement.approvals.expire(now, actions) {
             self.settled(now, opinion, &settlement, actions);
         }
+        if self.judgement.sizes.expire(now) {
+            self.judge_again(now, actions);
+        }
+    }
+
+    /// Judges the command that waited for the sizes of files, and goes on behind it.
+    pub(super) fn judge_again(&mut self, now: Instant, actions: &mut Actions) {
+        self.release(now, actions);
+        self.go_on(now, actions);
     }
 
     /// Goes on behind a command that waited.
@@ -107,9 +116,14 @@ impl Script {
             self.judgement.adopt(opinion);
             actions.forward(command);
         }
+        self.go_on(now, actions);
+    }
+
+    /// Takes what came behind a command that waits no longer.
+    fn go_on(&mut self, now: Instant, actions: &mut Actions) {
         let pending = self.pending.split();
         self.handle_stdin(now, &pending, actions);
-        if self.half_close && !self.judgement.approvals.is_waiting() {
+        if self.half_close && !self.judgement.is_waiting() {
             self.handle_half_close(now, actions);
         }
     }
@@ -118,10 +132,10 @@ impl Script {
         if self.ended {
             return;
         }
-        if !self.held.is_empty() && !self.judgement.approvals.is_waiting() {
+        if !self.held.is_empty() && !self.judgement.is_waiting() {
             self.release(now, actions);
         }
-        self.half_close = self.judgement.approvals.is_waiting();
+        self.half_close = self.judgement.is_waiting();
         if self.half_close {
             return;
         }
@@ -138,6 +152,9 @@ impl Script {
 
     /// Judges what is held and forwards or drops it, whole.
     fn release(&mut self, now: Instant, actions: &mut Actions) {
+        if self.judgement.asks_sizes(now, &self.held, actions) {
+            return;
+        }
         let command = self.held.split().freeze();
         self.held_lines = 0;
         let text = String::from_utf8_lossy(&command);
@@ -146,6 +163,7 @@ impl Script {
             return;
         }
         let opinion = self.judgement.judge(&command);
+        self.judgement.forget_sizes();
         let record = opinion.to_record(&text, Confidence::Sure, LineSource::Script);
         if self.judgement.approvals.takes(&opinion) {
             actions.draw(true, refusal::held_on_stderr(opinion.verdict()));

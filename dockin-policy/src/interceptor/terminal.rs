@@ -286,7 +286,7 @@ impl Terminal {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        if let Some(until) = self.judgement.approvals.poll_timeout() {
+        if let Some(until) = self.judgement.poll_timeout() {
             return Some(until);
         }
         if let Some(since) = self.clearing {
@@ -317,7 +317,9 @@ impl Terminal {
         if let Some((opinion, settlement)) = self.judgement.approvals.expire(now, actions) {
             self.settle(now, opinion, &settlement, actions);
         }
-        if self.judgement.approvals.is_waiting() {
+        // Without an answer in time the line is judged as it is.
+        let _over = self.judgement.sizes.expire(now);
+        if self.judgement.is_waiting() {
             return;
         }
         if let Some(since) = self.clearing {
@@ -338,7 +340,7 @@ impl Terminal {
             if self.held.is_some() && !self.try_release(now, actions) {
                 return;
             }
-            if self.judgement.approvals.is_waiting() {
+            if self.judgement.is_waiting() {
                 return;
             }
             let Some(chunk) = self.backlog.pop_front() else {

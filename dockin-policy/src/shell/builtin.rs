@@ -526,6 +526,7 @@ impl Runner<'_> {
         let reads = std::mem::take(&mut streams.reads);
         let span = self.span.clone();
         self.found(Resolved {
+            directory: self.state.directory().changed(),
             argv: argv.to_vec(),
             name: program.to_owned(),
             writes,

@@ -192,6 +192,7 @@ impl Runner<'_> {
         }
         let span = self.span.clone();
         self.found(Resolved {
+            directory: self.state.directory().changed(),
             argv: Vec::new(),
             name: String::new(),
             writes,

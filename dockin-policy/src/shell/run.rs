@@ -51,6 +51,9 @@ pub(crate) struct Resolved {
     pub(crate) writes: Vec<Value>,
     /// Files that it reads.
     pub(crate) reads: Vec<Value>,
+    /// The working directory that it runs in, where the session has changed it; `?` when it is not
+    /// known.
+    pub(crate) directory: Option<String>,
     /// Where it stands in the line.
     pub(crate) span: Range<usize>,
     pub(crate) certainty: Certainty,

@@ -90,6 +90,17 @@ pub(super) enum Directory {
     Unknown,
 }
 
+impl Directory {
+    /// Where it is, when it is not where the session began; `?` when that is not known.
+    pub(super) fn changed(&self) -> Option<String> {
+        match self {
+            Self::Start => None,
+            Self::Known(path) => Some(path.clone()),
+            Self::Unknown => Some("?".to_owned()),
+        }
+    }
+}
+
 /// `$1`, `$2`, …
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Positional {

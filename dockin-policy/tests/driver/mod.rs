@@ -24,6 +24,7 @@ pub(crate) enum Step {
     Forward(Vec<u8>),
     Draw(Vec<u8>),
     Judged(JudgedLine),
+    SizesWanted(Vec<String>),
     Held(HeldLine),
     Settled(HoldId, Settlement),
     HalfClose,
@@ -80,6 +81,22 @@ impl Driver {
         settled
     }
 
+    /// The container says how large files are.
+    pub(crate) fn answer_sizes(&mut self, sizes: &[(&str, u64)]) {
+        let sizes = sizes.iter().map(|(path, size)| ((*path).to_owned(), *size));
+        self.interceptor.file_sizes(self.now, sizes.collect());
+        self.drain();
+    }
+
+    /// The files whose sizes were asked for last.
+    pub(crate) fn wanted(&self) -> Vec<String> {
+        let wanted = self.steps.iter().rev().find_map(|step| match step {
+            Step::SizesWanted(files) => Some(files.clone()),
+            _ => None,
+        });
+        wanted.unwrap_or_default()
+    }
+
     /// Lets time pass until nothing is held.
     pub(crate) fn settle(&mut self) {
         while let Some(due) = self.interceptor.poll_timeout() {
@@ -99,6 +116,7 @@ impl Driver {
                 Action::Forward(bytes) => Step::Forward(bytes.to_vec()),
                 Action::Draw { bytes, .. } => Step::Draw(bytes.to_vec()),
                 Action::Judged(line) => Step::Judged(line),
+                Action::SizesWanted(files) => Step::SizesWanted(files),
                 Action::Held(held) => Step::Held(held),
                 Action::Settled { id, settlement, .. } => Step::Settled(id, settlement),
                 Action::HalfClose => Step::HalfClose,

@@ -67,7 +67,7 @@ struct Export {
     syslog: Option<String>,
     #[serde(default)]
     url: Option<String>,
-    /// PEM of the authority that signed the certificate of an https URL.
+    /// PEM of the authority that signed the certificate of a tls:// or https:// server.
     #[serde(default)]
     authority: Option<PathBuf>,
     /// File with the bearer token.
@@ -161,10 +161,16 @@ impl Audit {
             match (&export.syslog, &export.url) {
                 (Some(_), Some(_)) | (None, None) => return wrong("needs `syslog` or `url`"),
                 (Some(address), None) => {
-                    if export.authority.is_some() || export.token_file.is_some() {
-                        return wrong("has `authority` or `token_file`, which go with `url`");
+                    if export.token_file.is_some() {
+                        return wrong("has `token_file`, which goes with `url`");
                     }
-                    address.parse::<SyslogAddress>().map(drop)?;
+                    let is_tls = matches!(address.parse()?, SyslogAddress::Tls(_));
+                    if is_tls && export.authority.is_none() {
+                        return wrong("needs `authority`, the PEM file that its certificate is of");
+                    }
+                    if !is_tls && export.authority.is_some() {
+                        return wrong("has `authority`, which goes with tls:// and https://");
+                    }
                 }
                 (None, Some(url)) => {
                     let Some(url) = Url::parse(url) else {
@@ -201,7 +207,12 @@ impl Audit {
             let target = match (&export.syslog, &export.url) {
                 (Some(address), _) => {
                     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-                    ExportTarget::Syslog(SyslogTarget::new(address.parse()?, host.trim()))
+                    let mut target = SyslogTarget::new(address.parse()?, host.trim());
+                    if let Some(authority) = &export.authority {
+                        let trusted = tls::certificates(authority)?;
+                        target = target.with_tls(tls::client_config(&trusted, None)?)?;
+                    }
+                    ExportTarget::Syslog(target)
                 }
                 (None, Some(url)) => ExportTarget::Http(http_target(export, url)?),
                 (None, None) => {

@@ -1,18 +1,23 @@
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use dockin_policy::audit::{AuditEvent, octet_counted, syslog_message};
 use rustix::io::Errno;
+use rustls::pki_types::ServerName;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host},
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{Error, ErrorKind};
 
-/// Where a syslog server listens: `tcp://HOST:PORT`, `udp://HOST:PORT`, `unix:///PATH`.
+/// Where a syslog server listens: `tls://HOST:PORT`, `tcp://HOST:PORT`, `udp://HOST:PORT`,
+/// `unix:///PATH`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SyslogAddress {
+    /// Octet-counted messages inside TLS, by RFC 5425.
+    Tls(String),
     /// Octet-counted messages on a connection.
     Tcp(String),
     /// A datagram each.
@@ -31,14 +36,15 @@ impl FromStr for SyslogAddress {
                 .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         match text.split_once("://") {
+            Some(("tls", address)) if port(address) => Ok(Self::Tls(address.to_owned())),
             Some(("tcp", address)) if port(address) => Ok(Self::Tcp(address.to_owned())),
             Some(("udp", address)) if port(address) => Ok(Self::Udp(address.to_owned())),
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             _ => Err(Error::new(
                 ErrorKind::Misuse,
                 format!(
-                    "syslog address `{text}` is none of tcp://HOST:PORT, udp://HOST:PORT, \
-                     unix:///PATH"
+                    "syslog address `{text}` is none of tls://HOST:PORT, tcp://HOST:PORT, \
+                     udp://HOST:PORT, unix:///PATH"
                 ),
             )),
         }
@@ -54,11 +60,25 @@ impl FromStr for SyslogAddress {
 pub struct SyslogTarget {
     address: SyslogAddress,
     host: String,
+    /// Whose certificate it must have, when it is spoken to in TLS.
+    tls: Option<Tls>,
     socket: Option<Socket>,
+}
+
+struct Tls {
+    name: ServerName<'static>,
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Tls({:?})", self.name)
+    }
 }
 
 #[derive(Debug)]
 enum Socket {
+    Tls(Box<TlsStream<TcpStream>>),
     Tcp(TcpStream),
     Udp(UdpSocket),
     UnixStream(UnixStream),
@@ -77,8 +97,38 @@ impl SyslogTarget {
         Self {
             address,
             host: host.into(),
+            tls: None,
             socket: None,
         }
+    }
+
+    /// Speaks TLS with the server, whose certificate must be for the host of its address and of an
+    /// authority that `config` has. A `tls://` address takes no records without.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when the address is no `tls://` one, or its host is neither a DNS name nor an IP
+    /// address.
+    pub fn with_tls(mut self, config: Arc<rustls::ClientConfig>) -> Result<Self, Error> {
+        let SyslogAddress::Tls(address) = &self.address else {
+            let what = format!("syslog address `{}` is no tls:// one", self.address);
+            return Err(Error::new(ErrorKind::Misuse, what));
+        };
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).map_err(|error| {
+            let what = format!(
+                "syslog address `{}` has no host that TLS takes",
+                self.address
+            );
+            Error::new(ErrorKind::Misuse, what).with_source(error)
+        })?;
+        // The certificates that it trusts are asked for here, not the protocol of other servers.
+        let mut config = Arc::unwrap_or_clone(config);
+        config.alpn_protocols.clear();
+        let config = Arc::new(config);
+        self.tls = Some(Tls { name, config });
+        Ok(self)
     }
 
     pub(super) async fn send(&mut self, batch: &[(u64, Vec<u8>)]) -> Result<(), Error> {
@@ -112,9 +162,19 @@ impl SyslogTarget {
     async fn send_messages(&mut self, messages: &[String]) -> std::io::Result<()> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            None => self.socket.insert(connect(&self.address).await?),
+            None => {
+                let socket = connect(&self.address, self.tls.as_ref()).await?;
+                self.socket.insert(socket)
+            }
         };
         match socket {
+            Socket::Tls(stream) => {
+                // A stream that is polled once: what is there by now, or nothing.
+                let read = tokio::time::timeout(Duration::ZERO, stream.read(&mut [0])).await;
+                is_open(read.unwrap_or_else(|_| Err(std::io::ErrorKind::WouldBlock.into())))?;
+                stream.write_all(&framed(messages)).await?;
+                stream.flush().await
+            }
             Socket::Tcp(stream) => {
                 is_open(stream.try_read(&mut [0]))?;
                 stream.write_all(&framed(messages)).await?;
@@ -141,9 +201,10 @@ impl SyslogTarget {
     }
 }
 
-impl std::fmt::Display for SyslogAddress {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SyslogAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tls(address) => write!(formatter, "tls://{address}"),
             Self::Tcp(address) => write!(formatter, "tcp://{address}"),
             Self::Udp(address) => write!(formatter, "udp://{address}"),
             Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
@@ -151,8 +212,18 @@ impl std::fmt::Display for SyslogAddress {
     }
 }
 
-async fn connect(address: &SyslogAddress) -> std::io::Result<Socket> {
+async fn connect(address: &SyslogAddress, tls: Option<&Tls>) -> std::io::Result<Socket> {
     Ok(match address {
+        SyslogAddress::Tls(address) => {
+            let Some(Tls { name, config }) = tls else {
+                return Err(std::io::Error::other(
+                    "nobody said which authority to trust",
+                ));
+            };
+            let socket = TcpStream::connect(address).await?;
+            let connector = TlsConnector::from(Arc::clone(config));
+            Socket::Tls(Box::new(connector.connect(name.clone(), socket).await?))
+        }
         SyslogAddress::Tcp(address) => Socket::Tcp(TcpStream::connect(address).await?),
         SyslogAddress::Udp(address) => {
             let server = lookup_host(address)

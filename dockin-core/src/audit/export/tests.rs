@@ -16,11 +16,13 @@ use tokio::{
     net::{TcpListener, UdpSocket, UnixDatagram},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
     audit::{FileOptions, FileSink, Filter, read_events, trail_files},
     service::HttpEndpoint,
+    tls::{Identity, client_config, server_config},
 };
 
 async fn append(sink: &FileSink, numbers: std::ops::Range<u32>) {
@@ -175,6 +177,82 @@ async fn syslog_over_tcp_gets_every_record_in_order_though_it_was_down_and_break
         verifier.feed(format!("{record}\n").as_bytes());
     }
     assert_eq!(verifier.finish().1, []);
+}
+
+/// A certificate for `name`, which trusts itself.
+fn issue(name: &str) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    rcgen::generate_simple_self_signed([name.to_owned()]).unwrap()
+}
+
+/// A syslog server in TLS with that certificate, and what it was sent.
+fn tls_server(
+    issued: &rcgen::CertifiedKey<rcgen::KeyPair>,
+    listener: TcpListener,
+) -> (JoinHandle<()>, Arc<Mutex<Vec<String>>>) {
+    let key = issued.signing_key.serialize_pem();
+    let identity = Identity::from_pem(&issued.cert.pem(), &key).unwrap();
+    let acceptor = TlsAcceptor::from(server_config(identity, None).unwrap());
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&records);
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut stream = BufReader::new(stream);
+            while let Some(record) = read_message(&mut stream).await {
+                taken.lock().unwrap().push(record);
+            }
+        }
+    });
+    (task, records)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn syslog_over_tls_gets_the_records_and_only_who_proves_his_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, other, elsewhere) = (
+        issue("127.0.0.1"),
+        issue("127.0.0.1"),
+        issue("siem.example"),
+    );
+    let trusted = [&ours, &elsewhere].map(|issued| issued.cert.der().clone());
+    let config = client_config(&trusted, None).unwrap();
+    for (number, (issued, takes)) in [(&other, false), (&elsewhere, false), (&ours, true)]
+        .into_iter()
+        .enumerate()
+    {
+        let path = folder.path().join(format!("audit{number}.jsonl"));
+        let sink = open(&path);
+        append(&sink, 0..50).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SyslogAddress::Tls(listener.local_addr().unwrap().to_string());
+        let (server, records) = tls_server(issued, listener);
+        let target = SyslogTarget::new(address, "box");
+        let target = target.with_tls(Arc::clone(&config)).unwrap();
+        let (task, stop) = start(&sink, &path, ExportTarget::Syslog(target));
+        if takes {
+            let got = || sequence(&records.lock().unwrap());
+            assert!(eventually(|| got().contains(&50)).await, "{:?}", got());
+            append(&sink, 50..60).await;
+            assert!(eventually(|| got().last() == Some(&last(&path))).await);
+        } else {
+            let told = || {
+                let files = trail_files(&path).unwrap();
+                let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+                texts.collect::<String>()
+            };
+            assert!(eventually(|| told().contains("FLR-001")).await);
+            assert!(told().contains("certificate"), "{}", told());
+            assert!(records.lock().unwrap().is_empty());
+        }
+        stop.cancel();
+        task.await.unwrap();
+        server.abort();
+    }
+    let plain = SyslogTarget::new("tcp://127.0.0.1:1".parse().unwrap(), "box");
+    assert!(plain.with_tls(config).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -418,6 +418,14 @@ impl Terminal {
             source,
             is_hidden,
         } = line;
+        if self.held.is_some()
+            && !is_hidden
+            && !self.foreground.is_other_language()
+            && self.judgement.asks_sizes(now, text.as_bytes(), actions)
+        {
+            return;
+        }
+        self.judgement.forget_sizes();
         if is_hidden {
             opinion.conceal(self.judgement.judge_unknown());
         }

@@ -1,5 +1,5 @@
-//! The OpenID Connect provider that the tests of identity log in at: an npm package with its
-//! dependencies, pinned by hashes in `dockin-core/tests/oidc_provider/package-lock.json`.
+//! What tests run on Node.js: npm packages with their dependencies, pinned by the hashes of a
+//! `package-lock.json` beside the tests.
 
 use std::{
     fs,
@@ -7,10 +7,33 @@ use std::{
     process::Command,
 };
 
+/// Something to install.
+pub(crate) struct NodePackage {
+    what: &'static str,
+    /// The folder with its `package.json`.
+    source: &'static str,
+    /// Where it goes, below `target`.
+    folder: &'static str,
+}
+
+/// The OpenID Connect provider that the tests of identity log in at.
+pub(crate) const OIDC_PROVIDER: NodePackage = NodePackage {
+    what: "the OpenID Connect provider",
+    source: "dockin-core/tests/oidc_provider",
+    folder: "oidc-provider",
+};
+
+/// The player that recordings are played in.
+pub(crate) const ASCIINEMA_PLAYER: NodePackage = NodePackage {
+    what: "asciinema's player",
+    source: "bins/harness/tests/asciinema_player",
+    folder: "asciinema-player",
+};
+
 /// Installs it below `target`, unless the same is there already, and returns the folder.
-pub(crate) fn install(root: &Path) -> Result<PathBuf, String> {
-    let source = root.join("dockin-core/tests/oidc_provider");
-    let folder = root.join("target/oidc-provider");
+pub(crate) fn install(root: &Path, package: &NodePackage) -> Result<PathBuf, String> {
+    let source = root.join(package.source);
+    let folder = root.join("target").join(package.folder);
     let lock = read(&source.join("package-lock.json"))?;
     // Written last, so it is there only when all is.
     let installed = folder.join("installed.json");
@@ -24,7 +47,7 @@ pub(crate) fn install(root: &Path) -> Result<PathBuf, String> {
         &read(&source.join("package.json"))?,
     )?;
     write(&folder.join("package-lock.json"), &lock)?;
-    eprintln!("xtask: installing the OpenID Connect provider from the npm registry");
+    eprintln!("xtask: installing {} from the npm registry", package.what);
     // No script of a package runs: none of these needs one.
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
