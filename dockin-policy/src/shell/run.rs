@@ -160,6 +160,11 @@ pub(crate) struct Runner<'s> {
     pub(super) nesting: usize,
     /// A variable was expanded that nobody set here; the environment may have it.
     pub(super) absent: bool,
+    /// Values of variables that are run, as far as they were looked at.
+    pub(super) seen_values: Vec<(String, String)>,
+    /// The command has a standard input of its own, and whether `exec` makes it the shell's.
+    pub(super) has_input: bool,
+    pub(super) keeps_input: bool,
     /// The next program is loaded by another and not started.
     pub(super) is_loaded: bool,
     depth: usize,
@@ -195,6 +200,9 @@ impl<'s> Runner<'s> {
             span: 0..0,
             nesting: 0,
             absent: false,
+            seen_values: Vec::new(),
+            has_input: false,
+            keeps_input: false,
             is_loaded: false,
             depth: 0,
             budget: BUDGET,
