@@ -443,9 +443,14 @@ impl Runner<'_> {
                     it.known().is_none_or(|text| {
                         text.starts_with("-x")
                             || text.starts_with("-f")
-                            || text.contains("\\C-m")
-                            || text.contains(':') && text.contains('"')
                             || text.starts_with("-s")
+                            || text.contains("\\C-m")
+                            // Any key may be made to submit the line.
+                            || program == "bind" && text.contains(':')
+                            || program == "bindkey"
+                                && ["accept", "execute", "edit-command", "infer"]
+                                    .iter()
+                                    .any(|word| text.contains(word))
                     })
                 });
                 if runs {

@@ -260,6 +260,16 @@ impl<'s> Runner<'s> {
     }
 
     pub(super) fn found(&mut self, resolved: Resolved) {
+        let sets_keys = |path: &Value| {
+            let text = match path {
+                Value::Known(text) | Value::Pattern(text) => text,
+                Value::Unknown { suffix, .. } => suffix,
+            };
+            text.ends_with("inputrc")
+        };
+        if resolved.writes.iter().any(sets_keys) {
+            self.unknown("a file that line editors take their keys from");
+        }
         // What may run again is the same program.
         if resolved.certainty == Certainty::Maybe
             && self.analysis.commands.iter().rev().take(64).any(|other| {

@@ -39,6 +39,8 @@ fn use_of(name: &str) -> Option<Use> {
         | "RUBYOPT"
         | "RUBYLIB"
         | "INPUTRC"
+        | "histchars"
+        | "HISTCHARS"
         | "GIT_EXEC_PATH"
         | "GIT_CONFIG_GLOBAL"
         | "GIT_CONFIG_SYSTEM"
