@@ -447,6 +447,8 @@ impl Terminal {
             Key::Control(0x0f) => Some(Submit::Operate),
             Key::Alt(b'#') => Some(Submit::Comment),
             Key::Control(0x05) if chord => Some(Submit::Editor),
+            // `^X e` plays a macro, which may have an Enter in it.
+            Key::Char('e') if chord => Some(Submit::Editor),
             Key::Alt(b'v') if !self.is_full_screen() => Some(Submit::Editor),
             Key::Control(0x04) if !self.editor.is_empty() => {
                 let edits = self.screen.has_bracketed_paste()

@@ -251,6 +251,14 @@ impl Runner<'_> {
                 }
             }
             "ssh" | "scp" | "sftp" => {
+                // Without a command a shell reads there.
+                match (name, &stdin, &self.stdin) {
+                    ("ssh", Some(text), _) => {
+                        self.elsewhere(Call::Text("", text.clone()));
+                    }
+                    ("ssh", None, Input::Unknown(_)) => self.unknown(CODE),
+                    _ => {}
+                }
                 for text in &known {
                     let lower = text.to_ascii_lowercase();
                     for option in ["proxycommand", "localcommand", "knownhostscommand"] {
@@ -310,7 +318,7 @@ impl Runner<'_> {
                     }
                 }
             }
-            "docker" | "podman" | "nerdctl" | "kubectl" | "crictl" => {
+            "docker" | "podman" | "nerdctl" | "kubectl" | "crictl" | "ctr" => {
                 for call in container_calls(bare, &known) {
                     self.elsewhere(call);
                 }

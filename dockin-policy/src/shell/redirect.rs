@@ -142,6 +142,14 @@ impl Runner<'_> {
             | RedirectKind::Append
             | RedirectKind::ReadWrite
             | RedirectKind::WriteBoth => {
+                let is_followed = matches!(redirect.descriptor, None | Some(1))
+                    && redirect.kind != RedirectKind::ReadWrite;
+                if let Some(path) = known.as_deref().filter(|path| !path.starts_with("/dev/"))
+                    && !is_followed
+                {
+                    // What comes there by another descriptor is not followed.
+                    self.write_file(path, Out::Unknown(OUTPUT), true);
+                }
                 if redirect.kind == RedirectKind::ReadWrite {
                     if matches!(redirect.descriptor, None | Some(0)) {
                         streams.stdin = Some(match self.file_text(&target) {

@@ -20,6 +20,20 @@ impl Runner<'_> {
             options.contains('i'),
         );
         let (array, map) = (options.contains('a'), options.contains('A'));
+        let changes: &[char] = if self.dialect() == Dialect::Zsh {
+            &['l', 'u', 'L', 'R', 'Z']
+        } else {
+            &['l', 'u', 'c']
+        };
+        if program != "export" && options.contains(changes) {
+            // What is assigned becomes something else.
+            for argument in arguments.iter().filter_map(Value::known) {
+                let name = argument.split(['=', '+', '[']).next().unwrap_or_default();
+                if crate::shell::lexer::is_name(name.as_bytes()) {
+                    self.state.doubt_constant(name);
+                }
+            }
+        }
         let is_local = matches!(
             program,
             "local" | "declare" | "typeset" | "float" | "integer"

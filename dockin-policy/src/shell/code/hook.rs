@@ -145,6 +145,8 @@ pub(super) fn container_calls(name: &str, known: &[&str]) -> Vec<Call> {
         "--pull",
         "--security-opt",
         "--log-driver",
+        "--exec-id",
+        "--cwd",
     ];
     let mut words = rest.iter().copied();
     let mut found = Vec::new();

@@ -68,6 +68,43 @@ impl Runner<'_> {
         }
     }
 
+    /// What files held that a program writes is not known any more.
+    pub(super) fn forget_files(&mut self, name: &str, written: &[Value], arguments: &[Value]) {
+        if self.certainty >= Certainty::Latent || self.state.files().next().is_none() {
+            return;
+        }
+        let mut paths = written.to_vec();
+        match name {
+            // They write what they are told once they run.
+            "vi" | "vim" | "nvim" | "nano" | "emacs" | "ed" | "ex" | "patch" | "joe" | "pico"
+            | "mcedit" => paths.extend(utility::operands(name, arguments).into_iter().cloned()),
+            "git" => paths.push(Value::Known(".".to_owned())),
+            "gunzip" | "unxz" | "bunzip2" | "unzstd" => {
+                paths.push(Value::Known(".".to_owned()));
+            }
+            _ => {}
+        }
+        for path in paths {
+            let placed = match self.placed(path) {
+                Value::Known(path) => path,
+                // Anything.
+                Value::Pattern(_) | Value::Unknown { .. } => String::new(),
+            };
+            let below = format!("{placed}/");
+            let known: Vec<String> = self
+                .state
+                .files()
+                .map(|(path, _)| path)
+                .filter(|path| !path.starts_with("hash:"))
+                .filter(|path| placed.is_empty() || *path == placed || path.starts_with(&below))
+                .map(str::to_owned)
+                .collect();
+            for path in known {
+                self.state.set_file(&path, Some(File::Unknown));
+            }
+        }
+    }
+
     /// Goes to a folder; to one that is not known without a path.
     pub(in crate::shell) fn change_directory(&mut self, path: Option<&str>) {
         let directory = match path.map(|path| self.absolute(path)) {
@@ -139,7 +176,7 @@ impl Runner<'_> {
                     }) =>
                 {
                     let path = self.absolute(source);
-                    path.starts_with(['/', '~']).then_some(File::Link(path))
+                    (!path.starts_with('?')).then_some(File::Link(path))
                 }
                 None => None,
             };

@@ -21,7 +21,9 @@ impl Runner<'_> {
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);
-        writes.extend(utility::written(&name, &arguments));
+        let written = utility::written(&name, &arguments);
+        self.forget_files(&name, &written, &arguments);
+        writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
         reads.extend(utility::read_by(&name, &arguments));
         let writes = writes.into_iter().map(|path| self.placed(path)).collect();

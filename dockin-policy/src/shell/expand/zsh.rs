@@ -68,11 +68,9 @@ impl Runner<'_> {
                 return;
             };
             let code: &[u8] = match (byte, open) {
+                // A function that decides.
                 (b'+', b'a'..=b'z' | b'A'..=b'Z' | b'_') => {
-                    let end = rest
-                        .iter()
-                        .position(|byte| !byte.is_ascii_alphanumeric() && !b"_-.".contains(byte));
-                    rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+                    return self.unknown("code in a wildcard");
                 }
                 (b'e', b'|' | b'.' | b'*' | b'?') => continue,
                 (b'e', open) if open.is_ascii_punctuation() => {
