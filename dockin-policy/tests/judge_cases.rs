@@ -258,7 +258,9 @@ fn lines_of_our_own_are_judged_as_they_must_be() {
 }
 
 mod laws {
-    use dockin_policy::{Decision, RuleSet, SessionState, Subject, judge_argv, judge_line};
+    use dockin_policy::{
+        Decision, Dialect, RuleSet, SessionState, Subject, judge_argv, judge_line,
+    };
     use proptest::prelude::*;
 
     use super::reference;
@@ -294,6 +296,54 @@ mod laws {
             let mut session = SessionState::default();
             let verdict = judge_line(&rules, &Subject::default(), line.as_bytes(), &mut session);
             assert!(verdict.decision >= Decision::Ask, "{open}");
+        }
+    }
+
+    #[test]
+    fn a_forbidden_program_is_found_before_hostile_nesting() {
+        let rules = reference();
+        for open in [
+            "[[ ( ",
+            "[[ ! ",
+            "case x in x) ",
+            "a=(",
+            "a=([$(",
+            "@(",
+            "!(",
+            "${a[",
+            "$((1+(",
+            "$((a[",
+            "((a?(",
+            "${a:",
+            "${a/",
+            "\"${a:-\"",
+            "for ((;;)) do ",
+            "while ",
+            "until ",
+            "function f { ",
+            "coproc { ",
+            "x[$(",
+            "$[",
+            "{a,",
+            "${!a[",
+            "echo $(<",
+            "=(",
+            "select x in $(",
+            "time ( ",
+            "! ( ",
+            "${a@",
+            "<<<$(",
+            ">&$(",
+            "$'\\",
+            "\"`",
+        ] {
+            let line = format!("rm x\n{}", open.repeat(60_000 / open.len()));
+            for dialect in [Dialect::Bash, Dialect::Zsh] {
+                let mut session = SessionState::new(dialect);
+                let verdict =
+                    judge_line(&rules, &Subject::default(), line.as_bytes(), &mut session);
+                assert!(verdict.decision >= Decision::Deny, "{open} {dialect:?}");
+            }
         }
     }
 }

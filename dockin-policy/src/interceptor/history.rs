@@ -12,6 +12,10 @@ const MAX_BYTES: usize = 16 * 1024;
 pub(super) struct History {
     lines: VecDeque<String>,
     bytes: usize,
+    /// The shell's own history may have other lines.
+    is_doubted: bool,
+    /// A line was given twice in a row, which many shells keep once.
+    has_repeats: bool,
 }
 
 /// What becomes of a line.
@@ -33,6 +37,12 @@ impl History {
         if line.trim().is_empty() {
             return;
         }
+        // Lines behind a blank may be left out, and these change what is kept.
+        self.is_doubted |= line.starts_with([' ', '\t'])
+            || ["HIST", "hist", "fc -", "shopt", "setopt"]
+                .iter()
+                .any(|word| line.contains(word));
+        self.has_repeats |= self.lines.back().is_some_and(|last| last == line);
         self.bytes += line.len();
         self.lines.push_back(line.to_owned());
         while self.lines.len() > MAX_LINES || self.bytes > MAX_BYTES {
@@ -45,6 +55,13 @@ impl History {
 
     /// What the shell makes of `line`.
     pub(super) fn expand(&self, line: &str) -> Expanded {
+        match self.expand_by_lines(line) {
+            Expanded::Known(_) | Expanded::Printed(_) if self.is_doubted => Expanded::Unknown,
+            expanded => expanded,
+        }
+    }
+
+    fn expand_by_lines(&self, line: &str) -> Expanded {
         if let Some(expanded) = self.again(line) {
             return expanded;
         }
@@ -54,7 +71,12 @@ impl History {
                 return Expanded::Plain;
             };
             return match self.lines.back() {
-                Some(last) if last.contains(from) && !from.is_empty() => {
+                Some(last)
+                    if last.contains(from)
+                        && !from.is_empty()
+                        && !to.contains(['&', '\\'])
+                        && !from.contains('\\') =>
+                {
                     Expanded::Known(last.replacen(from, to, 1) + parts.next().unwrap_or_default())
                 }
                 _ => Expanded::Unknown,
@@ -179,6 +201,9 @@ impl History {
                 let digits = rest.get(1..)?;
                 let length = digits.bytes().take_while(u8::is_ascii_digit).count();
                 let count: usize = digits.get(..length)?.parse().ok()?;
+                if count > 1 && self.has_repeats {
+                    return None;
+                }
                 (nth_last(count)?, digits.get(length..)?)
             }
             // The number of a line counts from before the session.
@@ -213,6 +238,10 @@ fn designators(event: String, left: &str) -> Option<(String, &str, bool)> {
                 .get(1..)?
                 .starts_with(|c: char| c.is_ascii_digit() || "$^*-".contains(c))
     {
+        // Words that shells cut in another way than at blanks.
+        if text.contains(['\'', '"', '\\', ';', '|', '&', '<', '>', '(', ')', '`', '$']) {
+            return None;
+        }
         let inside = if bare { left } else { left.get(1..)? };
         let length = inside
             .find(|c: char| !(c.is_ascii_digit() || "$^*-".contains(c)))
@@ -256,6 +285,10 @@ fn designators(event: String, left: &str) -> Option<(String, &str, bool)> {
                 let delimiter = left.chars().next()?;
                 let mut parts = left.get(delimiter.len_utf8()..)?.splitn(3, delimiter);
                 let (from, to) = (parts.next()?, parts.next()?);
+                // `&` is what was replaced, and nothing is what was sought before.
+                if from.is_empty() || from.contains('\\') || to.contains(['&', '\\']) {
+                    return None;
+                }
                 text = if everywhere {
                     text.replace(from, to)
                 } else {
@@ -342,6 +375,34 @@ mod tests {
         for line in ["!12", "!nothing", "!-9", "^none^x"] {
             assert_eq!(history().expand(line), Expanded::Unknown, "{line}");
         }
+    }
+
+    #[test]
+    fn a_history_that_may_have_other_lines_tells_nothing() {
+        for line in [
+            " ls -l",
+            "history -s rm x",
+            "HISTCONTROL=ignorespace",
+            "fc -R f",
+        ] {
+            let mut history = history();
+            history.push(line);
+            assert_eq!(history.expand("!!:1*"), Expanded::Unknown, "{line}");
+            assert_eq!(history.expand("!rm"), Expanded::Unknown, "{line}");
+            assert_eq!(history.expand("ls"), Expanded::Plain, "{line}");
+        }
+        let mut history = history();
+        history.push("echo hi");
+        assert_eq!(history.expand("!-2"), Expanded::Unknown);
+        assert_eq!(history.expand("!!"), Expanded::Known("echo hi".to_owned()));
+    }
+
+    #[test]
+    fn words_that_are_quoted_and_replacements_with_signs_are_not_guessed() {
+        let mut history = history();
+        history.push("echo a\\ b ls rm x");
+        assert_eq!(history.expand("!!:3*"), Expanded::Unknown);
+        assert_eq!(history.expand("!!:s/echo/&x/"), Expanded::Unknown);
     }
 
     #[test]

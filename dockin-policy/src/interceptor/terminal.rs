@@ -1,6 +1,7 @@
 //! A person at a terminal: keys, echo, and the Enter that is held between them.
 
 mod judging;
+mod vi;
 
 use std::{
     collections::VecDeque,
@@ -10,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use self::judging::Line;
+use self::{judging::Line, vi::ViMode};
 use super::{
     action::{Actions, Confidence, JudgedLine, LineSource},
     foreground::Foreground,
@@ -72,6 +73,8 @@ pub(super) struct Terminal {
     is_filled: bool,
     /// The line follows `^O`, which fetches it from the history.
     is_operating: bool,
+    /// What keys mean to a line editor in vi mode; none unless one was switched on.
+    vi: Option<ViMode>,
     /// The last key was `^X`, the start of a readline chord.
     chord: bool,
     /// Inside a refused bracketed paste, whose rest is swallowed.
@@ -168,6 +171,7 @@ impl Terminal {
             is_anchor_quiet: false,
             is_filled: false,
             is_operating: false,
+            vi: None,
             chord: false,
             drops_paste: false,
             searches: false,
@@ -420,6 +424,17 @@ impl Terminal {
 
     /// What `key` submits, if it does.
     fn submit(&mut self, key: Key) -> Option<Submit> {
+        let is_command = self.vi.is_some_and(|mode| mode != ViMode::Insert);
+        if !self.editor.is_pasting() && !self.editor.is_quoting() {
+            self.vi = self.vi.map(|mode| mode.behind(key));
+            match key {
+                Key::Char('v') if is_command && !self.is_full_screen() => {
+                    return Some(Submit::Editor);
+                }
+                Key::Char('#') if is_command => return Some(Submit::Comment),
+                _ => {}
+            }
+        }
         let chord = std::mem::replace(&mut self.chord, key == Key::Control(0x18));
         let literal = self.editor.is_pasting() && self.screen.has_bracketed_paste();
         match key {
@@ -434,6 +449,8 @@ impl Terminal {
             Key::Control(0x0f) => Some(Submit::Operate),
             Key::Alt(b'#') => Some(Submit::Comment),
             Key::Control(0x05) if chord => Some(Submit::Editor),
+            // `^X e` plays a macro, which may have an Enter in it.
+            Key::Char('e') if chord => Some(Submit::Editor),
             Key::Alt(b'v') if !self.is_full_screen() => Some(Submit::Editor),
             Key::Control(0x04) if !self.editor.is_empty() => {
                 let edits = self.screen.has_bracketed_paste()
@@ -470,6 +487,13 @@ impl Terminal {
         let Some(held) = &self.held else { return true };
         let (submit, since) = (held.submit, held.since);
         if self.is_full_screen() {
+            // The command row must have what was typed before it can be read.
+            let quiet_since = self.last_output.map_or(since, |output| output.max(since));
+            let is_shown = now.saturating_duration_since(quiet_since) >= QUIET
+                || now.saturating_duration_since(since) >= LONGEST_WAIT;
+            if !is_shown && self.editor.text().contains('!') {
+                return false;
+            }
             self.release_in_full_screen(now, actions);
             return true;
         }
@@ -481,7 +505,21 @@ impl Terminal {
                 return true;
             }
             Submit::Comment => {
-                let text = format!("#{}", self.editor.text());
+                let reading = self.read();
+                let shown = reading.screen.trim_start();
+                let keys = reading.keys.trim_start();
+                // With a count it takes the sign away where one stands.
+                let bare = [keys, shown].iter().find_map(|it| it.strip_prefix('#'));
+                if bare.is_none() && !self.editor.is_sure() && !reading.has_prompt {
+                    let opinion = self.judgement.judge_unknown();
+                    let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+                    self.conclude(now, opinion, line, actions);
+                    return true;
+                }
+                let text = match bare {
+                    Some(bare) => format!("{}{bare}", self.pieces),
+                    None => format!("#{}", self.editor.text()),
+                };
                 let opinion = self.judgement.judge(text.as_bytes());
                 let line = Line::new(text, Confidence::Likely, LineSource::Keys);
                 self.conclude(now, opinion, line, actions);
@@ -553,6 +591,7 @@ impl Terminal {
         }
         self.editor.start_line();
         self.screen.clear_anchor();
+        self.vi = self.vi.map(|_| ViMode::Insert);
         self.chord = false;
         self.is_filled = false;
         self.searches = false;

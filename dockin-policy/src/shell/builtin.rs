@@ -3,6 +3,7 @@
 mod start;
 mod test;
 mod variables;
+mod zsh;
 
 use super::{
     Dialect,
@@ -218,6 +219,9 @@ impl Runner<'_> {
                             let _out = self.dead(|runner| runner.text(&text));
                         }
                         Some(Some((name, text))) => {
+                            if super::parse::RESERVED.contains(&name.as_bytes()) {
+                                self.unknown("an alias for a word of the grammar");
+                            }
                             if !self.state.set_alias(name, Some(text.to_owned())) {
                                 self.unknown("more aliases than are kept");
                             }
@@ -245,8 +249,22 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "getopts" => {
-                for argument in arguments.iter().filter_map(Value::known) {
-                    self.state.set(argument, Variable::Unknown);
+                let name = arguments.get(1).and_then(Value::known).map(str::to_owned);
+                for name in ["OPTARG".to_owned(), "OPTIND".to_owned()]
+                    .into_iter()
+                    .chain(name)
+                {
+                    self.state.set(&name, Variable::Unknown);
+                }
+                self.status = None;
+                Out::nothing()
+            }
+            "wait" if bash && arguments.iter().any(|it| it.known() == Some("-p")) => {
+                for name in arguments.iter().filter_map(Value::known) {
+                    if !name.starts_with('-') {
+                        let name = name.to_owned();
+                        self.set_named(&name, None);
+                    }
                 }
                 self.status = None;
                 Out::nothing()
@@ -313,18 +331,20 @@ impl Runner<'_> {
                     it.known()
                         .is_none_or(|text| !text.starts_with('-') || text == "-")
                 });
-                let directory = match target {
-                    Some(Value::Known(path)) if path != "-" => {
-                        let path = self.absolute(path);
-                        if path.starts_with('?') {
-                            Directory::Unknown
-                        } else {
-                            Directory::Known(path)
-                        }
+                // `CDPATH` has other folders to look in.
+                let searches = self.state.variable("CDPATH").is_some()
+                    || zsh && self.state.variable("cdpath").is_some();
+                match target {
+                    Some(Value::Known(path))
+                        if path != "-" && (!searches || path.starts_with(['/', '.'])) =>
+                    {
+                        let path = path.clone();
+                        self.change_directory(Some(&path));
                     }
-                    _ => Directory::Unknown,
-                };
-                self.state.set_directory(directory);
+                    // Home.
+                    None if program != "pushd" => self.change_directory(Some("~")),
+                    _ => self.change_directory(None),
+                }
                 self.stand_alone(streams);
                 // That it fails is not expected.
                 self.status = Some(0);
@@ -345,6 +365,40 @@ impl Runner<'_> {
             }
             "echo" | "print" if program == "echo" || zsh => {
                 self.record(program, argv, streams);
+                if program == "print" {
+                    let of = |letter: char| {
+                        arguments.iter().filter_map(Value::known).any(|it| {
+                            it.starts_with('-') && !it.starts_with("--") && it.contains(letter)
+                        })
+                    };
+                    if of('P') {
+                        // As a prompt is expanded.
+                        for text in arguments.iter().filter_map(Value::known) {
+                            if text.contains(['$', '`']) {
+                                let text = text.to_owned();
+                                let _text = self.text_of(text.as_bytes(), Mode::Text);
+                            }
+                        }
+                    }
+                    if of('z') {
+                        // It is the next line, as if somebody had typed it.
+                        match &known {
+                            Some(words) => {
+                                let text = words
+                                    .iter()
+                                    .filter(|word| !word.starts_with('-'))
+                                    .copied()
+                                    .collect::<Vec<_>>()
+                                    .join(" ");
+                                let _out = self.dead(|runner| runner.text(&text));
+                            }
+                            None => self.unknown("a line that is not known"),
+                        }
+                    }
+                    if of('P') || of('z') || of('f') || of('v') || of('l') {
+                        return Some(Out::Unknown(OUTPUT));
+                    }
+                }
                 known.map_or(Out::Unknown(OUTPUT), |words| {
                     let words: Vec<&str> = if program == "print" {
                         words
@@ -364,11 +418,7 @@ impl Runner<'_> {
                     ([Value::Known(option), variable, ..], words) if option == "-v" && bash => {
                         let text = words.and_then(|words| utility::printf(words.get(2..)?));
                         if let Some(name) = variable.known().map(str::to_owned) {
-                            if name.contains('[') {
-                                self.indexes(&name);
-                            }
-                            self.state
-                                .set(&name, text.map_or(Variable::Unknown, Variable::Text));
+                            self.set_named(&name, text);
                         }
                         Out::nothing()
                     }
@@ -392,9 +442,15 @@ impl Runner<'_> {
                 let runs = arguments.iter().any(|it| {
                     it.known().is_none_or(|text| {
                         text.starts_with("-x")
-                            || text.contains("\\C-m")
-                            || text.contains(':') && text.contains('"')
+                            || text.starts_with("-f")
                             || text.starts_with("-s")
+                            || text.contains("\\C-m")
+                            // Any key may be made to submit the line.
+                            || program == "bind" && text.contains(':')
+                            || program == "bindkey"
+                                && ["accept", "execute", "edit-command", "infer"]
+                                    .iter()
+                                    .any(|word| text.contains(word))
                     })
                 });
                 if runs {
@@ -417,7 +473,14 @@ impl Runner<'_> {
                                 let text = text.clone();
                                 let _text = self.text_of(text.as_bytes(), Mode::Text);
                             }
-                            Some(Value::Known(_)) => {}
+                            Some(Value::Known(name)) => {
+                                // A function: what it does when it is called.
+                                let name = name.clone();
+                                if let Some(body) = self.state.function(&name).map(str::to_owned) {
+                                    let _out =
+                                        self.maybe(|runner| runner.below(|it| it.text(&body)));
+                                }
+                            }
                             _ => self.unknown("a completion that runs a command"),
                         }
                     }
@@ -461,6 +524,7 @@ impl Runner<'_> {
                 self.status = Some(1);
                 Out::nothing()
             }
+            name if zsh && self.zsh_builtin(name, arguments, argv, streams) => Out::Unknown(OUTPUT),
             "zf_rm" | "zf_mv" | "zf_ln" | "zf_rmdir" | "zf_chmod" | "zf_chown" if zsh => {
                 let plain = program.strip_prefix("zf_").unwrap_or(program);
                 streams.writes.extend(utility::written(plain, arguments));
@@ -475,17 +539,40 @@ impl Runner<'_> {
                 match text {
                     Some(Value::Known(text)) => {
                         let text = text.clone();
-                        self.text(&text)
+                        self.below(|runner| {
+                            let other = arguments.iter().any(|it| {
+                                matches!(it.known(), Some("sh" | "ksh" | "bash" | "csh"))
+                            });
+                            let before = runner.state.splits_words();
+                            runner.state.set_splitting(before || other);
+                            let out = runner.text(&text);
+                            runner.state.set_splitting(before);
+                            out
+                        })
                     }
                     Some(_) => {
                         self.unknown(VARIABLE);
                         Out::nothing()
                     }
-                    None => Out::nothing(),
+                    None => {
+                        let other = arguments
+                            .iter()
+                            .filter_map(Value::known)
+                            .find(|it| !it.starts_with('-'));
+                        if other.is_some_and(|name| name != "zsh") {
+                            self.state.set_splitting(true);
+                        } else if other.is_some() {
+                            self.state.set_splitting(false);
+                        }
+                        Out::nothing()
+                    }
                 }
             }
             "shopt" | "setopt" | "unsetopt" if bash => {
                 let words = known.unwrap_or_default();
+                if program != "shopt" {
+                    self.zsh_options(&words, program == "setopt");
+                }
                 let named = words.iter().any(|word| {
                     word.replace('_', "")
                         .eq_ignore_ascii_case("interactivecomments")
@@ -521,9 +608,8 @@ impl Runner<'_> {
     }
 
     /// Writes down that a builtin runs, for rules that name it.
-    fn record(&mut self, program: &str, argv: &[Value], streams: &mut Streams) {
-        let writes = std::mem::take(&mut streams.writes);
-        let reads = std::mem::take(&mut streams.reads);
+    pub(super) fn record(&mut self, program: &str, argv: &[Value], streams: &mut Streams) {
+        let (reads, writes) = self.taken(streams);
         let span = self.span.clone();
         self.found(Resolved {
             directory: self.state.directory().changed(),

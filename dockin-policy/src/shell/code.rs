@@ -3,6 +3,7 @@
 
 mod hook;
 mod literal;
+mod option;
 mod printed;
 
 use super::{
@@ -35,6 +36,11 @@ fn interpreter(name: &str) -> Option<&'static str> {
 
 /// Whether the program reads code on standard input.
 pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
+    if matches!(name, "vi" | "vim" | "nvim" | "view") {
+        return arguments.iter().filter_map(Value::known).any(|it| {
+            it == "-s" || it.starts_with('-') && !it.starts_with("--") && it.contains('e')
+        });
+    }
     let Some(found) = interpreter(name) else {
         return name == "make" && arguments.windows(2).any(|pair| {
             matches!(pair, [option, Value::Known(file)] if matches!(option.known(), Some("-f" | "--file")) && file == "-")
@@ -47,7 +53,7 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
                 text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
         }),
-        "awk" | "gawk" | "mawk" | "m4" | "bc" | "dc" => false,
+        "awk" | "gawk" | "mawk" | "bc" => false,
         _ => true,
     }
 }
@@ -63,6 +69,11 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
     option == "--version"
         || option == "--help"
         || matches!(option, "--eval" | "--print" | "-eval")
+        || option.starts_with("--eval=")
+        || option.starts_with("--print=")
+        || option.starts_with("--require")
+        || option.starts_with("--import")
+        || option.starts_with("--source")
         || (!option.starts_with("--") && option.contains(|c: char| letters.contains(c)))
 }
 
@@ -179,7 +190,10 @@ impl Runner<'_> {
                     }
                 }
             }
-            "git" => started.extend(git_calls(&known)),
+            "git" => {
+                started.extend(git_calls(&known));
+                self.git_config(&known);
+            }
             "tar" | "bsdtar" => {
                 for (index, text) in known.iter().enumerate() {
                     let (option, value) = match text.split_once('=') {
@@ -237,6 +251,14 @@ impl Runner<'_> {
                 }
             }
             "ssh" | "scp" | "sftp" => {
+                // Without a command a shell reads there.
+                match (name, &stdin, &self.stdin) {
+                    ("ssh", Some(text), _) => {
+                        self.elsewhere(Call::Text("", text.clone()));
+                    }
+                    ("ssh", None, Input::Unknown(_)) => self.unknown(CODE),
+                    _ => {}
+                }
                 for text in &known {
                     let lower = text.to_ascii_lowercase();
                     for option in ["proxycommand", "localcommand", "knownhostscommand"] {
@@ -296,7 +318,7 @@ impl Runner<'_> {
                     }
                 }
             }
-            "docker" | "podman" | "nerdctl" | "kubectl" | "crictl" => {
+            "docker" | "podman" | "nerdctl" | "kubectl" | "crictl" | "ctr" => {
                 for call in container_calls(bare, &known) {
                     self.elsewhere(call);
                 }
@@ -330,6 +352,11 @@ impl Runner<'_> {
                 }
             }
         }
+        let (by_options, is_hidden) = option::option_calls(name, arguments);
+        if is_hidden {
+            self.unknown(HOOK);
+        }
+        started.extend(by_options);
         let is_written_out = !started.is_empty() || matches!(bare, "at" | "batch" | "crontab");
         for call in started.into_iter().take(MAX_LITERALS) {
             self.started(call);
@@ -340,6 +367,36 @@ impl Runner<'_> {
             } else {
                 self.unknown(reason);
             }
+        }
+    }
+
+    /// `git config KEY VALUE`: settings that later calls run.
+    fn git_config(&mut self, known: &[&str]) {
+        let Some(at) = known.iter().position(|it| *it == "config") else {
+            return;
+        };
+        let rest = known.get(at + 1..).unwrap_or_default();
+        let mut operands = rest
+            .iter()
+            .filter(|it| !it.starts_with('-') && !matches!(**it, "set" | "add"));
+        let (Some(key), Some(value)) = (operands.next(), operands.next()) else {
+            return;
+        };
+        let setting = format!("{key}={value}");
+        for call in git_calls(&["-c", &setting]) {
+            self.elsewhere(call);
+        }
+        let key = key.to_ascii_lowercase();
+        if [
+            "core.hookspath",
+            "include.path",
+            "includeif.",
+            "core.worktree",
+        ]
+        .iter()
+        .any(|name| key.starts_with(name))
+        {
+            self.unknown(HOOK);
         }
     }
 

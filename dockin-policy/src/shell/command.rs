@@ -6,6 +6,7 @@ mod identity;
 mod output;
 mod program;
 mod shell;
+mod watched;
 
 use super::{
     Dialect,
@@ -19,12 +20,25 @@ use super::{
     value::{DOWNLOADED, OUTPUT, Out, VARIABLE, Value},
 };
 use assign::joined_name;
+pub(super) use watched::is_watched;
 
 /// Functions inside the same function.
 const MAX_CALLS: usize = 3;
 
 impl Runner<'_> {
     pub(super) fn simple(
+        &mut self,
+        assignments: usize,
+        words: &[Word<'_>],
+        redirects: &[Redirect<'_>],
+        texts: &[Heredoc<'_>],
+    ) -> Out {
+        let out = self.simple_command(assignments, words, redirects, texts);
+        self.look_at_watched();
+        out
+    }
+
+    fn simple_command(
         &mut self,
         assignments: usize,
         words: &[Word<'_>],
@@ -38,6 +52,7 @@ impl Runner<'_> {
         let assignments = assignments + hidden.count();
         let (assigned, words) = words.split_at(assignments.min(words.len()));
         self.substituted = false;
+        self.before_command();
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
             self.ran_substitution = false;
@@ -89,13 +104,30 @@ impl Runner<'_> {
             // The environment may have it.
             self.soft_unknown(VARIABLE);
         }
+        self.has_input = outer.is_some();
+        self.keeps_input = false;
         let out = self.argv(argv, &mut streams);
         self.hoped |= streams.may_fail;
-        if let Some(outer) = outer {
+        if let Some(outer) = outer
+            && !std::mem::take(&mut self.keeps_input)
+        {
             self.stdin = outer;
         }
         self.take_back(words, before);
         self.deliver(out, &streams)
+    }
+
+    /// Runs the trap that comes before every command, and its words.
+    fn before_command(&mut self) {
+        if self.calls.iter().any(|call| call == "\u{0}DEBUG") {
+            return;
+        }
+        let Some(text) = self.state.trap("DEBUG").map(str::to_owned) else {
+            return;
+        };
+        self.calls.push("\u{0}DEBUG".to_owned());
+        let _out = self.text(&text);
+        self.calls.pop();
     }
 
     /// The values that the words of a command become, and whether the program's name is a variable
@@ -149,14 +181,23 @@ impl Runner<'_> {
                 known::path_of(name).unwrap_or_else(|| format!("/usr/bin/{name}"))
             }
             Value::Known(program) => program.clone(),
-            Value::Pattern(pattern) => match known::program_like(pattern, self.state.directory()) {
-                Some(program) => program,
-                None => {
+            Value::Pattern(pattern) => {
+                let mut found = known::programs_like(pattern, self.state.directory()).into_iter();
+                let Some(program) = found.next() else {
                     self.stand_alone(streams);
                     self.unknown("a program's name with wildcards");
                     return Out::Unknown(OUTPUT);
+                };
+                // Another image may have another of them first.
+                for other in found {
+                    let mut inner = argv.clone();
+                    if let Some(first) = inner.first_mut() {
+                        *first = Value::Known(other.clone());
+                    }
+                    self.dead(|runner| runner.program(&other, inner, &mut Streams::default()));
                 }
-            },
+                program
+            }
             Value::Unknown {
                 reason,
                 suffix,
@@ -185,13 +226,6 @@ impl Runner<'_> {
                 }
             }
         };
-        if self.state.trap("DEBUG").is_some() && !self.calls.iter().any(|call| call == "\u{0}DEBUG")
-        {
-            let text = self.state.trap("DEBUG").unwrap_or_default().to_owned();
-            self.calls.push("\u{0}DEBUG".to_owned());
-            let _out = self.text(&text);
-            self.calls.pop();
-        }
         let mut argv = argv;
         if let Some(first) = argv.first_mut() {
             *first = Value::Known(program.clone());

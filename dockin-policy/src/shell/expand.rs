@@ -1,6 +1,7 @@
 //! Words to values, with what is known of the session. What runs for that runs here.
 
 mod quote;
+mod zsh;
 
 use super::{
     Dialect,
@@ -235,7 +236,7 @@ impl Runner<'_> {
         Fields {
             done: Vec::new(),
             current: Field::default(),
-            splits: splits && self.dialect() != Dialect::Zsh,
+            splits: splits && (self.dialect() != Dialect::Zsh || self.state.splits_words()),
             splits_output: splits,
             separators: self.separators(),
             vanished: false,
@@ -388,6 +389,9 @@ impl Runner<'_> {
                         Mode::Word => {
                             if rest.first() == Some(&b'(') {
                                 fields.current.glob = true;
+                                if self.dialect() == Dialect::Zsh {
+                                    self.glob_qualifiers(rest);
+                                }
                             }
                             fields.literal(&text);
                         }
@@ -430,6 +434,11 @@ impl Runner<'_> {
             }
             name.push(byte);
             length += 1;
+        }
+        if self.dialect() == Dialect::Zsh
+            && let Some(end) = self.zsh_parameter(&name, rest, length, quoted, fields)
+        {
+            return at + 1 + end;
         }
         if name.is_empty() {
             if quoted {
@@ -517,9 +526,23 @@ impl Runner<'_> {
                 fields.quoted("/root");
                 end
             }
+            // Where another user is at home, or a folder of that name is, is not known.
+            Some(name) if is_user_name(name) => {
+                fields.unknown(super::value::VARIABLE);
+                end
+            }
             _ => 0,
         }
     }
+}
+
+/// Whether a user or a folder may be called so behind a tilde.
+fn is_user_name(name: &[u8]) -> bool {
+    let starts = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    name.first().is_some_and(starts)
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte))
 }
 
 pub(super) fn lossy(bytes: &[u8]) -> String {

@@ -57,8 +57,12 @@ pub(super) fn is_program_path(path: &str) -> bool {
     })
 }
 
-/// The program that a name with wildcards becomes, when that is plain.
-pub(super) fn program_like(pattern: &str, directory: &Directory) -> Option<String> {
+/// The programs that a name with wildcards may become: the first is what it most likely becomes.
+pub(super) fn programs_like(pattern: &str, directory: &Directory) -> Vec<String> {
+    found_like(pattern, directory).unwrap_or_default()
+}
+
+fn found_like(pattern: &str, directory: &Directory) -> Option<Vec<String>> {
     let (folder, name) = match pattern.rsplit_once('/') {
         Some((folder, name)) => (Some(folder), name),
         None => (None, pattern),
@@ -81,17 +85,20 @@ pub(super) fn program_like(pattern: &str, directory: &Directory) -> Option<Strin
     }
     let found = PROGRAMS
         .iter()
-        .find(|program| pattern::matches(name, program) == Some(true))?;
-    Some(if folder == "." {
-        format!("./{found}")
-    } else {
-        format!("{inside}/{found}")
-    })
+        .filter(|program| pattern::matches(name, program) == Some(true));
+    let placed = found.map(|found| {
+        if folder == "." {
+            format!("./{found}")
+        } else {
+            format!("{inside}/{found}")
+        }
+    });
+    Some(placed.collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{APPLETS, PROGRAMS, may_exist, program_like};
+    use super::{APPLETS, PROGRAMS, may_exist, programs_like};
     use crate::shell::session::Directory;
 
     #[test]
@@ -111,15 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_become_the_first_program_that_is_like_them() {
+    fn wildcards_become_the_programs_that_are_like_them() {
         let start = Directory::Start;
-        assert_eq!(program_like("/?in/rm", &start).as_deref(), Some("/bin/rm"));
-        assert_eq!(
-            program_like("/bin/r[m]", &start).as_deref(),
-            Some("/bin/rm")
-        );
+        let first = |pattern: &str, directory: &Directory| {
+            programs_like(pattern, directory).into_iter().next()
+        };
+        assert_eq!(first("/?in/rm", &start).as_deref(), Some("/bin/rm"));
+        assert_eq!(first("/bin/r[m]", &start).as_deref(), Some("/bin/rm"));
         let bin = Directory::Known("/bin".to_owned());
-        assert_eq!(program_like("./r?", &bin).as_deref(), Some("./rm"));
-        assert_eq!(program_like("r?", &start), None);
+        assert_eq!(first("./r?", &bin).as_deref(), Some("./rm"));
+        assert_eq!(first("r?", &start), None);
+        // Which of them is there depends on the image.
+        assert!(programs_like("./r*", &bin).contains(&"./rm".to_owned()));
     }
 }

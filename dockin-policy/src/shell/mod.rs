@@ -83,6 +83,7 @@ pub(crate) fn analyze_line(
     let script = parse_with(text, state.dialect(), state.has_comments());
     let mut runner = Runner::new(state);
     let _out = runner.script(&script, text);
+    runner.look_at_watched();
     (runner.analysis, script.error)
 }
 

@@ -148,7 +148,13 @@ impl Runner<'_> {
                 return self.zsh_flags(inside, quoted);
             }
             if inside.first() == Some(&b'$') || inside.first() == Some(&b'"') {
+                // An expansion inside runs, whatever becomes of it.
+                let _text = self.text_of(inside, Mode::Operand);
                 return Held::Unknown;
+            }
+            // Without a name there is only the word: `${:-word}`.
+            if let [b':', b'-' | b'=', word @ ..] | [b'-', word @ ..] = inside {
+                return Held::Word(word.to_vec());
             }
         }
         // `${#x}` is a length, `${#}` the number of parameters.
@@ -280,7 +286,7 @@ impl Runner<'_> {
                     Held::Text(name) => self.lookup(&name, None),
                     _ => Held::Unknown,
                 },
-                'e' => match held {
+                'e' | '%' => match held {
                     Held::Text(text) => self
                         .text_of(text.as_bytes(), Mode::Text)
                         .map_or(Held::Unknown, Held::Text),

@@ -214,7 +214,14 @@ impl<'a> Parser<'a> {
                         self.at += 2;
                         self.skip_blanks();
                     }
-                    let _end = self.take_reserved(b"--");
+                    if self.rest().starts_with(b"--")
+                        && self
+                            .peek_at(2)
+                            .is_none_or(|byte| byte.is_ascii_whitespace())
+                    {
+                        self.at += 2;
+                        self.skip_blanks();
+                    }
                 }
                 Some(b'c') if self.dialect != Dialect::Sh && self.take_reserved(b"coproc") => {
                     coprocess = true;

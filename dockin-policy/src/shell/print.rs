@@ -105,8 +105,10 @@ impl Printer<'_> {
         // front of it.
         if let Kind::Simple { words, .. } = &command.kind
             && words
-                .first()
-                .is_some_and(|word| RESERVED.contains(&word.raw))
+                .iter()
+                // Behind `coproc` the first may be a name.
+                .take(2)
+                .any(|word| RESERVED.contains(&word.raw))
             && !command.redirects.is_empty()
         {
             for redirect in &command.redirects {

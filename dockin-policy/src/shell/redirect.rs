@@ -5,7 +5,7 @@ use super::{
     expand::Mode,
     lexer::without_tabs,
     run::{Certainty, Input, Resolved, Runner},
-    session::{Directory, File},
+    session::{Directory, File, Variable},
     value::{OUTPUT, Out, VARIABLE, Value},
 };
 
@@ -62,8 +62,10 @@ impl Runner<'_> {
         }
         if redirect.kind == RedirectKind::HereString {
             let text = self.text_of(redirect.target.raw, Mode::Word);
-            streams.stdin =
-                Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
+            if matches!(redirect.descriptor, None | Some(0)) {
+                streams.stdin =
+                    Some(text.map_or(Input::Unknown(OUTPUT), |text| Input::Text(text + "\n")));
+            }
             return;
         }
         let was_absent = std::mem::take(&mut self.absent);
@@ -78,6 +80,13 @@ impl Runner<'_> {
             },
             other => other,
         };
+        if redirect.operator.first() == Some(&b'{')
+            && let Some(end) = redirect.operator.iter().position(|byte| *byte == b'}')
+        {
+            // The shell writes the descriptor's number there: 10, when it is the first.
+            let name = super::expand::lossy(redirect.operator.get(1..end).unwrap_or_default());
+            self.state.set(&name, Variable::Text("10".to_owned()));
+        }
         let known = target.known().map(str::to_owned);
         let is_sure = known.as_deref().is_some_and(|text| {
             matches!(text, "/dev/null" | "-" | "1" | "2")
@@ -133,9 +142,22 @@ impl Runner<'_> {
             | RedirectKind::Append
             | RedirectKind::ReadWrite
             | RedirectKind::WriteBoth => {
-                if matches!(redirect.descriptor, None | Some(1))
-                    && redirect.kind != RedirectKind::ReadWrite
+                let is_followed = matches!(redirect.descriptor, None | Some(1))
+                    && redirect.kind != RedirectKind::ReadWrite;
+                if let Some(path) = known.as_deref().filter(|path| !path.starts_with("/dev/"))
+                    && !is_followed
                 {
+                    // What comes there by another descriptor is not followed.
+                    self.write_file(path, Out::Unknown(OUTPUT), true);
+                }
+                if redirect.kind == RedirectKind::ReadWrite {
+                    if matches!(redirect.descriptor, None | Some(0)) {
+                        streams.stdin = Some(match self.file_text(&target) {
+                            Out::Known(text) => Input::Text(text),
+                            Out::Unknown(reason) => Input::Unknown(reason),
+                        });
+                    }
+                } else if matches!(redirect.descriptor, None | Some(1)) {
                     self.sink(known, redirect.kind == RedirectKind::Append, streams);
                 }
                 streams.writes.push(target);
@@ -185,8 +207,7 @@ impl Runner<'_> {
 
     /// Files that are written or read with no program of their own to judge.
     pub(super) fn stand_alone(&mut self, streams: &mut Streams) {
-        let reads: Vec<Value> = std::mem::take(&mut streams.reads);
-        let writes = std::mem::take(&mut streams.writes);
+        let (reads, writes) = self.taken(streams);
         if writes.is_empty() && reads.is_empty() {
             return;
         }
@@ -203,6 +224,15 @@ impl Runner<'_> {
         });
     }
 
+    /// The files of `streams`, below the working directory: what is read, what is written.
+    pub(super) fn taken(&self, streams: &mut Streams) -> (Vec<Value>, Vec<Value>) {
+        let place = |paths: &mut Vec<Value>| -> Vec<Value> {
+            let paths = std::mem::take(paths);
+            paths.into_iter().map(|path| self.placed(path)).collect()
+        };
+        (place(&mut streams.reads), place(&mut streams.writes))
+    }
+
     /// A path as the working directory makes it.
     pub(super) fn absolute(&self, path: &str) -> String {
         let path = if path.starts_with('/') || path.starts_with('~') {
@@ -214,7 +244,45 @@ impl Runner<'_> {
                 Directory::Unknown => return format!("?/{path}"),
             }
         };
-        crate::rule::normalize(&path)
+        self.behind_links(crate::rule::normalize(&path))
+    }
+
+    /// A path without other names of the root, and behind the links that this session made.
+    fn behind_links(&self, mut path: String) -> String {
+        for _ in 0..8 {
+            if let Some(rest) = path.strip_prefix("/proc/") {
+                let (process, rest) = rest.split_once('/').unwrap_or((rest, ""));
+                let is_process = matches!(process, "self" | "thread-self")
+                    || !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+                let (kind, rest) = rest.split_once('/').unwrap_or((rest, ""));
+                match kind {
+                    "root" if is_process => {
+                        path = crate::rule::normalize(&format!("/{rest}"));
+                        continue;
+                    }
+                    "cwd" if matches!(process, "self" | "thread-self") => {
+                        return match self.state.directory() {
+                            Directory::Start => rest.to_owned(),
+                            Directory::Known(directory) => {
+                                crate::rule::normalize(&format!("{directory}/{rest}"))
+                            }
+                            Directory::Unknown => format!("?/{rest}"),
+                        };
+                    }
+                    _ => {}
+                }
+            }
+            let link = self.state.files().find_map(|(name, file)| {
+                let File::Link(to) = file else { return None };
+                let rest = path.strip_prefix(name)?;
+                (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+            });
+            match link {
+                Some(next) if next != path => path = crate::rule::normalize(&next),
+                _ => break,
+            }
+        }
+        path
     }
 
     pub(super) fn write_file(&mut self, path: &str, out: Out, appends: bool) {

@@ -163,6 +163,11 @@ pub(crate) struct Runner<'s> {
     pub(super) nesting: usize,
     /// A variable was expanded that nobody set here; the environment may have it.
     pub(super) absent: bool,
+    /// Values of variables that are run, as far as they were looked at.
+    pub(super) seen_values: Vec<(String, String)>,
+    /// The command has a standard input of its own, and whether `exec` makes it the shell's.
+    pub(super) has_input: bool,
+    pub(super) keeps_input: bool,
     /// The next program is loaded by another and not started.
     pub(super) is_loaded: bool,
     depth: usize,
@@ -198,6 +203,9 @@ impl<'s> Runner<'s> {
             span: 0..0,
             nesting: 0,
             absent: false,
+            seen_values: Vec::new(),
+            has_input: false,
+            keeps_input: false,
             is_loaded: false,
             depth: 0,
             budget: BUDGET,
@@ -255,6 +263,16 @@ impl<'s> Runner<'s> {
     }
 
     pub(super) fn found(&mut self, resolved: Resolved) {
+        let sets_keys = |path: &Value| {
+            let text = match path {
+                Value::Known(text) | Value::Pattern(text) => text,
+                Value::Unknown { suffix, .. } => suffix,
+            };
+            text.ends_with("inputrc")
+        };
+        if resolved.writes.iter().any(sets_keys) {
+            self.unknown("a file that line editors take their keys from");
+        }
         // What may run again is the same program.
         if resolved.certainty == Certainty::Maybe
             && self.analysis.commands.iter().rev().take(64).any(|other| {

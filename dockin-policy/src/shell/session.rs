@@ -13,6 +13,8 @@ pub struct SessionState {
     dialect: Dialect,
     /// `#` is a letter like others.
     without_comments: bool,
+    /// zsh splits what variables hold into words, as other shells do.
+    splits_words: bool,
     variables: BTreeMap<String, Variable>,
     /// Text that stands for the name.
     aliases: BTreeMap<String, String>,
@@ -39,6 +41,8 @@ pub struct SessionState {
     bytes: usize,
     /// Something did not fit.
     overflowed: bool,
+    /// Variables whose values are run, and what they were set to since somebody asked.
+    watched: Vec<(String, Variable)>,
     /// What was there before, while it may have to come back.
     journal: Vec<Entry>,
     marks: usize,
@@ -69,6 +73,8 @@ pub(super) enum File {
     Unknown,
     /// The same as the program of this name.
     Program(String),
+    /// A link to another path.
+    Link(String),
 }
 
 /// What is not known of a function.
@@ -157,6 +163,15 @@ impl SessionState {
         self.without_comments = !on;
     }
 
+    /// Whether zsh splits what variables hold.
+    pub(super) const fn splits_words(&self) -> bool {
+        self.splits_words
+    }
+
+    pub(super) const fn set_splitting(&mut self, on: bool) {
+        self.splits_words = on;
+    }
+
     /// The grammar that lines are read by.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
@@ -187,6 +202,9 @@ impl SessionState {
             Some(false) => Variable::Unknown,
             None => value,
         };
+        if super::command::is_watched(name) && self.watched.len() < MAX_NAMED {
+            self.watched.push((name.to_owned(), value.clone()));
+        }
         let elements = match &value {
             Variable::Array(array) => array.len(),
             Variable::Map(map) => map.len(),
@@ -211,6 +229,11 @@ impl SessionState {
         let old_value = self.variables.insert(name.to_owned(), value);
         self.account(name, new, old_value.as_ref().map(Variable::size));
         self.note(|| Entry::Variable(name.to_owned(), old_value));
+    }
+
+    /// What variables that are run were set to, since it was asked for.
+    pub(super) fn take_watched(&mut self) -> Vec<(String, Variable)> {
+        std::mem::take(&mut self.watched)
     }
 
     /// Programs get the variable `name`, or the function `name()`, or no longer.
@@ -410,7 +433,7 @@ impl SessionState {
             file,
             |state| &mut state.files,
             |file| match file {
-                File::Text(text) | File::Program(text) => text.len(),
+                File::Text(text) | File::Program(text) | File::Link(text) => text.len(),
                 File::Unknown => 0,
             },
         );

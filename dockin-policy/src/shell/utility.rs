@@ -1,10 +1,12 @@
 //! What is known of single programs: shells, those that write files, and those whose output
 //! follows from their input.
 
+mod files;
 mod filter;
 mod print;
 
 use super::{Dialect, Value, code};
+pub(super) use files::{operands, read_by, written};
 use filter::{
     cut, decode, each_line, encode_base64, expression, first_lines, last_lines, sed, sequence,
     translate, unhex,
@@ -116,186 +118,6 @@ pub(crate) fn stdin_program(argv: &[Value]) -> Option<StdinProgram> {
         };
     }
     code::reads_code_from_stdin(name, arguments).then(|| StdinProgram::Interpreter(name.to_owned()))
-}
-
-/// The arguments that are no options.
-pub(super) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<&'a Value> {
-    let value_options: &[&str] = match name {
-        "install" => &["-m", "-o", "-g", "--mode", "--owner", "--group"],
-        "cp" | "mv" | "ln" => &["-S", "--suffix"],
-        "truncate" => &["-s", "-r", "--size", "--reference"],
-        "shred" => &["-n", "-s"],
-        "rsync" => &["-e", "--rsh", "--exclude", "--include", "--files-from"],
-        "scp" => &["-P", "-i", "-o", "-F", "-l", "-c", "-S"],
-        "head" | "tail" => &["-n", "-c", "--lines", "--bytes"],
-        "sort" => &["-k", "-t", "-o", "-S", "-T"],
-        "cut" => &["-d", "-f", "-c", "-b"],
-        "chmod" | "chown" | "chgrp" => &["--reference"],
-        "touch" => &["-d", "-t", "-r"],
-        "mkdir" => &["-m"],
-        _ => &[],
-    };
-    let mut found = Vec::new();
-    let mut options = true;
-    let mut skips = false;
-    for argument in arguments {
-        if std::mem::take(&mut skips) {
-            continue;
-        }
-        match argument.known() {
-            Some("--") if options => options = false,
-            Some(text) if options && text.len() > 1 && text.starts_with('-') => {
-                skips = value_options.contains(&text);
-            }
-            _ => found.push(argument),
-        }
-    }
-    found
-}
-
-/// The files that a program writes, deletes or renames, from its arguments.
-pub(super) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
-    let all = || operands(name, arguments).into_iter().cloned();
-    let behind = |options: &[&str]| -> Vec<Value> {
-        let mut found: Vec<Value> = arguments
-            .iter()
-            .zip(arguments.iter().skip(1))
-            .filter(|(option, _)| option.known().is_some_and(|text| options.contains(&text)))
-            .map(|(_, file)| file.clone())
-            .collect();
-        // Glued on: `-oFILE` and `--output=FILE`.
-        for text in arguments.iter().filter_map(Value::known) {
-            let glued = options.iter().find_map(|option| {
-                let rest = text.strip_prefix(option)?;
-                if option.starts_with("--") {
-                    rest.strip_prefix('=')
-                } else {
-                    Some(rest).filter(|rest| !rest.is_empty() && option.len() == 2)
-                }
-            });
-            found.extend(glued.map(|path| Value::Known(path.to_owned())));
-        }
-        found
-    };
-    match name {
-        "tee" | "truncate" | "rm" | "rmdir" | "unlink" | "shred" | "sponge" | "mv" => {
-            all().collect()
-        }
-        "cp" | "install" | "ln" | "rsync" | "scp" | "link" => {
-            // `-t DIR` names the place first.
-            let named = behind(&["-t", "--target-directory"]);
-            if named.is_empty() {
-                all().next_back().into_iter().collect()
-            } else {
-                named
-            }
-        }
-        "dd" => arguments
-            .iter()
-            .filter_map(|it| match it {
-                Value::Known(text) => text
-                    .strip_prefix("of=")
-                    .map(|path| Value::Known(path.to_owned())),
-                Value::Unknown {
-                    prefix,
-                    reason,
-                    suffix,
-                } => prefix.strip_prefix("of=").map(|path| Value::Unknown {
-                    reason,
-                    prefix: path.to_owned(),
-                    suffix: suffix.clone(),
-                }),
-                Value::Pattern(text) => text
-                    .strip_prefix("of=")
-                    .map(|path| Value::Pattern(path.to_owned())),
-            })
-            .collect(),
-        "sed" | "perl" => {
-            let in_place = arguments.iter().any(|argument| {
-                argument.known().is_some_and(|text| {
-                    text.starts_with("-i")
-                        || text.starts_with("--in-place")
-                        || text.starts_with('-')
-                            && !text.starts_with("--")
-                            && text.contains('i')
-                            && name == "perl"
-                        || name == "sed"
-                            && text.starts_with('-')
-                            && !text.starts_with("--")
-                            && text.bytes().skip(1).all(|byte| byte.is_ascii_alphabetic())
-                            && text.contains('i')
-                })
-            });
-            let scripted = arguments
-                .iter()
-                .any(|it| matches!(it.known(), Some("-e" | "-f" | "--expression" | "--file")));
-            if in_place {
-                all().skip(usize::from(!scripted)).collect()
-            } else {
-                Vec::new()
-            }
-        }
-        "curl" => behind(&[
-            "-o",
-            "--output",
-            "-D",
-            "--dump-header",
-            "-c",
-            "--cookie-jar",
-        ]),
-        "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
-        "sort" => behind(&["-o", "--output"]),
-        "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
-        "tar" => {
-            let creates = arguments
-                .first()
-                .and_then(Value::known)
-                .is_some_and(|text| {
-                    text.trim_start_matches('-').contains('c') && !text.starts_with("--")
-                });
-            let mut found = behind(&["-C", "--directory"]);
-            if creates {
-                found.extend(arguments.get(1).cloned());
-            }
-            found
-        }
-        "unzip" => behind(&["-d"]),
-        "find" => behind(&["-fprintf", "-fprint", "-fprint0", "-fls"]),
-        "xxd" | "uniq" => all().nth(1).into_iter().collect(),
-        "patch" => all().next().into_iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The files that a program reads, from its arguments: those of the usual ones.
-pub(super) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
-    let all = || operands(name, arguments).into_iter().cloned();
-    match name {
-        "cat" | "less" | "more" | "head" | "tail" | "tac" | "nl" | "od" | "xxd" | "hexdump"
-        | "strings" | "base64" | "base32" | "sort" | "uniq" | "cut" | "wc" | "md5sum"
-        | "sha1sum" | "sha256sum" | "vi" | "vim" | "view" | "nano" | "zcat" | "gzip" | "rev"
-        | "file" | "source" => all().collect(),
-        "grep" | "egrep" | "fgrep" | "sed" | "awk" => all().skip(1).collect(),
-        "cp" | "scp" | "rsync" | "install" | "mv" | "ln" => {
-            let mut found: Vec<Value> = all().collect();
-            found.pop();
-            found
-        }
-        "dd" => arguments
-            .iter()
-            .filter_map(Value::known)
-            .filter_map(|text| text.strip_prefix("if="))
-            .map(|path| Value::Known(path.to_owned()))
-            .collect(),
-        "tar" | "zip" => all().skip(1).collect(),
-        "curl" => arguments
-            .iter()
-            .filter_map(Value::known)
-            .filter_map(|text| text.strip_prefix('@').or_else(|| text.strip_prefix("-d@")))
-            .map(|path| Value::Known(path.to_owned()))
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Whether what a program prints comes from elsewhere.
@@ -421,6 +243,13 @@ pub(super) fn emulate(name: &str, words: &[&str], stdin: Option<&str>) -> Option
             lines.sort_unstable();
             Some(lines.iter().map(|line| format!("{line}\n")).collect())
         }
+        ("openssl", words)
+            if words.iter().any(|word| {
+                !matches!(*word, "base64" | "enc" | "-d" | "-base64" | "-a" | "-A")
+            }) =>
+        {
+            None
+        }
         ("base64", ["-d" | "--decode" | "-di" | "-D"]) | ("openssl", ["base64" | "enc", ..]) => {
             let decodes = name == "base64" || words.contains(&"-d");
             let encodes_as_base64 =
@@ -430,7 +259,7 @@ pub(super) fn emulate(name: &str, words: &[&str], stdin: Option<&str>) -> Option
                 .flatten()
         }
         ("base32", ["-d" | "--decode"]) => decode(text, 32),
-        ("base64", [] | ["-w0" | "-w", ..]) => {
+        ("base64", [] | ["-w0"] | ["-w", _]) => {
             Some(format!("{}\n", encode_base64(text.as_bytes())))
         }
         ("xxd", options) => {
@@ -440,7 +269,12 @@ pub(super) fn emulate(name: &str, words: &[&str], stdin: Option<&str>) -> Option
             let reverses = options
                 .iter()
                 .any(|it| matches!(*it, "-r" | "-rp" | "-pr" | "-revert"));
-            if plain && reverses { unhex(text) } else { None }
+            let only_options = options.iter().all(|it| it.len() > 1 && it.starts_with('-'));
+            if plain && reverses && only_options {
+                unhex(text)
+            } else {
+                None
+            }
         }
         ("gzip", ["-d" | "-dc" | "-cd", ..]) | ("gunzip" | "zcat", _) => None,
         ("tr", _) => translate(words, text),

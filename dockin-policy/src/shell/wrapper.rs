@@ -52,6 +52,21 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
                 Some(None) => Inner::Unknown(OUTPUT),
             };
         }
+        "setarch" => {
+            // Options may stand behind the architecture as well.
+            let rest = match arguments.split_first() {
+                Some((first, rest)) if first.known().is_some_and(|it| !it.starts_with('-')) => rest,
+                _ => return behind(arguments, &[], 1, false),
+            };
+            return behind(rest, &[], 0, false);
+        }
+        "ip" => {
+            let at = arguments.iter().position(|it| it.known() == Some("exec"));
+            return match at.and_then(|at| arguments.get(at + 2..)) {
+                Some([]) | None => Inner::None,
+                Some(inner) => Inner::Argv(inner.to_vec()),
+            };
+        }
         "xargs" => return xargs(arguments, stdin),
         "start-stop-daemon" => return daemon(arguments),
         "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" | "faketime" => {
@@ -304,10 +319,19 @@ fn split_string(arguments: &[Value]) -> Inner {
     let Some(text) = text else {
         return Inner::Unknown("a command text that is not known");
     };
+    if text.contains('$') {
+        // It takes variables from its environment.
+        return Inner::Unknown("a variable in a command text");
+    }
     let mut words: Vec<Value> = arguments.get(..at).unwrap_or_default().to_vec();
     words.extend(env_words(&text).into_iter().map(Value::Known));
     words.extend(rest.unwrap_or_default().iter().cloned());
-    behind(&words, &["-u", "--unset", "-C", "--chdir"], 0, true)
+    behind(
+        &words,
+        &["-u", "--unset", "-C", "--chdir", "-a", "--argv0"],
+        0,
+        true,
+    )
 }
 
 /// Words as `env -S` cuts them: quotes and escapes, no expansions.
@@ -391,4 +415,44 @@ fn is_assignment(text: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     })
+}
+
+/// Wrappers whose options are too many to know how many arguments each takes.
+const LOOSE: &[&str] = &[
+    "bwrap",
+    "firejail",
+    "proot",
+    "perf",
+    "xvfb-run",
+    "daemonize",
+    "systemd-run",
+    "systemd-nspawn",
+    "lxc-attach",
+];
+
+/// Where else the program of such a wrapper may begin: each argument that an option stands closely
+/// in front of.
+pub(super) fn other_beginnings(name: &str, arguments: &[Value]) -> Vec<usize> {
+    let mut found = Vec::new();
+    if !LOOSE.contains(&name) {
+        return found;
+    }
+    // `--ro-bind FROM TO` takes two.
+    let most = if name == "bwrap" { 3 } else { 2 };
+    let mut since_option = most;
+    for (index, argument) in arguments.iter().enumerate() {
+        match argument.known() {
+            Some(option) if option.starts_with('-') => {
+                since_option = if option.contains('=') { most } else { 0 };
+            }
+            _ if since_option < most => {
+                since_option += 1;
+                found.push(index);
+            }
+            // The first of its own arguments.
+            _ if index == 0 => {}
+            _ => break,
+        }
+    }
+    found
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Refused, Submit, Terminal};
+use super::{Refused, Submit, Terminal, ViMode};
 use crate::{
     Completeness,
     interceptor::{
@@ -464,6 +464,9 @@ impl Terminal {
         if !self.foreground.is_other_language() && !is_hidden {
             let programs = opinion.verdict().programs.as_deref().unwrap_or_default();
             self.foreground.start(programs, self.screen.prompt());
+        }
+        if let Some(mode) = ViMode::set_by(text) {
+            self.vi = mode;
         }
         if !is_hidden && !self.foreground.is_other_language() {
             self.judgement.remember(text);

@@ -3,7 +3,7 @@
 use crate::shell::{
     Dialect,
     redirect::Streams,
-    run::{Certainty, Flow, Runner},
+    run::{Certainty, Flow, Input, Runner},
     session::File,
     utility,
     value::{OUTPUT, Out, VARIABLE, Value},
@@ -33,32 +33,40 @@ impl Runner<'_> {
         let mut dashed = false;
         while let Some((first, behind)) = rest.split_first() {
             match first.known() {
-                Some("-a") => {
-                    renamed = behind.first().cloned();
-                    rest = behind.get(1..).unwrap_or_default();
-                }
-                Some("-c") => rest = behind,
-                Some("-l") => {
-                    dashed = true;
-                    rest = behind;
-                }
-                Some("-cl" | "-lc") => {
-                    dashed = true;
-                    rest = behind;
-                }
-                Some("-ca" | "-la" | "-cla") => {
-                    renamed = behind.first().cloned();
-                    rest = behind.get(1..).unwrap_or_default();
-                }
                 Some("--") => {
                     rest = behind;
                     break;
+                }
+                Some(option) if option.len() > 1 && option.starts_with('-') => {
+                    rest = behind;
+                    let (letters, name) = match option.split_once('a') {
+                        Some((letters, glued)) => (letters, Some(glued)),
+                        None => (option, None),
+                    };
+                    dashed |= letters.contains('l');
+                    if let Some(glued) = name {
+                        if glued.is_empty() {
+                            renamed = rest.first().cloned();
+                            rest = rest.get(1..).unwrap_or_default();
+                        } else {
+                            renamed = Some(Value::Known(glued.to_owned()));
+                        }
+                    }
                 }
                 _ => break,
             }
         }
         if rest.is_empty() {
             self.stand_alone(streams);
+            if self.has_input {
+                self.keeps_input = true;
+                if self.nesting == 0 && !matches!(self.stdin, Input::Inherited) {
+                    // A shell that reads its commands there goes on with these.
+                    let stdin = self.stdin.clone();
+                    let _out = self.maybe(|runner| runner.below(Self::input_as_commands));
+                    self.stdin = stdin;
+                }
+            }
             return Out::nothing();
         }
         let out = match renamed {

@@ -1,16 +1,20 @@
 //! `test`, `[` and `[[`.
 
-use crate::shell::{ast::Word, expand::Mode, pattern, run::Runner, value::Value};
+use crate::shell::{
+    ast::Word, expand::Mode, pattern, run::Runner, session::Variable, value::Value,
+};
 
 impl Runner<'_> {
     /// `test` and `[`.
     pub(super) fn test(&mut self, operands: &[Value]) {
-        if let [first, variable] = operands
-            && first.known() == Some("-v")
-            && let Some(name) = variable.known()
-        {
-            let name = name.to_owned();
-            self.indexes(&name);
+        for pair in operands.windows(2) {
+            if let [first, variable] = pair
+                && first.known() == Some("-v")
+                && let Some(name) = variable.known()
+            {
+                let name = name.to_owned();
+                self.indexes(&name);
+            }
         }
         let words: Option<Vec<&str>> = operands.iter().map(Value::known).collect();
         let holds = words.and_then(|words| simple_test(&words));
@@ -36,6 +40,10 @@ impl Runner<'_> {
                 pattern = Some(self.pattern(word.raw, Mode::Word));
                 texts.push(None);
                 continue;
+            }
+            if before == Some(b"=~") {
+                // What it matches is kept there.
+                self.state.set("BASH_REMATCH", Variable::Unknown);
             }
             let text = self.text_of(word.raw, Mode::Word);
             if calculates && let Some(text) = &text {

@@ -5,7 +5,7 @@ use crate::shell::{
     expand::Mode,
     run::{Input, Runner},
     session::{Positional, Variable},
-    value::Value,
+    value::{OUTPUT, Value},
 };
 
 impl Runner<'_> {
@@ -20,6 +20,20 @@ impl Runner<'_> {
             options.contains('i'),
         );
         let (array, map) = (options.contains('a'), options.contains('A'));
+        let changes: &[char] = if self.dialect() == Dialect::Zsh {
+            &['l', 'u', 'L', 'R', 'Z']
+        } else {
+            &['l', 'u', 'c']
+        };
+        if program != "export" && options.contains(changes) {
+            // What is assigned becomes something else.
+            for argument in arguments.iter().filter_map(Value::known) {
+                let name = argument.split(['=', '+', '[']).next().unwrap_or_default();
+                if crate::shell::lexer::is_name(name.as_bytes()) {
+                    self.state.doubt_constant(name);
+                }
+            }
+        }
         let is_local = matches!(
             program,
             "local" | "declare" | "typeset" | "float" | "integer"
@@ -96,7 +110,13 @@ impl Runner<'_> {
                     };
                     let name = name.trim_end_matches('+').to_owned();
                     if name.contains('[') {
-                        self.indexes(&name);
+                        match value {
+                            Some(value) => {
+                                let value = value.to_owned();
+                                self.set_named(&name, Some(value));
+                            }
+                            None => self.indexes(&name),
+                        }
                         continue;
                     }
                     match value {
@@ -110,7 +130,7 @@ impl Runner<'_> {
                             let raw = format!("{name}={value}");
                             self.assign(raw.as_bytes());
                         }
-                        Some(value) if integer || self.state.is_integer(&name) => {
+                        Some(value) if integer || self.is_calculated(&name) => {
                             self.state.set_integer(&name);
                             let value = value.to_owned();
                             let number = self.arithmetic(value.as_bytes());
@@ -152,41 +172,23 @@ impl Runner<'_> {
     }
 
     pub(super) fn read(&mut self, program: &str, arguments: &[Value]) {
-        let mut names: Vec<String> = Vec::new();
-        let mut array = None;
-        let mut raw = false;
-        let mut words = arguments.iter();
-        while let Some(word) = words.next() {
-            match word.known() {
-                Some("-a") => array = words.next().and_then(Value::known).map(str::to_owned),
-                Some("-C") if program != "read" => match words.next() {
-                    Some(Value::Known(text)) => {
-                        let text = text.clone();
-                        let _out = self.text(&text);
-                    }
-                    _ => self.unknown("a callback that is run as a command"),
-                },
-                Some("-t") if program != "read" => {}
-                Some("-p" | "-t" | "-n" | "-N" | "-d" | "-u" | "-i" | "-c" | "-O") => {
-                    words.next();
-                }
-                Some(option) if option.starts_with('-') => raw |= option.contains('r'),
-                Some(name) => names.push(name.to_owned()),
-                None => {}
-            }
-        }
-        for name in &names {
-            if name.contains('[') {
-                let name = name.clone();
-                self.indexes(&name);
-            }
-        }
+        let told = self.read_options(program, arguments);
+        let ReadOptions {
+            mut names,
+            array,
+            raw,
+            trims,
+            is_partial,
+            ..
+        } = told;
         let line = match &mut self.stdin {
+            // Of another descriptor, or not up to the end of a line.
+            _ if is_partial => None,
             Input::Text(text) if program == "read" => {
                 if text.is_empty() {
                     // Names that could be read to are empty now.
                     for name in &names {
-                        self.state.text(name, "");
+                        self.set_named(name, Some(String::new()));
                     }
                     self.ends_with(Some(1));
                     return;
@@ -205,7 +207,12 @@ impl Runner<'_> {
             self.status = None;
             let target = array.or_else(|| names.first().cloned());
             for name in names.iter().chain(&target) {
-                self.state.set(name, Variable::Unknown);
+                self.set_named(name, None);
+            }
+            if let Input::Text(text) = &mut self.stdin {
+                // How much of it is left is not known either.
+                text.clear();
+                self.stdin = Input::Unknown(OUTPUT);
             }
             if names.is_empty() {
                 self.state.set(
@@ -220,7 +227,6 @@ impl Runner<'_> {
             return;
         };
         if program != "read" {
-            let trims = arguments.iter().any(|it| it.known() == Some("-t"));
             let lines = line
                 .split_inclusive('\n')
                 .map(|line| {
@@ -238,8 +244,8 @@ impl Runner<'_> {
             return;
         }
         let Some(separators) = self.separators() else {
-            for name in &names {
-                self.state.set(name, Variable::Unknown);
+            for name in names.iter().chain(&array) {
+                self.set_named(name, None);
             }
             return;
         };
@@ -277,9 +283,75 @@ impl Runner<'_> {
                     None => std::mem::take(&mut rest),
                 }
             };
-            self.state.text(name, word);
+            let word = word.to_owned();
+            self.set_named(name, Some(word));
         }
         self.ends_with(Some(0));
+    }
+
+    /// Reads the options of `read`, `mapfile` and `readarray`, in clusters or not.
+    fn read_options(&mut self, program: &str, arguments: &[Value]) -> ReadOptions {
+        let mut told = ReadOptions::default();
+        let reads = program == "read";
+        let zsh = self.dialect() == Dialect::Zsh;
+        let mut options = true;
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let Some(text) = word.known() else {
+                self.unknown("a variable's name that is not known");
+                continue;
+            };
+            if options && text == "--" {
+                options = false;
+                continue;
+            }
+            let Some(letters) = text
+                .strip_prefix('-')
+                .filter(|it| options && !it.is_empty())
+            else {
+                // zsh: `read name?prompt`
+                let name = if zsh { text.split('?').next() } else { None };
+                told.names.push(name.unwrap_or(text).to_owned());
+                continue;
+            };
+            for (at, letter) in letters.char_indices() {
+                let takes = if reads {
+                    matches!(letter, 'a' | 'd' | 'i' | 'n' | 'N' | 'p' | 't' | 'u')
+                        && !(zsh && matches!(letter, 'p' | 'n'))
+                } else {
+                    matches!(letter, 'd' | 'n' | 'O' | 's' | 'u' | 'C' | 'c')
+                };
+                told.raw |= letter == 'r';
+                told.trims |= !reads && letter == 't';
+                told.is_partial |= matches!(letter, 'd' | 'n' | 'N' | 'u' | 'k' | 'q')
+                    || !reads && matches!(letter, 'O' | 's');
+                if zsh && matches!(letter, 'A' | 'a') && reads {
+                    told.takes_array = true;
+                }
+                if !takes {
+                    continue;
+                }
+                let glued = letters.get(at + letter.len_utf8()..).unwrap_or_default();
+                let value = if glued.is_empty() {
+                    words.next().and_then(Value::known).map(str::to_owned)
+                } else {
+                    Some(glued.to_owned())
+                };
+                match (letter, value) {
+                    ('a', value) => told.array = value,
+                    ('C', Some(text)) => {
+                        let _out = self.text(&text);
+                    }
+                    ('C', None) => self.unknown("a callback that is run as a command"),
+                    _ => {}
+                }
+                break;
+            }
+        }
+        if told.takes_array {
+            told.array = told.names.pop();
+        }
+        told
     }
 
     pub(super) fn set(&mut self, arguments: &[Value]) {
@@ -295,6 +367,13 @@ impl Runner<'_> {
                 Some("-o" | "+o") => {
                     match (first.known(), behind.first().and_then(Value::known)) {
                         (Some("-o"), Some("xtrace")) => self.traced(),
+                        (Some("-o"), Some("keyword")) => {
+                            self.unknown("an option that makes arguments assignments");
+                        }
+                        (sign, Some(option)) if self.dialect() == Dialect::Zsh => {
+                            let option = option.to_owned();
+                            self.zsh_options(&[&option], sign == Some("-o"));
+                        }
                         (sign, Some("allexport")) => self.state.export_all(sign == Some("-o")),
                         _ => {}
                     }
@@ -303,6 +382,12 @@ impl Runner<'_> {
                 Some(option) if option.starts_with(['-', '+']) => {
                     if option.starts_with('-') && option.contains('x') {
                         self.traced();
+                    }
+                    if self.dialect() == Dialect::Zsh && option.contains('y') {
+                        self.state.set_splitting(option.starts_with('-'));
+                    }
+                    if option.starts_with('-') && option.contains('k') {
+                        self.unknown("an option that makes arguments assignments");
                     }
                     if option.contains('a') {
                         self.state.export_all(option.starts_with('-'));
@@ -329,4 +414,20 @@ impl Runner<'_> {
             let _text = self.text_of(text.as_bytes(), Mode::Text);
         }
     }
+}
+
+/// What `read` or `mapfile` is told.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "options of one command line")]
+struct ReadOptions {
+    names: Vec<String>,
+    array: Option<String>,
+    /// Backslashes are letters.
+    raw: bool,
+    /// Lines lose their ends.
+    trims: bool,
+    /// It does not read a line of standard input.
+    is_partial: bool,
+    /// zsh: the name is that of an array.
+    takes_array: bool,
 }

@@ -7,6 +7,12 @@ use crate::shell::value::Value;
 pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
     let mut found = Vec::new();
     for (index, text) in known.iter().enumerate() {
+        if *text == "-u"
+            && known.contains(&"clone")
+            && let Some(value) = known.get(index + 1)
+        {
+            found.push(Call::Text("/bin/sh", (*value).to_owned()));
+        }
         let setting = match *text {
             "-c" | "--config-env" => known.get(index + 1).copied(),
             text => text.strip_prefix("-c").filter(|rest| rest.contains('=')),
@@ -17,20 +23,28 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
                 if let Some(command) = value.strip_prefix('!') {
                     found.push(Call::Text("/bin/sh", command.to_owned()));
                 }
-            } else if [
-                "core.pager",
-                "core.editor",
-                "core.sshcommand",
-                "core.fsmonitor",
-                "diff.external",
-                "sequence.editor",
-                "core.askpass",
-                "credential.helper",
-                "gpg.program",
-                "pager.",
-            ]
-            .iter()
-            .any(|name| key.starts_with(name))
+            } else if key.ends_with(".cmd")
+                || key.ends_with(".clean")
+                || key.ends_with(".smudge")
+                || key.ends_with(".process")
+                || key.ends_with(".textconv")
+                || key.ends_with(".driver")
+                || key.ends_with(".command")
+                || key.ends_with(".program")
+                || [
+                    "core.pager",
+                    "core.editor",
+                    "core.sshcommand",
+                    "core.fsmonitor",
+                    "diff.external",
+                    "sequence.editor",
+                    "core.askpass",
+                    "credential.helper",
+                    "gpg.program",
+                    "pager.",
+                ]
+                .iter()
+                .any(|name| key.starts_with(name))
             {
                 found.push(Call::Text(
                     "/bin/sh",
@@ -131,6 +145,8 @@ pub(super) fn container_calls(name: &str, known: &[&str]) -> Vec<Call> {
         "--pull",
         "--security-opt",
         "--log-driver",
+        "--exec-id",
+        "--cwd",
     ];
     let mut words = rest.iter().copied();
     let mut found = Vec::new();
@@ -162,21 +178,31 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             "awk" | "gawk" | "mawk" => {
                 let dangerous = starts("-f")
                     || starts("--file")
+                    || starts("-l")
+                    || starts("--load")
+                    || starts("-i")
+                    || starts("--include")
+                    || starts("-E")
+                    || starts("--exec")
                     || known.iter().any(|text| {
-                        ["system", "|", "getline", "print >", "@load"]
+                        ["system", "|", "getline", "@load", "@include"]
                             .iter()
                             .any(|it| text.contains(it))
+                            || text.contains('>')
+                                && text.contains("print")
+                                && text.contains(['"', '$'])
+                                && awk_writes(text)
                     })
                     || !all_known;
                 dangerous.then_some(CODE)
             }
+            "m4" => (!(known.is_empty() || has("--version") || has("--help"))).then_some(FILE),
             "bc" | "dc" => known.iter().any(|text| text.contains('!')).then_some(CODE),
             "psql" | "mysql" | "sqlite" => {
                 let escapes = [".shell", ".system", "\\!", "system "];
                 let runs = |text: &&str| escapes.iter().any(|escape| text.contains(escape));
                 known.iter().any(runs).then_some(CODE)
             }
-            "m4" => None,
             found => {
                 let asks_only = known.len() == 1
                     && (has("--version") || has("-V") || has("--help") || has("-v"));
@@ -236,6 +262,8 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 || starts("--receive-pack")
                 || has("-x")
                 || has("--exec")
+                || starts("--config-env")
+                || starts("--template")
                 || has("bisect") && has("run")
                 || has("filter-branch")
                 || has("-O")
@@ -268,11 +296,48 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 upper.contains("EXEC") || upper.contains("SYSTEM") || upper.contains("SHELL")
             })
             .then_some(HOOK),
-        "run-parts" => Some("the programs in a folder cannot be judged"),
+        "run-parts" | "runsv" | "runsvdir" | "crond" | "inetd" | "anacron" | "logrotate" => {
+            Some("the programs in a folder cannot be judged")
+        }
         "crontab" | "at" | "batch" => Some("what runs later cannot be judged"),
         "screen" | "tmux" => (known.len() > 1).then_some(HOOK),
         _ => None,
     }
+}
+
+/// Whether an awk program writes a file: a `>` behind a `print`, outside of strings and patterns.
+fn awk_writes(text: &str) -> bool {
+    let mut printing = false;
+    let mut quoted = false;
+    let mut depth = 0_usize;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if quoted {
+            if c == '\\' {
+                rest = rest.get(1..).unwrap_or_default();
+                rest = rest
+                    .get(rest.chars().next().map_or(0, char::len_utf8)..)
+                    .unwrap_or_default();
+                continue;
+            }
+            quoted = c != '"';
+        } else {
+            match c {
+                '"' => quoted = true,
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                ';' | '}' | '\n' => printing = false,
+                '>' if printing && depth == 0 => return true,
+                'p' if rest.starts_with("print") => {
+                    printing = true;
+                    depth = 0;
+                }
+                _ => {}
+            }
+        }
+        rest = rest.get(c.len_utf8()..).unwrap_or_default();
+    }
+    false
 }
 
 /// Whether `text` is `option` or an abbreviation of it, with or without a value.

@@ -82,9 +82,18 @@ impl Runner<'_> {
         let index = open.and_then(|open| left.get(open + 1..left.len().saturating_sub(1)));
         if let Some(list) = value.strip_prefix(b"(") {
             let list = list.strip_suffix(b")").unwrap_or(list).to_vec();
+            let _is_table = self.set_in_table(&name, None, None);
             return self.assign_list(&name, &list, appends);
         }
         let text = self.assigned_value(value);
+        if let Some(index) = index
+            && self.is_table(&name)
+        {
+            let key = self.text_of(index, Mode::Operand);
+            if self.set_in_table(&name, key.as_deref(), text.as_deref()) {
+                return;
+            }
+        }
         if self.state.is_constant(&name) {
             // Some shells end there, some only this line.
             self.unknown("a variable that cannot be set");
@@ -93,8 +102,12 @@ impl Runner<'_> {
             Some(Variable::Reference(target)) => target.clone(),
             _ => name,
         };
+        if name.contains('[') {
+            // A reference to an element.
+            return self.set_named(&name, text);
+        }
         self.changes_what_runs(&name, text.as_deref());
-        if self.state.is_integer(&name) && index.is_none() {
+        if self.is_calculated(&name) && index.is_none() {
             let number = text.and_then(|text| self.arithmetic(text.as_bytes()));
             return self.assign_number(&name, false, number);
         }
@@ -112,6 +125,36 @@ impl Runner<'_> {
             _ => Variable::Unknown,
         };
         self.state.set(&name, new);
+    }
+
+    /// Sets `name`, which may be that of an element, as builtins do; to what is not known without
+    /// a text.
+    pub(in crate::shell) fn set_named(&mut self, name: &str, text: Option<String>) {
+        match name.split_once('[') {
+            Some((array, index)) => {
+                let index = index.strip_suffix(']').unwrap_or(index).to_owned();
+                if self.is_table(array) {
+                    let key = self.text_of(index.as_bytes(), Mode::Operand);
+                    let _kept = self.set_in_table(array, key.as_deref(), text.as_deref());
+                } else {
+                    self.assign_element(array, index.as_bytes(), text);
+                }
+            }
+            None if self.is_calculated(name) => {
+                let number = text.and_then(|text| self.arithmetic(text.as_bytes()));
+                self.assign_number(name, false, number);
+            }
+            None => self
+                .state
+                .set(name, text.map_or(Variable::Unknown, Variable::Text)),
+        }
+    }
+
+    /// Whether what the variable is set to is calculated.
+    pub(in crate::shell) fn is_calculated(&self, name: &str) -> bool {
+        self.state.is_integer(name)
+            || self.dialect() == Dialect::Bash
+                && matches!(name, "OPTIND" | "RANDOM" | "SRANDOM" | "LINENO" | "HISTCMD")
     }
 
     pub(super) fn assigned_value(&mut self, value: &[u8]) -> Option<String> {
@@ -236,66 +279,6 @@ impl Runner<'_> {
             _ => Variable::Unknown,
         };
         self.state.set(name, value);
-    }
-
-    /// Variables that change what runs, or are commands themselves.
-    pub(in crate::shell) fn changes_what_runs(&mut self, name: &str, value: Option<&str>) {
-        match name {
-            "LD_PRELOAD" | "LD_LIBRARY_PATH" | "LD_AUDIT" | "GCONV_PATH" | "PYTHONPATH"
-            | "PYTHONSTARTUP" | "PERL5LIB" | "PERL5OPT" | "NODE_OPTIONS" | "RUBYOPT"
-            | "RUBYLIB"
-                if value != Some("") =>
-            {
-                self.unknown("a variable that makes programs load other code");
-            }
-            "PS4" => {
-                if let Some(value) = value {
-                    let value = value.to_owned();
-                    self.dead(|runner| runner.text_of(value.as_bytes(), Mode::Text));
-                }
-            }
-            "BASH_ENV" | "ENV" | "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" => {
-                match value {
-                    // A prompt, and the name of a file, are expanded.
-                    Some(value) => {
-                        if value.contains(['$', '`']) {
-                            let _text = self.text_of(value.as_bytes(), Mode::Text);
-                        } else if matches!(name, "BASH_ENV" | "ENV") && !value.is_empty() {
-                            self.source(&Value::Known(value.to_owned()));
-                        }
-                    }
-                    None => self.unknown("a variable that is run as a command"),
-                }
-            }
-            "PROMPT_COMMAND"
-            | "LESSOPEN"
-            | "LESSCLOSE"
-            | "PAGER"
-            | "MANPAGER"
-            | "GIT_PAGER"
-            | "EDITOR"
-            | "VISUAL"
-            | "GIT_EDITOR"
-            | "GIT_SSH_COMMAND"
-            | "GIT_EXTERNAL_DIFF"
-            | "FCEDIT"
-            | "BROWSER"
-            | "GIT_SEQUENCE_EDITOR"
-            | "TAR_OPTIONS"
-            | "SUDO_ASKPASS"
-            | "SSH_ASKPASS" => match value {
-                Some(value) => {
-                    let value = value
-                        .trim_start_matches('|')
-                        .trim_start_matches('-')
-                        .to_owned();
-                    // Who runs it, and when, is another matter: it is judged here.
-                    let _out = self.dead(|runner| runner.text(&value));
-                }
-                None => self.unknown("a variable that is run as a command"),
-            },
-            _ => {}
-        }
     }
 }
 

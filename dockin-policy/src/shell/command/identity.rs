@@ -3,7 +3,7 @@
 use crate::shell::{
     known,
     run::{Certainty, Runner},
-    session::File,
+    session::{Directory, File},
     utility::{self, base_name},
     value::Value,
 };
@@ -38,9 +38,19 @@ impl Runner<'_> {
     }
 
     /// A path below the working directory, where that is known.
-    pub(super) fn placed(&self, path: Value) -> Value {
+    pub(in crate::shell) fn placed(&self, path: Value) -> Value {
         match path {
-            Value::Known(path) => Value::Known(self.absolute(&path)),
+            Value::Known(path) => {
+                let placed = self.absolute(&path);
+                match placed.strip_prefix('?') {
+                    Some(suffix) if !path.starts_with('?') => Value::Unknown {
+                        reason: super::VARIABLE,
+                        prefix: String::new(),
+                        suffix: suffix.to_owned(),
+                    },
+                    _ => Value::Known(placed),
+                }
+            }
             Value::Pattern(path) if !path.starts_with('/') => Value::Pattern(self.absolute(&path)),
             Value::Unknown {
                 reason,
@@ -56,6 +66,52 @@ impl Runner<'_> {
             }
             other => other,
         }
+    }
+
+    /// What files held that a program writes is not known any more.
+    pub(super) fn forget_files(&mut self, name: &str, written: &[Value], arguments: &[Value]) {
+        if self.certainty >= Certainty::Latent || self.state.files().next().is_none() {
+            return;
+        }
+        let mut paths = written.to_vec();
+        match name {
+            // They write what they are told once they run.
+            "vi" | "vim" | "nvim" | "nano" | "emacs" | "ed" | "ex" | "patch" | "joe" | "pico"
+            | "mcedit" => paths.extend(utility::operands(name, arguments).into_iter().cloned()),
+            "git" => paths.push(Value::Known(".".to_owned())),
+            "gunzip" | "unxz" | "bunzip2" | "unzstd" => {
+                paths.push(Value::Known(".".to_owned()));
+            }
+            _ => {}
+        }
+        for path in paths {
+            let placed = match self.placed(path) {
+                Value::Known(path) => path,
+                // Anything.
+                Value::Pattern(_) | Value::Unknown { .. } => String::new(),
+            };
+            let below = format!("{placed}/");
+            let known: Vec<String> = self
+                .state
+                .files()
+                .map(|(path, _)| path)
+                .filter(|path| !path.starts_with("hash:"))
+                .filter(|path| placed.is_empty() || *path == placed || path.starts_with(&below))
+                .map(str::to_owned)
+                .collect();
+            for path in known {
+                self.state.set_file(&path, Some(File::Unknown));
+            }
+        }
+    }
+
+    /// Goes to a folder; to one that is not known without a path.
+    pub(in crate::shell) fn change_directory(&mut self, path: Option<&str>) {
+        let directory = match path.map(|path| self.absolute(path)) {
+            Some(path) if !path.starts_with('?') => Directory::Known(path),
+            _ => Directory::Unknown,
+        };
+        self.state.set_directory(directory);
     }
 
     /// A program that this session wrote, or that no image has.
@@ -75,7 +131,7 @@ impl Runner<'_> {
             Some(File::Unknown) => {
                 return self.unknown("a program that was written in this session");
             }
-            None => {}
+            Some(File::Link(_)) | None => {}
         }
         if !known::is_program_path(&path) {
             self.unknown("a program that stands where no packaged one does");
@@ -93,6 +149,11 @@ impl Runner<'_> {
             .into_iter()
             .filter_map(Value::known)
             .collect();
+        let operands = match operands.as_slice() {
+            // The link is made where the session is.
+            [one] if name == "ln" => vec![*one, base_name(one)],
+            other => other.to_vec(),
+        };
         let [sources @ .., target] = operands.as_slice() else {
             return;
         };
@@ -101,6 +162,21 @@ impl Runner<'_> {
                 Some(file) => Some(file.clone()),
                 None if known::is_program_path(&self.absolute(source)) => {
                     Some(File::Program(base_name(source).to_owned()))
+                }
+                // What is written to a link is written to where it leads.
+                None if name == "ln"
+                    || arguments.iter().any(|it| {
+                        it.known().is_some_and(|it| {
+                            it.starts_with("--sym")
+                                || it.starts_with("--link")
+                                || it.starts_with('-')
+                                    && !it.starts_with("--")
+                                    && it.contains(['s', 'l'])
+                        })
+                    }) =>
+                {
+                    let path = self.absolute(source);
+                    (!path.starts_with('?')).then_some(File::Link(path))
                 }
                 None => None,
             };

@@ -21,7 +21,9 @@ impl Runner<'_> {
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);
-        writes.extend(utility::written(&name, &arguments));
+        let written = utility::written(&name, &arguments);
+        self.forget_files(&name, &written, &arguments);
+        writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
         reads.extend(utility::read_by(&name, &arguments));
         let writes = writes.into_iter().map(|path| self.placed(path)).collect();
@@ -73,6 +75,16 @@ impl Runner<'_> {
     ) -> Out {
         if utility::shell(name).is_some() {
             return self.shell(name, program, arguments);
+        }
+        if let Some(verb) = name.strip_prefix("git-").filter(|verb| !verb.is_empty()) {
+            // The programs that git keeps for its verbs.
+            let inner = ["git", verb].map(|word| Value::Known(word.to_owned()));
+            let inner = inner.into_iter().chain(arguments.iter().cloned()).collect();
+            self.dead(|runner| runner.inner(inner));
+        }
+        for at in wrapper::other_beginnings(name, arguments) {
+            let inner = arguments.get(at..).unwrap_or_default().to_vec();
+            self.dead(|runner| runner.inner(inner));
         }
         match wrapper::unwrap(name, argv, &self.stdin) {
             Inner::None => {}
@@ -138,6 +150,21 @@ impl Runner<'_> {
         }
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
+            let letter = if name == "env" { "-C" } else { "-D" };
+            let folder = match word.known() {
+                Some(option) if option == letter || option == "--chdir" => {
+                    Some(words.next().and_then(Value::known).map(str::to_owned))
+                }
+                Some(text) => text
+                    .strip_prefix("--chdir=")
+                    .or_else(|| text.strip_prefix(letter))
+                    .map(|folder| Some(folder.to_owned())),
+                None => None,
+            };
+            if let Some(folder) = folder {
+                self.change_directory(folder.as_deref());
+                continue;
+            }
             match word {
                 Value::Known(text)
                     if matches!(text.as_str(), "-i" | "-" | "--ignore-environment") =>

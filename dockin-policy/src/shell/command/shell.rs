@@ -33,6 +33,14 @@ impl Runner<'_> {
         };
         let options = utility::shell_options(arguments);
         let options = &options;
+        for (option, file) in arguments.iter().zip(arguments.iter().skip(1)) {
+            // What it reads before anything else.
+            if matches!(option.known(), Some("--rcfile" | "--init-file"))
+                && file.known() != Some("/dev/null")
+            {
+                let _out = self.below(|runner| runner.source(file));
+            }
+        }
         let run = |runner: &mut Self| {
             runner.state.set_dialect(
                 if runner.dialect() == Dialect::Busybox && matches!(name, "sh" | "ash" | "hush") {
@@ -123,7 +131,7 @@ impl Runner<'_> {
     }
 
     /// Commands that come on standard input.
-    pub(super) fn input_as_commands(&mut self) -> Out {
+    pub(in crate::shell) fn input_as_commands(&mut self) -> Out {
         match std::mem::replace(&mut self.stdin, Input::Text(String::new())) {
             Input::Inherited => {
                 // The session's own: judged as it comes.

@@ -101,12 +101,20 @@ impl<'a> Parser<'a> {
         }))
     }
 
+    /// zsh: `|` or `!` behind the operator writes over a file whatever the options say.
+    fn forced(&mut self) {
+        if self.dialect == Dialect::Zsh {
+            let _force = self.take(b"|") || self.take(b"!");
+        }
+    }
+
     pub(super) fn redirect_kind(&mut self) -> Option<RedirectKind> {
         let modern = self.dialect != Dialect::Sh;
         let process = self.peek_at(1) == Some(b'(') && modern;
         if self.peek() == Some(b'&') {
             if self.peek_at(1) == Some(b'>') && modern {
                 let _both = self.take(b"&>>") || self.take(b"&>");
+                self.forced();
                 return Some(RedirectKind::WriteBoth);
             }
             return None;
@@ -121,6 +129,7 @@ impl<'a> Parser<'a> {
         } else if self.take(b"<&") {
             RedirectKind::DuplicateIn
         } else if self.take(b">&") {
+            self.forced();
             RedirectKind::DuplicateOut
         } else if self.take(b"<>") {
             RedirectKind::ReadWrite

@@ -2,6 +2,7 @@
 
 use super::{Head, Held, unset};
 use crate::shell::{
+    Dialect,
     expand::Mode,
     pattern,
     run::Runner,
@@ -75,14 +76,19 @@ impl Runner<'_> {
             [b'%', b'%', word @ ..] => self.trim(held, word, Side::Back, true),
             [b'%', word @ ..] => self.trim(held, word, Side::Back, false),
             [b'/', word @ ..] => self.replace(held, word),
-            [b'^', b'^', ..] => held.map(|text| Some(text.to_uppercase())),
-            [b',', b',', ..] => held.map(|text| Some(text.to_lowercase())),
-            [b'^', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
-            [b',', ..] => held.map(|text| Some(first_letter(text, char::to_ascii_lowercase))),
-            [b'~', ..] => Held::Unknown,
+            b"^^" => held.map(|text| Some(text.to_uppercase())),
+            b",," => held.map(|text| Some(text.to_lowercase())),
+            b"^" => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),
+            b"," => held.map(|text| Some(first_letter(text, char::to_ascii_lowercase))),
             [b'@', operator] => self.transform(held, *operator),
-            [b':', range @ ..] => self.substring(held, range),
-            _ => Held::Unknown,
+            // zsh: `${x:t}` and other modifiers.
+            [b':', letter, ..]
+                if self.dialect() == Dialect::Zsh && letter.is_ascii_alphabetic() =>
+            {
+                self.changed(held, rest, mode)
+            }
+            [b':', range @ ..] => self.substring(&head.name, held, range),
+            other => self.changed(held, other, mode),
         }
     }
 
@@ -173,7 +179,18 @@ impl Runner<'_> {
         held.map(|text| replaced(text, &pattern, &with, kind))
     }
 
-    pub(super) fn substring(&mut self, held: Held, range: &[u8]) -> Held {
+    /// What an operator makes of it that is not followed; commands in its word run.
+    fn changed(&mut self, held: Held, word: &[u8], mode: Mode) -> Held {
+        if held == Held::Unset && matches!(word.first(), Some(b'^' | b',' | b'~')) {
+            // bash does not look at the word then.
+            self.dead(|runner| runner.text_of(word, mode));
+            return held;
+        }
+        let _text = self.text_of(word, mode);
+        Held::Unknown
+    }
+
+    pub(super) fn substring(&mut self, name: &str, held: Held, range: &[u8]) -> Held {
         let colon = range.iter().position(|byte| *byte == b':');
         let (offset, length) = match colon {
             Some(at) => (range.get(..at).unwrap_or_default(), range.get(at + 1..)),
@@ -215,8 +232,14 @@ impl Runner<'_> {
             },
             // `${@:1}` counts from 1.
             Held::List(texts, joined) => {
-                let positional =
-                    matches!(self.state.positional(), Positional::Known(words) if *words == texts);
+                let positional = matches!(name, "@" | "*")
+                    && matches!(self.state.positional(), Positional::Known(_));
+                // `${@:0}` begins with `$0`.
+                let texts = match (positional && offset == 0, &self.arg0) {
+                    (false, _) => texts,
+                    (true, Some(arg0)) => std::iter::once(arg0.clone()).chain(texts).collect(),
+                    (true, None) => return Held::Unknown,
+                };
                 match window(texts.len(), i64::from(positional && offset > 0)) {
                     Some((start, count)) => {
                         Held::List(texts.into_iter().skip(start).take(count).collect(), joined)

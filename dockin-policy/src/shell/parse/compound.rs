@@ -72,6 +72,12 @@ impl<'a> Parser<'a> {
                 self.skip_blanks();
                 let name = self.word()?;
                 self.skip_blanks();
+                if self.dialect == Dialect::Zsh
+                    && !matches!(self.peek(), None | Some(b'(' | b'{' | b'\n' | b';' | b'#'))
+                {
+                    // Several names for one function.
+                    return Err(self.malformed());
+                }
                 if self.take(b"(") {
                     self.skip_blanks();
                     if !self.take(b")") {
@@ -308,7 +314,8 @@ impl<'a> Parser<'a> {
                     regex = false;
                     continue;
                 }
-                Some(b'(' | b')' | b'<' | b'>') => self.at += 1,
+                Some(b'(' | b')') => self.at += 1,
+                Some(b'<' | b'>') if self.peek_at(1) != Some(b'(') => self.at += 1,
                 Some(b';' | b'&' | b'|') => return Err(self.malformed()),
                 Some(_) => {
                     let word = self.word()?;

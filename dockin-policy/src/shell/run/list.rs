@@ -1,9 +1,10 @@
 //! Lists, pipelines, single commands and definitions.
 
-use super::{Flow, Input, Runner, Shape};
+use super::{Flow, Input, Runner, Shape, Variable};
 use crate::shell::{
     Dialect,
     ast::{Command, Heredoc, Item, Join, Kind, List},
+    expand::lossy,
     lexer::mark_line,
     value::{OUTPUT, Out},
 };
@@ -104,6 +105,15 @@ impl Runner<'_> {
                 let stdin = self.stdin.clone();
                 let out = self.below(|runner| runner.command(&item.first, texts));
                 self.stdin = stdin;
+                if item.coprocess {
+                    let name = match item.coprocess_name {
+                        [] => "COPROC".to_owned(),
+                        name => lossy(name),
+                    };
+                    // Its descriptors and its process stand there.
+                    self.state.set(&name, Variable::Unknown);
+                    self.state.set(&format!("{name}_PID"), Variable::Unknown);
+                }
                 self.ends_with(Some(0));
                 out
             } else {

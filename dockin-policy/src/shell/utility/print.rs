@@ -20,8 +20,12 @@ pub(in crate::shell) fn echo(words: &[&str], reads: bool) -> String {
         }
         rest = behind;
     }
-    let text = rest.join(" ");
-    let mut text = if escapes { unescaped(&text) } else { text };
+    let mut text = rest.join(" ");
+    if escapes {
+        let (unescaped, stops) = unescaped_until_stop(&text);
+        text = unescaped;
+        newline &= !stops;
+    }
     if newline {
         text.push('\n');
     }
@@ -30,6 +34,12 @@ pub(in crate::shell) fn echo(words: &[&str], reads: bool) -> String {
 
 /// `\n`, `\x41`, `\0101` and the like.
 pub(super) fn unescaped(text: &str) -> String {
+    unescaped_until_stop(text).0
+}
+
+/// The same, and whether `\c` says that nothing comes behind it.
+fn unescaped_until_stop(text: &str) -> (String, bool) {
+    let mut stops = false;
     let mut result = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, behind)) = rest.split_first() {
@@ -68,7 +78,30 @@ pub(super) fn unescaped(text: &str) -> String {
             b'v' => result.push(11),
             b'\\' => result.push(b'\\'),
             b'"' | b'\'' => result.push(*kind),
-            b'c' => break,
+            b'c' => {
+                stops = true;
+                break;
+            }
+            b'u' | b'U' => {
+                let most = if *kind == b'u' { 4 } else { 8 };
+                let count = rest
+                    .iter()
+                    .take(most)
+                    .take_while(|byte| byte.is_ascii_hexdigit())
+                    .count();
+                let (hex, behind) = rest.split_at(count);
+                let character = std::str::from_utf8(hex)
+                    .ok()
+                    .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+                    .and_then(char::from_u32);
+                match character {
+                    Some(character) => {
+                        rest = behind;
+                        result.extend(character.to_string().bytes());
+                    }
+                    None => result.extend([b'\\', *kind]),
+                }
+            }
             b'x' => {
                 let byte = digits(16, 2, None);
                 result.push(byte);
@@ -87,7 +120,7 @@ pub(super) fn unescaped(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&result).into_owned()
+    (String::from_utf8_lossy(&result).into_owned(), stops)
 }
 
 /// What `printf` prints.
@@ -97,6 +130,10 @@ pub(in crate::shell) fn printf(words: &[&str]) -> Option<String> {
         all => all,
     };
     let (format, arguments) = words.split_first()?;
+    if words.iter().any(|word| word.contains("\\c")) {
+        // It may end the output in the middle.
+        return None;
+    }
     let mut arguments = arguments.iter();
     let mut result = String::new();
     loop {

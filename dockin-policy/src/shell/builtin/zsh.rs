@@ -1,0 +1,113 @@
+//! Builtins that only zsh has, and its options.
+
+use crate::shell::{redirect::Streams, run::Runner, utility, value::Value};
+
+impl Runner<'_> {
+    /// Does what zsh does itself and what runs something; whether `program` is such a builtin.
+    pub(super) fn zsh_builtin(
+        &mut self,
+        program: &str,
+        arguments: &[Value],
+        argv: &[Value],
+        streams: &mut Streams,
+    ) -> bool {
+        let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
+        match program {
+            "autoload" => {
+                self.record(program, argv, streams);
+                const PACKAGED: &[&str] = &[
+                    "compinit",
+                    "bashcompinit",
+                    "promptinit",
+                    "colors",
+                    "vcs_info",
+                    "zmv",
+                    "zargs",
+                    "add-zsh-hook",
+                    "is-at-least",
+                    "zcalc",
+                    "run-help",
+                    "edit-command-line",
+                ];
+                let names = known.unwrap_or_default();
+                for name in names.iter().filter(|it| !it.starts_with(['-', '+'])) {
+                    // Its text comes from a file.
+                    let name = utility::base_name(name).to_owned();
+                    let is_packaged =
+                        PACKAGED.contains(&name.as_str()) && self.state.variable("fpath").is_none();
+                    if !is_packaged {
+                        self.state
+                            .set_function(&name, Some("{ . /dev/fpath; }".to_owned()));
+                    }
+                }
+                true
+            }
+            "sched" | "zpty" | "zargs" | "zmv" => {
+                self.record(program, argv, streams);
+                // Options and times come first; what is behind them is a command.
+                for at in 0..arguments.len().min(4) {
+                    let words: Option<Vec<&str>> = known
+                        .as_ref()
+                        .map(|words| words.get(at..).unwrap_or_default().to_vec());
+                    match words {
+                        Some(words) => {
+                            let text = words.join(" ");
+                            let _out = self.dead(|runner| runner.text(&text));
+                        }
+                        None => self.unknown("a command text that is not known"),
+                    }
+                }
+                if matches!(program, "zargs" | "zmv") {
+                    self.unknown("a function that runs commands of its own making");
+                }
+                true
+            }
+            "zstyle" | "compdef" | "compctl" | "add-zsh-hook" | "zle"
+                if arguments.iter().any(|it| {
+                    it.known().is_none_or(|it| {
+                        matches!(it, "-e" | "-N" | "-D" | "-C" | "-K" | "-Y" | "-F")
+                            || program == "add-zsh-hook"
+                    })
+                }) =>
+            {
+                self.record(program, argv, streams);
+                self.soft_unknown("code that the shell's editor runs");
+                true
+            }
+            "sysopen" | "zftp" | "ztcp" | "zsocket" | "tcp_open" => {
+                if program == "sysopen" {
+                    streams.writes.extend(arguments.last().cloned());
+                } else {
+                    streams
+                        .writes
+                        .push(Value::Known("/dev/tcp/unknown/0".to_owned()));
+                }
+                self.record(program, argv, streams);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// zsh: options that change what words become.
+    pub(super) fn zsh_options(&mut self, words: &[&str], on: bool) {
+        for word in words {
+            let plain = word.replace('_', "").to_lowercase();
+            let (name, on) = match plain.strip_prefix("no") {
+                Some(name) => (name, !on),
+                None => (plain.as_str(), on),
+            };
+            match name {
+                "shwordsplit" => self.state.set_splitting(on),
+                "ksharrays" | "globsubst" | "rcexpandparam" | "globassign" | "kshglob"
+                | "cshjunkiequotes" | "cshjunkieloops" | "ignorebraces" | "rcquotes" | "shglob"
+                | "posixstrings" | "continueonerror"
+                    if on =>
+                {
+                    self.unknown("an option that changes what words become");
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Variables whose value is run by a shell or by programs, and arrays that are a shell's own tables.
+
+use crate::shell::{
+    Dialect,
+    expand::Mode,
+    run::Runner,
+    session::{File, Variable},
+    utility,
+};
+
+/// What becomes of a variable's value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Use {
+    /// Programs load code by it.
+    Loads,
+    /// It is expanded when a command is traced.
+    Trace,
+    /// It is expanded, by a shell that starts or before a prompt.
+    Expanded,
+    /// The same; and it is a file's name.
+    File,
+    /// It is a command.
+    Command,
+    /// It is code or a command of which no more is known.
+    Code,
+}
+
+fn use_of(name: &str) -> Option<Use> {
+    Some(match name {
+        "LD_PRELOAD"
+        | "LD_LIBRARY_PATH"
+        | "LD_AUDIT"
+        | "GCONV_PATH"
+        | "PYTHONPATH"
+        | "PYTHONSTARTUP"
+        | "PERL5LIB"
+        | "PERL5OPT"
+        | "NODE_OPTIONS"
+        | "RUBYOPT"
+        | "RUBYLIB"
+        | "INPUTRC"
+        | "histchars"
+        | "HISTCHARS"
+        | "GIT_EXEC_PATH"
+        | "GIT_CONFIG_GLOBAL"
+        | "GIT_CONFIG_SYSTEM"
+        | "GIT_TEMPLATE_DIR"
+        | "RIPGREP_CONFIG_PATH"
+        | "BASH_LOADABLES_PATH" => Use::Loads,
+        "PERL5DB" | "LUA_INIT" | "GIT_CONFIG_PARAMETERS" => Use::Code,
+        "PS4" => Use::Trace,
+        "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" | "RPS1" | "PROMPT2" | "RPS2" | "RPROMPT2" => {
+            Use::Expanded
+        }
+        "BASH_ENV" | "ENV" => Use::File,
+        "PROMPT_COMMAND"
+        | "LESSOPEN"
+        | "LESSCLOSE"
+        | "PAGER"
+        | "MANPAGER"
+        | "GIT_PAGER"
+        | "EDITOR"
+        | "VISUAL"
+        | "GIT_EDITOR"
+        | "GIT_SSH_COMMAND"
+        | "GIT_EXTERNAL_DIFF"
+        | "FCEDIT"
+        | "BROWSER"
+        | "GIT_SEQUENCE_EDITOR"
+        | "TAR_OPTIONS"
+        | "SUDO_ASKPASS"
+        | "SSH_ASKPASS"
+        | "GIT_SSH"
+        | "GIT_PROXY_COMMAND"
+        | "GIT_ASKPASS"
+        | "SUDO_EDITOR"
+        | "KUBE_EDITOR"
+        | "SYSTEMD_PAGER"
+        | "SYSTEMD_EDITOR"
+        | "PSQL_PAGER"
+        | "PSQL_EDITOR"
+        | "RSYNC_RSH"
+        | "CVS_RSH"
+        | "SVN_SSH"
+        | "NULLCMD"
+        | "READNULLCMD" => Use::Command,
+        name if name.starts_with("GIT_CONFIG_VALUE_") => Use::Command,
+        "precmd_functions"
+        | "preexec_functions"
+        | "chpwd_functions"
+        | "periodic_functions"
+        | "zshexit_functions"
+        | "zshaddhistory_functions" => Use::Command,
+        _ => return None,
+    })
+}
+
+/// Whether the session must say what such a variable was set to.
+pub(in crate::shell) fn is_watched(name: &str) -> bool {
+    use_of(name).is_some()
+}
+
+/// Tables of a shell that can be written to like arrays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Table {
+    Aliases,
+    Functions,
+    Programs,
+    Other,
+}
+
+impl Runner<'_> {
+    /// Variables that change what runs, or are commands themselves.
+    pub(in crate::shell) fn changes_what_runs(&mut self, name: &str, value: Option<&str>) {
+        let Some(kind) = use_of(name) else { return };
+        let Some(value) = value else {
+            return self.unknown(match kind {
+                Use::Loads => "a variable that makes programs load other code",
+                _ => "a variable that is run as a command",
+            });
+        };
+        if self.seen_values.len() < MAX_SEEN {
+            self.seen_values.push((name.to_owned(), value.to_owned()));
+        }
+        let value = value.to_owned();
+        match kind {
+            Use::Loads if value.is_empty() => {}
+            Use::Loads => self.unknown("a variable that makes programs load other code"),
+            Use::Code if value.trim().is_empty() => {}
+            Use::Code => self.unknown("a variable that is run as code"),
+            Use::Trace => {
+                self.dead(|runner| runner.text_of(value.as_bytes(), Mode::Text));
+            }
+            Use::Expanded | Use::File => {
+                if value.contains(['$', '`']) {
+                    let _text = self.text_of(value.as_bytes(), Mode::Text);
+                } else if kind == Use::File && !value.is_empty() {
+                    self.source(&crate::shell::value::Value::Known(value));
+                }
+            }
+            Use::Command => {
+                let command = value
+                    .trim_start_matches('|')
+                    .trim_start_matches('-')
+                    .trim_start_matches('!')
+                    .to_owned();
+                // Who runs it, and when, is another matter: it is judged here.
+                let _out = self.dead(|runner| runner.text(&command));
+            }
+        }
+    }
+
+    /// Looks at the watched variables that were set by `read`, `printf -v`, a loop and their like.
+    pub(in crate::shell) fn look_at_watched(&mut self) {
+        for (name, value) in self.state.take_watched() {
+            let texts = match value {
+                Variable::Text(text) => vec![text],
+                Variable::Array(texts) => texts.into_values().collect(),
+                Variable::Map(texts) => texts.into_values().collect(),
+                Variable::Unset | Variable::Reference(_) => Vec::new(),
+                Variable::Unknown => {
+                    if use_of(&name).is_some_and(|kind| kind != Use::Trace) {
+                        self.unknown("a variable that is run as a command");
+                    }
+                    continue;
+                }
+            };
+            for text in texts {
+                let seen = self
+                    .seen_values
+                    .iter()
+                    .any(|(other, value)| *other == name && *value == text);
+                if !seen {
+                    self.changes_what_runs(&name, Some(&text));
+                }
+            }
+        }
+    }
+
+    fn table(&self, name: &str) -> Option<Table> {
+        let zsh = self.dialect() == Dialect::Zsh;
+        Some(match name {
+            "BASH_ALIASES" if self.dialect() == Dialect::Bash => Table::Aliases,
+            "BASH_CMDS" if self.dialect() == Dialect::Bash => Table::Programs,
+            "aliases" if zsh => Table::Aliases,
+            "functions" if zsh => Table::Functions,
+            "commands" if zsh => Table::Programs,
+            "galiases" | "saliases" | "dis_aliases" | "dis_functions" | "nameddirs" | "options"
+            | "mapfile" | "widgets" | "keymaps" | "path" | "fpath"
+                if zsh =>
+            {
+                Table::Other
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether the array decides what names stand for.
+    pub(in crate::shell) fn is_table(&self, name: &str) -> bool {
+        self.table(name).is_some()
+    }
+
+    /// Sets an element of a table, if `name` is one; all of it where `index` is not known.
+    pub(in crate::shell) fn set_in_table(
+        &mut self,
+        name: &str,
+        index: Option<&str>,
+        text: Option<&str>,
+    ) -> bool {
+        let Some(table) = self.table(name) else {
+            return false;
+        };
+        let kept = match (table, index, text) {
+            (Table::Other, ..) if matches!(name, "path" | "fpath") => return false,
+            (Table::Aliases, Some(index), Some(text)) => {
+                self.state.set_alias(index, Some(text.to_owned()))
+            }
+            (Table::Functions, Some(index), Some(text)) => {
+                self.state.set_function(index, Some(text.to_owned()))
+            }
+            (Table::Programs, Some(index), Some(text)) => {
+                let program = utility::base_name(text).to_owned();
+                self.state
+                    .set_file(&format!("hash:{index}"), Some(File::Program(program)))
+            }
+            _ => false,
+        };
+        if !kept {
+            self.unknown("a table of the shell that decides what names stand for");
+        }
+        true
+    }
+}
+
+/// Values of one line that were looked at.
+const MAX_SEEN: usize = 64;

@@ -1,0 +1,327 @@
+//! The files that programs write and read, from their arguments.
+
+use crate::shell::value::Value;
+
+/// The arguments that are no options.
+pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<&'a Value> {
+    let value_options: &[&str] = match name {
+        "install" => &["-m", "-o", "-g", "--mode", "--owner", "--group"],
+        "cp" | "mv" | "ln" => &["-S", "--suffix"],
+        "truncate" => &["-s", "-r", "--size", "--reference"],
+        "shred" => &["-n", "-s"],
+        "rsync" => &["-e", "--rsh", "--exclude", "--include", "--files-from"],
+        "scp" => &["-P", "-i", "-o", "-F", "-l", "-c", "-S"],
+        "head" | "tail" => &["-n", "-c", "--lines", "--bytes"],
+        "sort" => &["-k", "-t", "-o", "-S", "-T"],
+        "cut" => &["-d", "-f", "-c", "-b"],
+        "chmod" | "chown" | "chgrp" => &["--reference"],
+        "touch" => &["-d", "-t", "-r"],
+        "mkdir" => &["-m"],
+        _ => &[],
+    };
+    let mut found = Vec::new();
+    let mut options = true;
+    let mut skips = false;
+    for argument in arguments {
+        if std::mem::take(&mut skips) {
+            continue;
+        }
+        match argument.known() {
+            Some("--") if options => options = false,
+            Some(text) if options && text.len() > 1 && text.starts_with('-') => {
+                skips = value_options.contains(&text);
+            }
+            _ => found.push(argument),
+        }
+    }
+    found
+}
+
+/// The files that a program writes, deletes or renames, from its arguments.
+pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
+    let all = || operands(name, arguments).into_iter().cloned();
+    let behind = |options: &[&str]| values_of(arguments, options);
+    match name {
+        "tee" | "truncate" | "rm" | "rmdir" | "unlink" | "shred" | "sponge" | "fallocate"
+        | "strip" => all().collect(),
+        "mv" => all().chain(behind(&["-t", "--target-directory"])).collect(),
+        // They put another file in its place, and delete it.
+        "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "lzma" | "unlzma"
+        | "compress" | "uncompress" | "lzop" | "pigz" | "pbzip2"
+            if !has_flag(arguments, 'c', "--stdout")
+                && !has_flag(arguments, 'l', "--list")
+                && !has_flag(arguments, 't', "--test")
+                && !has_flag(arguments, 'k', "--keep") =>
+        {
+            all().filter(is_told).collect()
+        }
+        "zstd" | "unzstd" | "lz4" if has_flag(arguments, '\0', "--rm") => all().collect(),
+        "zip" if has_flag(arguments, 'm', "--move") => all().collect(),
+        "zip" => all().next().into_iter().collect(),
+        "7z" | "7za" | "7zr" | "rar"
+            if arguments
+                .iter()
+                .any(|it| matches!(it.known(), Some("-sdel" | "-df" | "-dw"))) =>
+        {
+            all().skip(1).collect()
+        }
+        "objcopy" => all().next_back().into_iter().collect(),
+        "script" => all().collect(),
+        "split" => all().nth(1).into_iter().collect(),
+        "csplit" => behind(&["-f", "--prefix"]),
+        "cpio" => behind(&["-D", "--directory", "-O", "-F", "--file"]),
+        "strace" | "ltrace" | "perf" | "time" => behind(&["-o", "--output"]),
+        "tcpdump" | "tshark" => behind(&["-w"]),
+        "gpg" | "gpg2" | "iconv" | "shuf" | "bison" | "flex" | "yacc" | "convert" | "rustc"
+        | "pandoc" | "age" => behind(&["-o", "--output"]),
+        "git" => git_written(arguments),
+        "cp" | "install" | "ln" | "rsync" | "scp" | "link" => {
+            // `-t DIR` names the place first.
+            let named = behind(&["-t", "--target-directory"]);
+            if named.is_empty() {
+                all().next_back().into_iter().collect()
+            } else {
+                named
+            }
+        }
+        "dd" => arguments
+            .iter()
+            .filter_map(|it| match it {
+                Value::Known(text) => text
+                    .strip_prefix("of=")
+                    .map(|path| Value::Known(path.to_owned())),
+                Value::Unknown {
+                    prefix,
+                    reason,
+                    suffix,
+                } => prefix.strip_prefix("of=").map(|path| Value::Unknown {
+                    reason,
+                    prefix: path.to_owned(),
+                    suffix: suffix.clone(),
+                }),
+                Value::Pattern(text) => text
+                    .strip_prefix("of=")
+                    .map(|path| Value::Pattern(path.to_owned())),
+            })
+            .collect(),
+        "sed" | "perl" => {
+            let in_place = arguments.iter().any(|argument| {
+                argument.known().is_some_and(|text| {
+                    text.starts_with("-i")
+                        || text.starts_with("--in-place")
+                        || text.starts_with('-')
+                            && !text.starts_with("--")
+                            && text.contains('i')
+                            && name == "perl"
+                        || name == "sed"
+                            && text.starts_with('-')
+                            && !text.starts_with("--")
+                            && text.bytes().skip(1).all(|byte| byte.is_ascii_alphabetic())
+                            && text.contains('i')
+                })
+            });
+            let scripted = arguments
+                .iter()
+                .any(|it| matches!(it.known(), Some("-e" | "-f" | "--expression" | "--file")));
+            if in_place {
+                all().skip(usize::from(!scripted)).collect()
+            } else {
+                Vec::new()
+            }
+        }
+        "curl" => behind(&[
+            "-o",
+            "--output",
+            "-D",
+            "--dump-header",
+            "-c",
+            "--cookie-jar",
+        ]),
+        "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
+        "sort" => behind(&["-o", "--output"]),
+        "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
+        "tar" => {
+            let creates = arguments
+                .first()
+                .and_then(Value::known)
+                .is_some_and(|text| {
+                    text.trim_start_matches('-').contains('c') && !text.starts_with("--")
+                });
+            let mut found = behind(&["-C", "--directory"]);
+            if creates {
+                found.extend(arguments.get(1).cloned());
+                found.extend(behind(&["-f", "--file"]));
+            }
+            let outside = arguments.iter().enumerate().any(|(index, it)| {
+                it.known().is_some_and(|text| {
+                    let is_cluster = index == 0 || text.starts_with('-') && !text.starts_with("--");
+                    text == "--absolute-names" || is_cluster && text.contains('P')
+                })
+            });
+            if !creates && outside {
+                // Where the archive says.
+                found.push(Value::unknown("the names in an archive are not known"));
+            } else if !creates && found.is_empty() && extracts(arguments) {
+                found.push(Value::Known(".".to_owned()));
+            }
+            found
+        }
+        "unzip" => {
+            let found = behind(&["-d"]);
+            let lists = arguments
+                .iter()
+                .filter_map(Value::known)
+                .any(|it| it.starts_with('-') && it.contains(['l', 'p', 't', 'v', 'Z', 'h']));
+            if found.is_empty() && !lists {
+                vec![Value::Known(".".to_owned())]
+            } else {
+                found
+            }
+        }
+        "find" => behind(&["-fprintf", "-fprint", "-fprint0", "-fls"]),
+        "xxd" | "uniq" => all().nth(1).into_iter().collect(),
+        "patch" => all().next().into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The files that a program reads, from its arguments: those of the usual ones.
+pub(in crate::shell) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
+    let all = || operands(name, arguments).into_iter().cloned();
+    match name {
+        "cat" | "less" | "more" | "head" | "tail" | "tac" | "nl" | "od" | "xxd" | "hexdump"
+        | "strings" | "base64" | "base32" | "sort" | "uniq" | "cut" | "wc" | "md5sum"
+        | "sha1sum" | "sha256sum" | "vi" | "vim" | "view" | "nano" | "zcat" | "gzip" | "rev"
+        | "file" | "source" => all().collect(),
+        "grep" | "egrep" | "fgrep" | "sed" | "awk" => all().skip(1).collect(),
+        "cp" | "scp" | "rsync" | "install" | "mv" | "ln" => {
+            let mut found: Vec<Value> = all().collect();
+            found.pop();
+            found
+        }
+        "dd" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|text| text.strip_prefix("if="))
+            .map(|path| Value::Known(path.to_owned()))
+            .collect(),
+        "tar" | "zip" => all().skip(1).collect(),
+        "curl" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|text| text.strip_prefix('@').or_else(|| text.strip_prefix("-d@")))
+            .map(|path| Value::Known(path.to_owned()))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The values of options: behind them, glued on, in a cluster, or behind an abbreviation.
+fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
+    let mut found = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let Some(text) = argument.known() else {
+            // `--output=$x`
+            if let Value::Unknown {
+                prefix,
+                suffix,
+                reason,
+            } = argument
+                && let Some((_, path)) = prefix
+                    .split_once('=')
+                    .filter(|(name, _)| options.contains(name))
+            {
+                found.push(Value::Unknown {
+                    reason,
+                    prefix: path.to_owned(),
+                    suffix: suffix.clone(),
+                });
+            }
+            continue;
+        };
+        // A whole word first: `-out` is no `-o`.
+        let glued = if options.contains(&text) {
+            Some("")
+        } else {
+            options.iter().find_map(|option| glued_value(text, option))
+        };
+        match glued {
+            Some("") => found.extend(arguments.get(index + 1).cloned()),
+            Some(path) => found.push(Value::Known(path.to_owned())),
+            None => {}
+        }
+    }
+    found
+}
+
+/// What stands behind the option in `text`: nothing where the next argument is its value.
+fn glued_value<'a>(text: &'a str, option: &str) -> Option<&'a str> {
+    if option.starts_with("--") {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let is_it = name == option || name.len() > 3 && option.starts_with(name);
+        return is_it.then_some(value);
+    }
+    let letter = option.strip_prefix('-')?;
+    let letters = text.strip_prefix('-').filter(|it| !it.starts_with('-'))?;
+    if letter.len() > 1 {
+        // One dash and a word: `-fprint`.
+        return (letters == letter).then_some("");
+    }
+    let at = letters.find(letter)?;
+    letters
+        .get(..at)?
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric())
+        .then(|| letters.get(at + 1..))?
+}
+
+/// Whether something of the path is known.
+fn is_told(path: &Value) -> bool {
+    !matches!(path, Value::Unknown { prefix, suffix, .. } if prefix.is_empty() && suffix.is_empty())
+}
+
+fn has_flag(arguments: &[Value], letter: char, long: &str) -> bool {
+    arguments.iter().filter_map(Value::known).any(|text| {
+        text == long
+            || text.len() > 3 && text.starts_with("--") && long.starts_with(text)
+            || text.starts_with('-') && !text.starts_with("--") && text.contains(letter)
+    })
+}
+
+/// Whether tar is told to take files out of an archive.
+fn extracts(arguments: &[Value]) -> bool {
+    arguments.iter().enumerate().any(|(index, it)| {
+        it.known().is_some_and(|text| {
+            matches!(text, "--extract" | "--get")
+                || (index == 0 || text.starts_with('-') && !text.starts_with("--"))
+                    && text.contains('x')
+        })
+    })
+}
+
+/// Files that git takes away or writes over.
+fn git_written(arguments: &[Value]) -> Vec<Value> {
+    let words: Vec<Option<&str>> = arguments.iter().map(Value::known).collect();
+    let verb = words.iter().position(|it| {
+        matches!(
+            it,
+            Some("rm" | "mv" | "checkout" | "restore" | "archive" | "format-patch")
+        )
+    });
+    let Some(verb) = verb else { return Vec::new() };
+    let rest = arguments.get(verb + 1..).unwrap_or_default();
+    match words.get(verb) {
+        Some(Some("archive" | "format-patch")) => values_of(rest, &["-o", "--output"]),
+        Some(Some("checkout")) => rest
+            .iter()
+            .skip_while(|it| it.known() != Some("--"))
+            .skip(1)
+            .cloned()
+            .collect(),
+        _ => rest
+            .iter()
+            .filter(|it| it.known().is_some_and(|text| !text.starts_with('-')))
+            .cloned()
+            .collect(),
+    }
+}
