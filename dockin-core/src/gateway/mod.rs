@@ -11,8 +11,12 @@ mod cluster;
 mod cluster_file;
 mod cluster_folder;
 mod cluster_set;
+#[cfg(feature = "authority")]
+mod enrolment;
 mod exec;
+mod host_name;
 mod impersonate;
+mod kubeconfig;
 mod limits;
 mod login;
 mod logs;
@@ -28,6 +32,7 @@ mod routes;
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,6 +43,8 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+#[cfg(feature = "authority")]
+pub use self::enrolment::{Enrolment, EnrolmentOptions};
 pub use self::{
     address_list::AddressList,
     cluster::{Cluster, Found, Health, Listing},
@@ -62,7 +69,10 @@ use crate::{
     identity::{Authenticator, Credentials, Principal, authenticate},
     policy::{Reload, Rules},
     recording::RecordingStore,
-    service::{Body, Peer, Server, json, serve, status_response, text},
+    service::{
+        Body, ConnectionLimits, Peer, Server, Transport, json, serve_limited, status_response, text,
+    },
+    tls::TlsChange,
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -81,6 +91,11 @@ pub struct GatewayBuilder {
     idle_timeout: Option<Duration>,
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    connections: ConnectionLimits,
+    authority: Option<PathBuf>,
+    cluster_domain: Option<String>,
+    #[cfg(feature = "authority")]
+    enrolment: Option<Enrolment>,
 }
 
 /// The one door to the containers of many clusters.
@@ -104,6 +119,13 @@ pub struct Gateway {
     /// Whether shells that can are asked for the lines they hold.
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    connections: ConnectionLimits,
+    /// Where the authority of the gateway's own certificate is, for who trusts it by other means.
+    authority: Option<PathBuf>,
+    /// Below which each cluster has a host name.
+    cluster_domain: Option<String>,
+    #[cfg(feature = "authority")]
+    enrolment: Option<Enrolment>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -171,6 +193,33 @@ impl GatewayBuilder {
         self
     }
 
+    /// How many connections there may be, in place of [`ConnectionLimits::default`].
+    pub const fn connections(mut self, limits: ConnectionLimits) -> Self {
+        self.connections = limits;
+        self
+    }
+
+    /// The file of the authority of the gateway's own certificate, PEM: anybody may read it under
+    /// `/dockin/v1/authority`, and kubeconfigs have it in them. It is read for each.
+    pub fn authority(mut self, file: PathBuf) -> Self {
+        self.authority = Some(file);
+        self
+    }
+
+    /// Serves each cluster under `CLUSTER.domain` as well, found by the host of a request or of
+    /// the handshake.
+    pub fn cluster_domain(mut self, domain: &str) -> Self {
+        self.cluster_domain = Some(domain.to_ascii_lowercase());
+        self
+    }
+
+    /// Gives certificates to agents that show an invitation, and renews them.
+    #[cfg(feature = "authority")]
+    pub fn enrolment(mut self, enrolment: Enrolment) -> Self {
+        self.enrolment = Some(enrolment);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -206,6 +255,11 @@ impl GatewayBuilder {
             refusals: RefusalMemory::default(),
             asks_shells: self.asks_shells,
             second_person: self.second_person,
+            connections: self.connections,
+            authority: self.authority,
+            cluster_domain: self.cluster_domain,
+            #[cfg(feature = "authority")]
+            enrolment: self.enrolment,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -253,6 +307,11 @@ impl Gateway {
             idle_timeout: None,
             asks_shells: true,
             second_person: None,
+            connections: ConnectionLimits::default(),
+            authority: None,
+            cluster_domain: None,
+            #[cfg(feature = "authority")]
+            enrolment: None,
         }
     }
 
@@ -261,9 +320,10 @@ impl Gateway {
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
+        transport: impl Into<Transport>,
         stop: CancellationToken,
     ) {
+        let transport = transport.into();
         let folder = self
             .folder
             .lock()
@@ -295,7 +355,8 @@ impl Gateway {
                 }
             }
         });
-        serve(listener, tls, Arc::clone(&self), stop).await;
+        let limits = self.connections;
+        serve_limited(listener, transport, limits, Arc::clone(&self), stop).await;
         self.sessions.close();
         if tokio::time::timeout(DRAIN, self.sessions.wait())
             .await
@@ -327,6 +388,15 @@ impl Gateway {
     /// The audit trail cannot be written.
     pub async fn access_changed(&self, source: &str, change: &AccessChange) -> Result<(), Error> {
         self.auditor.access_changed(source, change).await
+    }
+
+    /// Tells the audit trail that other certificates from `source` are in force, or were refused.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail cannot be written.
+    pub async fn tls_changed(&self, source: &str, change: &TlsChange) -> Result<(), Error> {
+        self.auditor.tls_changed(source, change).await
     }
 
     /// Puts the clusters of the folder in force.
@@ -362,18 +432,30 @@ impl Gateway {
         peer: Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
+        #[cfg(feature = "authority")]
+        if let Some(certificate) = &peer.agent {
+            return self.to_agent(&peer, certificate, request).await;
+        }
+        let host = self.cluster_host(&peer, &request)?;
         let Routed {
             cluster,
             route,
             path,
-        } = routes::parse(request.method(), request.uri().path())?;
+        } = routes::parse_at(host.as_deref(), request.method(), request.uri().path())?;
         if matches!((&route, &cluster), (Route::Health, None)) {
             return Ok(text(StatusCode::OK, "ok\n"));
+        }
+        match route {
+            Route::Authority => return self.own_authority().await,
+            #[cfg(feature = "authority")]
+            Route::Enrol => return self.enrol(&peer, request).await,
+            _ => {}
         }
         if matches!(route, Route::Login) {
             return self.login(peer.address, request).await;
         }
         let principal = self.authenticate(&peer, request.headers()).await?;
+        peer.connection.proved(&principal.user)?;
         let call = Call {
             principal,
             client: peer.address,
@@ -456,6 +538,7 @@ impl Gateway {
             Route::OwnAudit => self.own_audit(call, request.uri().query()).await,
             Route::Logout => self.logout(call, request.headers()).await,
             Route::OwnTokens { id } => self.own_tokens(call, id.as_deref(), request).await,
+            Route::OwnKubeconfig => self.own_kubeconfig(call, &request).await,
             Route::Review(endpoint) => self.access_review(call, cluster, endpoint, request).await,
             _ => Err(Error::new(ErrorKind::Misuse, "route handled twice")),
         }
