@@ -1,0 +1,209 @@
+//! What secures the connections to people and to agents, followed while the gateway serves.
+
+use std::{path::PathBuf, sync::Arc};
+
+use dockin_core::{
+    Error,
+    gateway::{Enrolment, EnrolmentOptions, Gateway},
+    identity::AgentList,
+    runtime::agent::AgentsTls,
+    service::Transport,
+    tls::{self, ClientCheck, Identity, Live, TlsChange},
+};
+use jiff::Timestamp;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, TlsFiles};
+
+/// Files of certificates, and what became of a change of them.
+type Change = (String, TlsChange);
+
+/// Makes the sides of TLS, and follows their files.
+pub(crate) struct Door {
+    changes: UnboundedSender<Change>,
+    changed: UnboundedReceiver<Change>,
+    stop: CancellationToken,
+    list: Option<Arc<AgentList>>,
+}
+
+impl Door {
+    /// One whose files are followed until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when the list of agents cannot be read.
+    pub(crate) fn new(config: &Config, stop: CancellationToken) -> Result<Self, Error> {
+        let (changes, changed) = unbounded_channel();
+        let list = config.enrolment.as_ref();
+        let list = list.map(|enrolment| AgentList::load(&enrolment.agents).map(Arc::new));
+        Ok(Self {
+            changes,
+            changed,
+            stop,
+            list: list.transpose()?,
+        })
+    }
+
+    /// The gateway's side of mutual TLS with agents.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when a file cannot be used.
+    pub(crate) fn to_agents(&self, config: &Config) -> Result<Option<AgentsTls>, Error> {
+        let Some(files) = &config.agents_tls else {
+            return Ok(None);
+        };
+        let live = Live::from(client(files)?);
+        let (kept, own) = (live.clone(), files.clone());
+        self.follow(files.paths(), move || {
+            kept.replace(client(&own)?);
+            Ok(())
+        });
+        Ok(Some(AgentsTls::new(live, self.list.clone())))
+    }
+
+    /// What gives agents their certificates.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when authority and key do not fit.
+    pub(crate) fn enrolment(&self, config: &Config) -> Result<Option<Enrolment>, Error> {
+        let (Some(enrolment), Some(files), Some(agents)) =
+            (&config.enrolment, &config.agents_tls, &self.list)
+        else {
+            return Ok(None);
+        };
+        let Some(key) = &enrolment.key else {
+            return Ok(None);
+        };
+        Enrolment::new(EnrolmentOptions {
+            agents: Arc::clone(agents),
+            certificate: files.authority.clone(),
+            key: key.clone(),
+            lifetime: enrolment.lifetime(),
+        })
+        .map(Some)
+    }
+
+    /// What secures the connections that `listener` takes.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when a file cannot be used, or plain HTTP would leave this machine.
+    pub(crate) fn transport(
+        &self,
+        config: &Config,
+        listener: &TcpListener,
+    ) -> Result<Transport, Error> {
+        let Some(files) = &config.tls else {
+            return Transport::plain(listener);
+        };
+        let own = Own {
+            files: files.clone(),
+            people: config.client_authority.clone(),
+            agents: match (&config.enrolment, &config.agents_tls) {
+                (Some(_), Some(agents)) => Some(agents.authority.clone()),
+                _ => None,
+            },
+        };
+        let people = Live::from(own.to_people()?);
+        let agents = own.to_agents()?.map(Live::from);
+        let mut paths = files.paths();
+        paths.extend(own.people.iter().chain(&own.agents).cloned());
+        let kept = (people.clone(), agents.clone());
+        self.follow(paths, move || {
+            // Both are made before one is replaced.
+            let (to_people, to_agents) = (own.to_people()?, own.to_agents()?);
+            kept.0.replace(to_people);
+            if let (Some(live), Some(to_agents)) = (&kept.1, to_agents) {
+                live.replace(to_agents);
+            }
+            Ok(())
+        });
+        Ok(Transport::tls(people, agents))
+    }
+
+    /// Tells log and audit trail of changes, as long as there can be any.
+    pub(crate) fn tell(mut self, gateway: Arc<Gateway>) {
+        drop(self.changes);
+        tokio::spawn(async move {
+            while let Some((source, change)) = self.changed.recv().await {
+                match &change {
+                    TlsChange::Accepted => {
+                        tracing::info!(source, "other certificates are in force");
+                    }
+                    TlsChange::Rejected(error) => {
+                        let what = "certificates refused, the old ones stay in force";
+                        tracing::error!(source, error, "{what}");
+                    }
+                }
+                if let Err(error) = gateway.tls_changed(&source, &change).await {
+                    let error = error.chain();
+                    tracing::error!(error, "change of certificates not audited");
+                }
+            }
+        });
+    }
+
+    /// Calls `remake` when one of `paths` changes; the first one is what it is called by.
+    fn follow(
+        &self,
+        paths: Vec<PathBuf>,
+        remake: impl FnMut() -> Result<(), Error> + Send + 'static,
+    ) {
+        let source = paths.first().map(|path| path.display().to_string());
+        let (source, changes) = (source.unwrap_or_default(), self.changes.clone());
+        let told = move |change| {
+            // The receiver lives as long as the gateway.
+            let _stopped = changes.send((source.clone(), change));
+        };
+        tls::follow(paths, self.stop.clone(), remake, told);
+    }
+}
+
+/// What the gateway's own side of TLS is made of.
+struct Own {
+    files: TlsFiles,
+    /// Authority of people's certificates.
+    people: Option<PathBuf>,
+    /// Authority of agents' certificates, when they can have some.
+    agents: Option<PathBuf>,
+}
+
+impl Own {
+    fn to_people(&self) -> Result<Arc<ServerConfig>, Error> {
+        let people = self.people.as_deref().map(tls::certificates).transpose()?;
+        let check = people
+            .as_deref()
+            .map_or(ClientCheck::None, ClientCheck::Offered);
+        let config = tls::server_config_for(identity(&self.files)?, check)?;
+        Ok(tls::with_http2(&config))
+    }
+
+    fn to_agents(&self) -> Result<Option<Arc<ServerConfig>>, Error> {
+        let Some(authority) = &self.agents else {
+            return Ok(None);
+        };
+        let authority = tls::certificates(authority)?;
+        tls::agents_server_config(identity(&self.files)?, &authority).map(Some)
+    }
+}
+
+fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
+    let authority = tls::certificates(&files.authority)?;
+    tls::client_config(&authority, Some(identity(files)?))
+}
+
+fn identity(files: &TlsFiles) -> Result<Identity, Error> {
+    let named = |error: Error| {
+        let file = files.certificate.display();
+        Error::new(error.kind(), format!("`{file}`: {}", error.chain()))
+    };
+    let identity = Identity::load(&files.certificate, &files.key)?;
+    identity.unexpired(Timestamp::now()).map_err(named)
+}
