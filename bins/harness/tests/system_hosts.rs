@@ -316,6 +316,11 @@ fn resident(pid: u32) -> u64 {
     kilobytes.parse::<u64>().unwrap() * 1024
 }
 
+/// Files and sockets that a process has open.
+fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
 /// Connections from `addresses`, in turn, that say a few bytes and then nothing.
 fn flood(runtime: &Runtime, to: &str, addresses: &[Ipv4Addr], count: usize) -> Vec<TcpStream> {
     let to: SocketAddr = to.parse().unwrap();
@@ -348,7 +353,7 @@ fn who_opens_connections_and_says_nothing_keeps_nobody_out_and_is_closed() {
     let served = |house: &House| house.ask("GET", "/clusters/local/version", &[]);
     assert!(served(&house).starts_with("HTTP/1.1 200 "));
     let pid = house.gateway().pid();
-    let before = resident(pid);
+    let before = (resident(pid), open_files(pid));
     let address = house.gateway_address().to_owned();
     // From one address, and from more of them than there is room for.
     let one = [Ipv4Addr::new(127, 0, 9, 1)];
@@ -356,14 +361,18 @@ fn who_opens_connections_and_says_nothing_keeps_nobody_out_and_is_closed() {
         .map(|last| Ipv4Addr::new(127, 0, 8, last))
         .collect();
     let mut held = Vec::new();
-    for (addresses, count) in [(&one[..], 400), (&many[..], 400)] {
+    for (addresses, count, places) in [(&one[..], 400, 20), (&many[..], 400, 60)] {
         held.extend(flood(&runtime, &address, addresses, count));
+        // Some more, for what it asks its agent meanwhile.
+        let most = before.1 + places + 10;
+        let bounded = || open_files(pid) <= most;
+        assert!(eventually(LIMIT, bounded), "{} files", open_files(pid));
         for _ in 0..5 {
             let answer = served(&house);
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         }
     }
-    let grown = resident(pid).saturating_sub(before);
+    let grown = resident(pid).saturating_sub(before.0);
     assert!(grown < 24 * 1024 * 1024, "{grown} bytes more");
     // They are all closed in the end.
     for stream in &mut held {
@@ -411,6 +420,21 @@ fn the_head_of_a_request_has_so_long_and_others_do_not_wait_for_it() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
+}
+
+#[test]
+fn who_speaks_http2_and_asks_nothing_is_closed() {
+    let house = house("connections: { head_timeout: 2s }", None);
+    let mut stream = house.tls_offering(&[b"h2"]);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).unwrap();
+    stream.flush().unwrap();
+    assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
+    let mut rest = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+    }
+    assert!(!rest.is_empty());
 }
 
 #[test]

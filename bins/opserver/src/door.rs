@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use dockin_core::{
-    Error,
+    Error, ErrorKind,
     gateway::{Enrolment, EnrolmentOptions, Gateway},
     identity::AgentList,
     runtime::agent::AgentsTls,
@@ -58,10 +58,10 @@ impl Door {
         let Some(files) = &config.agents_tls else {
             return Ok(None);
         };
-        let live = Live::from(client(files)?);
+        let live = Live::from(client(files, At::Start)?);
         let (kept, own) = (live.clone(), files.clone());
         self.follow(files.paths(), move || {
-            kept.replace(client(&own)?);
+            kept.replace(client(&own, At::Change)?);
             Ok(())
         });
         Ok(Some(AgentsTls::new(live, self.list.clone())))
@@ -111,14 +111,15 @@ impl Door {
                 _ => None,
             },
         };
-        let people = Live::from(own.to_people()?);
-        let agents = own.to_agents()?.map(Live::from);
+        let people = Live::from(own.to_people(At::Start)?);
+        let agents = own.to_agents(At::Start)?.map(Live::from);
         let mut paths = files.paths();
         paths.extend(own.people.iter().chain(&own.agents).cloned());
         let kept = (people.clone(), agents.clone());
         self.follow(paths, move || {
             // Both are made before one is replaced.
-            let (to_people, to_agents) = (own.to_people()?, own.to_agents()?);
+            let to_people = own.to_people(At::Change)?;
+            let to_agents = own.to_agents(At::Change)?;
             kept.0.replace(to_people);
             if let (Some(live), Some(to_agents)) = (&kept.1, to_agents) {
                 live.replace(to_agents);
@@ -176,34 +177,50 @@ struct Own {
 }
 
 impl Own {
-    fn to_people(&self) -> Result<Arc<ServerConfig>, Error> {
+    fn to_people(&self, at: At) -> Result<Arc<ServerConfig>, Error> {
         let people = self.people.as_deref().map(tls::certificates).transpose()?;
         let check = people
             .as_deref()
             .map_or(ClientCheck::None, ClientCheck::Offered);
-        let config = tls::server_config_for(identity(&self.files)?, check)?;
+        let config = tls::server_config_for(identity(&self.files, at)?, check)?;
         Ok(tls::with_http2(&config))
     }
 
-    fn to_agents(&self) -> Result<Option<Arc<ServerConfig>>, Error> {
+    fn to_agents(&self, at: At) -> Result<Option<Arc<ServerConfig>>, Error> {
         let Some(authority) = &self.agents else {
             return Ok(None);
         };
         let authority = tls::certificates(authority)?;
-        tls::agents_server_config(identity(&self.files)?, &authority).map(Some)
+        tls::agents_server_config(identity(&self.files, at)?, &authority).map(Some)
     }
 }
 
-fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
+fn client(files: &TlsFiles, at: At) -> Result<Arc<ClientConfig>, Error> {
     let authority = tls::certificates(&files.authority)?;
-    tls::client_config(&authority, Some(identity(files)?))
+    tls::client_config(&authority, Some(identity(files, at)?))
 }
 
-fn identity(files: &TlsFiles) -> Result<Identity, Error> {
-    let named = |error: Error| {
-        let file = files.certificate.display();
-        Error::new(error.kind(), format!("`{file}`: {}", error.chain()))
-    };
+/// When files are read.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum At {
+    /// There is nothing else to serve with.
+    Start,
+    /// There is what they said before.
+    Change,
+}
+
+/// What is in the files. A certificate that has expired takes no other's place.
+fn identity(files: &TlsFiles, at: At) -> Result<Identity, Error> {
+    let file = files.certificate.display();
     let identity = Identity::load(&files.certificate, &files.key)?;
-    identity.unexpired(Timestamp::now()).map_err(named)
+    let (_, end) = identity.validity()?;
+    if end >= Timestamp::now() {
+        return Ok(identity);
+    }
+    let what = format!("the certificate `{file}` has expired at {end}: nobody accepts it");
+    match at {
+        At::Start => tracing::error!("{what}"),
+        At::Change => return Err(Error::new(ErrorKind::Misuse, what)),
+    }
+    Ok(identity)
 }

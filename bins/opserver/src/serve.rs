@@ -10,6 +10,7 @@ use dockin_core::{
     policy::{Reload, Rules},
     recording::RecordingStore,
     runtime::agent::{AgentRuntime, AgentsTls},
+    service,
     tls::Identity,
 };
 use dockin_policy::io::access_file::AccessFiles;
@@ -28,6 +29,7 @@ use crate::{
 
 /// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
+    service::raise_open_files();
     let stop = CancellationToken::new();
     let (changes, mut changed) = mpsc::unbounded_channel();
     let rules = Rules::follow(config.rules.clone(), stop.clone(), move |change| {

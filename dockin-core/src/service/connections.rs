@@ -38,6 +38,22 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Lets this process open as many files, and so connections, as the system allows it: a shell's
+/// own limit is often a thousand. What it starts inherits that. When it cannot be, it stays as it
+/// is.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// The connections of one server.
 #[derive(Debug)]
 pub(super) struct Connections {

@@ -12,7 +12,7 @@ mod upgrade;
 #[cfg(feature = "kube")]
 pub(crate) use client::refusal;
 pub use client::{HttpConnection, HttpEndpoint, PeerCheck};
-pub use connections::{Connection, ConnectionLimits};
+pub use connections::{Connection, ConnectionLimits, raise_open_files};
 pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
 #[cfg(feature = "gateway")]
 pub(crate) use respond::full_body;
