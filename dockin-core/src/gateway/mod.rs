@@ -449,6 +449,11 @@ impl Gateway {
             Route::Authority => return self.own_authority().await,
             #[cfg(feature = "authority")]
             Route::Enrol => return self.enrol(&peer, request).await,
+            #[cfg(not(feature = "authority"))]
+            Route::Enrol => {
+                let what = "this gateway is built without enrolment";
+                return Err(Error::new(ErrorKind::NotFound, what));
+            }
             _ => {}
         }
         if matches!(route, Route::Login) {

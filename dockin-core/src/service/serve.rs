@@ -1,4 +1,10 @@
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dockin_stream::limits;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -52,6 +58,8 @@ pub trait Server: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
+/// How often the log says that connections are turned away.
+const WARNING: Duration = Duration::from_secs(10);
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -90,6 +98,7 @@ pub async fn serve_limited<S: Server>(
     let transport = transport.into();
     let connections = Connections::new(limits);
     let tasks = TaskTracker::new();
+    let mut warned: Option<Instant> = None;
     loop {
         let (socket, address) = tokio::select! {
             () = stop.cancelled() => break,
@@ -106,7 +115,11 @@ pub async fn serve_limited<S: Server>(
             },
         };
         let Some(place) = connections.take(address.ip()) else {
-            tracing::debug!(%address, "too many connections");
+            // Not for each: who is turned away may come a thousand times a second.
+            if warned.is_none_or(|at| at.elapsed() > WARNING) {
+                warned = Some(Instant::now());
+                tracing::warn!(%address, "connections are turned away: there are too many");
+            }
             continue;
         };
         let transport = transport.clone();
@@ -127,10 +140,6 @@ pub async fn serve_limited<S: Server>(
                 }
                 Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
             };
-            #[cfg(feature = "gateway")]
-            let is_http2 = greeting.is_http2;
-            #[cfg(not(feature = "gateway"))]
-            let is_http2 = false;
             let peer = Peer {
                 address,
                 certificate_names: greeting.certificate_names.into(),
@@ -139,7 +148,11 @@ pub async fn serve_limited<S: Server>(
                 server_name: greeting.server_name.map(Into::into),
                 connection: place,
             };
-            let http = Http { is_http2, timeout };
+            let http = Http {
+                #[cfg(feature = "gateway")]
+                is_http2: greeting.is_http2,
+                timeout,
+            };
             match stream {
                 Accepted::Plain(stream) => connection(stream, http, peer, server, stop).await,
                 Accepted::Tls(stream) => connection(*stream, http, peer, server, stop).await,
@@ -159,6 +172,7 @@ pub async fn serve_limited<S: Server>(
 /// How HTTP is spoken on a connection.
 #[derive(Clone, Copy)]
 struct Http {
+    #[cfg(feature = "gateway")]
     is_http2: bool,
     /// For the head of a request, and for the first one.
     timeout: Duration,

@@ -184,3 +184,21 @@ impl AsyncWrite for Held {
         self.socket.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use tokio::net::TcpListener;
+
+    use super::Transport;
+
+    #[tokio::test]
+    async fn nothing_is_served_in_the_clear_beyond_this_machine() {
+        for (address, allowed) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+            let listener = TcpListener::bind(address).await.unwrap();
+            let plain = Transport::plain(&listener);
+            assert_eq!(plain.is_ok(), allowed, "{address}");
+        }
+    }
+}

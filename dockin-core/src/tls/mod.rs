@@ -26,7 +26,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use webpki::EndEntityCert;
 
-#[cfg(any(feature = "agent", feature = "gateway"))]
+#[cfg(feature = "gateway")]
 pub(crate) use self::live::validity;
 pub use self::live::{Live, TlsChange, follow};
 use crate::{Error, ErrorKind, identity::CertificateSubject};
