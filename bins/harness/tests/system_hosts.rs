@@ -251,13 +251,8 @@ fn plain_http_is_served_on_loopback_and_nowhere_else() {
     let data = house.data();
     let text = fs::read_to_string(data.join("opserver.yaml")).unwrap();
     let tls = text.lines().find(|line| line.starts_with("tls: ")).unwrap();
-    let enrolment = text
-        .lines()
-        .find(|line| line.starts_with("enrolment: "))
-        .unwrap();
     let plain = text
         .replace(tls, "tls: none")
-        .replace(enrolment, "")
         .replace(TRAIL, "audit: audit/plain.jsonl");
     let listen = text.lines().find(|line| line.starts_with("listen: "));
     let listen = listen.unwrap();

@@ -78,7 +78,8 @@ impl Door {
         else {
             return Ok(None);
         };
-        let Some(key) = &enrolment.key else {
+        // Over plain HTTP there is no authority to pin, and no certificate to renew by.
+        let (Some(key), Some(_)) = (&enrolment.key, &config.tls) else {
             return Ok(None);
         };
         Enrolment::new(EnrolmentOptions {

@@ -79,7 +79,7 @@ impl Enrolment {
 }
 
 impl Config {
-    /// Serves plain HTTP whatever `tls` says.
+    /// Serves plain HTTP whatever `tls` says; nobody is enrolled then.
     ///
     /// # Errors
     ///
@@ -111,7 +111,6 @@ impl Config {
             let needs = [
                 ("client_authority", self.client_authority.is_some()),
                 ("resource_manager", self.resource_manager.is_some()),
-                ("enrolment", self.enrolment.is_some()),
             ];
             if let Some((key, _)) = needs.into_iter().find(|(_, given)| *given) {
                 return bad(format!(
