@@ -187,38 +187,40 @@ mod tests {
 
     #[test]
     fn who_asks_for_more_than_his_name_gets_nothing() {
-        let wishes: [(&str, fn(&mut CertificateParams)); 9] = [
-            ("authority", |it| {
+        struct Wish(&'static str, fn(&mut CertificateParams));
+
+        let wishes = [
+            Wish("authority", |it| {
                 it.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             }),
-            ("authority", |it| {
+            Wish("authority", |it| {
                 it.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
             }),
-            ("key usage", |it| {
+            Wish("key usage", |it| {
                 it.key_usages = vec![KeyUsagePurpose::KeyCertSign];
             }),
-            ("extended key usage", |it| {
+            Wish("extended key usage", |it| {
                 it.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
             }),
-            ("another subject", |it| {
+            Wish("another subject", |it| {
                 it.distinguished_name.push(DnType::CommonName, "node2");
             }),
-            ("another subject", |it| {
+            Wish("another subject", |it| {
                 it.distinguished_name.push(DnType::CommonName, "node1");
                 it.distinguished_name
                     .push(DnType::OrganizationName, "system:masters");
             }),
-            ("alone", |it| {
+            Wish("alone", |it| {
                 let more = CertificateParams::new(vec!["gateway.dockin.internal".to_owned()]);
                 it.subject_alt_names.extend(more.unwrap().subject_alt_names);
             }),
-            ("alone", |it| {
+            Wish("alone", |it| {
                 let other = CertificateParams::new(vec!["*.agent.dockin.internal".to_owned()]);
                 it.subject_alt_names = other.unwrap().subject_alt_names;
             }),
-            ("alone", |it| it.subject_alt_names = Vec::new()),
+            Wish("alone", |it| it.subject_alt_names = Vec::new()),
         ];
-        for (words, wish) in wishes {
+        for Wish(words, wish) in wishes {
             let (kind, text) = refusal(&request(wish));
             assert_eq!(kind, ErrorKind::Forbidden, "{text}");
             assert!(text.contains(words), "{words}: {text}");
