@@ -124,9 +124,10 @@ pub(crate) struct KubeconfigArgs {
     /// Certificate of the authority that signed the gateway's, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) certificate_authority: PathBuf,
-    /// File with the token; - reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: PathBuf,
+    /// File with the token; - reads standard input. With --all it may be left out after `dockctl
+    /// login`: then there is no token in what is written, kubectl asks for it
+    #[arg(long, value_name = "FILE", required_unless_present = "all")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Cluster behind the gateway, one context each; default the gateway's first
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub(crate) cluster: Vec<String>,

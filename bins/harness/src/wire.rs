@@ -84,17 +84,28 @@ impl House {
     /// There is none.
     #[must_use]
     pub fn tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.tls_offering(&[])
+    }
+
+    /// A TLS connection to the gateway that offers `protocols`.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    #[must_use]
+    pub fn tls_offering(&self, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
         let text = fs::read(self.data().join("tls/ca.pem")).expect("the authority");
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(&text).expect("PEM"))
             .expect("an authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("TLS versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("TLS");
         let socket = TcpStream::connect(self.gateway_address()).expect("the gateway");

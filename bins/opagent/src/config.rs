@@ -17,13 +17,26 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// What gateways see, and whose certificates they must show.
     pub(crate) tls: TlsFiles,
+    /// The gateway that renews the certificate; nobody does, without.
+    #[serde(default)]
+    pub(crate) enrolment: Option<Enrolment>,
     /// The daemon whose containers are served.
     #[serde(default)]
     pub(crate) docker: Docker,
 }
 
-/// PEM files.
+/// Who gave the certificate, as `dockin-opagent enrol` writes it.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Enrolment {
+    /// The gateway, `https://HOST:PORT`.
+    pub(crate) gateway: String,
+    /// Authority of the certificate that it has towards everybody.
+    pub(crate) authority: PathBuf,
+}
+
+/// PEM files.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsFiles {
     /// Certificate chain, own certificate first.
@@ -91,10 +104,20 @@ impl Config {
                 "`docker.host` must be `unix:///PATH` of the daemon's socket",
             ));
         }
+        if config.enrolment.is_some() && config.tls.certificate != config.tls.key {
+            return Err(wrong(
+                path,
+                "`enrolment` replaces certificate and key in one step: `tls.certificate` and \
+                 `tls.key` must be the same file",
+            ));
+        }
         let base = path.parent().unwrap_or(Path::new(""));
         let files = &mut config.tls;
         for file in [&mut files.certificate, &mut files.key, &mut files.authority] {
             *file = base.join(&*file);
+        }
+        if let Some(enrolment) = &mut config.enrolment {
+            enrolment.authority = base.join(&enrolment.authority);
         }
         Ok(config)
     }
@@ -148,6 +171,11 @@ mod tests {
                 "name: node1",
                 "name: node1\ndocker: { host: /run/docker.sock }",
                 ["`docker.host`", "unix:///"],
+            ),
+            (
+                "name: node1",
+                "name: node1\nenrolment: { gateway: https://g, authority: g.pem }",
+                ["`tls.key`", "same file"],
             ),
             (
                 "name: node1",

@@ -1,6 +1,8 @@
 //! The node agent: serves this machine's containers to gateways.
 
 mod config;
+mod door;
+mod enrol;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -21,7 +23,15 @@ struct Arguments {
     #[arg(long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
-    internal: Option<Internal>,
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Become the agent of a gateway that has invited this machine.
+    Enrol(enrol::Enrol),
+    #[command(flatten)]
+    Internal(Internal),
 }
 
 /// What the agent starts itself as.
@@ -37,16 +47,30 @@ enum Internal {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(internal) = arguments.internal {
-        return serve::internal(internal);
-    }
-    match run(arguments.config) {
+    let outcome = match arguments.command {
+        Some(Command::Internal(internal)) => return serve::internal(internal),
+        Some(Command::Enrol(wanted)) => enrol_with(&wanted),
+        None => run(arguments.config),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dockin-opagent: {}", error.chain());
             ExitCode::FAILURE
         }
     }
+}
+
+fn enrol_with(wanted: &enrol::Enrol) -> Result<(), Error> {
+    dockin_core::tls::install_default();
+    runtime()?.block_on(enrol::enrol(wanted))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Unavailable, "no runtime").with_source(error))
 }
 
 fn run(config: Option<PathBuf>) -> Result<(), Error> {
@@ -58,9 +82,5 @@ fn run(config: Option<PathBuf>) -> Result<(), Error> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .init();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "no runtime").with_source(error))?
-        .block_on(serve::serve(config))
+    runtime()?.block_on(serve::serve(config))
 }

@@ -5,7 +5,6 @@ use dockin_core::{
     agent::Agent,
     reaper::{self, Reaper, ReaperOptions},
     runtime::docker::{self, DockerOptions, DockerRuntime, ExecPath},
-    tls::{self, Identity},
 };
 use tokio::{
     net::TcpListener,
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Internal,
     config::{Config, Exec},
+    door,
 };
 
 /// How long the last sessions' processes may take to end: what sessions promise.
@@ -23,9 +23,8 @@ const LAST_ENDS: Duration = Duration::from_secs(5);
 
 /// Builds the agent that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
-    let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
-    let authority = tls::certificates(&config.tls.authority)?;
-    let server_tls = tls::server_config(identity, Some(&authority))?;
+    let stop = CancellationToken::new();
+    let server_tls = door::open(&config, &stop)?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
@@ -53,7 +52,6 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         },
     })
     .await?;
-    let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     eprintln!("listening on https://{address}");
     Agent::new(config.name, Arc::new(runtime))

@@ -1,3 +1,4 @@
+mod door;
 mod store;
 mod trail;
 
@@ -16,6 +17,7 @@ use dockin_core::{
     tls,
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
+pub(crate) use door::{Connections, Enrolment};
 use serde::Deserialize;
 pub(crate) use store::override_url;
 pub(crate) use trail::{Age, Audit, Mode, Recording};
@@ -28,8 +30,9 @@ use crate::resource_manager::ResourceManager;
 pub(crate) struct Config {
     /// Address to serve; port 0 picks one.
     pub(crate) listen: SocketAddr,
-    /// What clients see.
-    pub(crate) tls: TlsFiles,
+    /// What clients see; nothing secures them with the word `none`.
+    #[serde(deserialize_with = "door::tls_or_none")]
+    pub(crate) tls: Option<TlsFiles>,
     /// What agents see; needed when a cluster has agents.
     #[serde(default)]
     pub(crate) agents_tls: Option<TlsFiles>,
@@ -73,6 +76,15 @@ pub(crate) struct Config {
     /// What one person may ask.
     #[serde(default)]
     limits: Limits,
+    /// How many connections there may be.
+    #[serde(default)]
+    pub(crate) connections: Connections,
+    /// Below which each cluster has a host name; none has, without.
+    #[serde(default)]
+    pub(crate) cluster_domain: Option<String>,
+    /// Who is an agent, and how machines become such; whoever has a certificate, without.
+    #[serde(default)]
+    pub(crate) enrolment: Option<Enrolment>,
     /// The resource manager that plugins ask; none when absent.
     #[serde(default)]
     pub(crate) resource_manager: Option<ResourceManager>,
@@ -151,7 +163,7 @@ struct AccessRules {
 }
 
 /// Files of one side of TLS, PEM.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsFiles {
     /// Certificate chain, own certificate first.
@@ -274,6 +286,7 @@ impl Config {
         self.access()?;
         self.audit.check()?;
         self.store.as_ref().map(store::Store::check).transpose()?;
+        self.check_door()?;
         self.access_rules()?;
         self.resource_manager
             .as_ref()
@@ -349,7 +362,8 @@ impl Config {
         }
         paths.extend(self.audit.paths());
         paths.extend(self.recording.iter_mut().flat_map(Recording::paths));
-        for files in [Some(&mut self.tls), self.agents_tls.as_mut()]
+        paths.extend(self.enrolment.iter_mut().flat_map(Enrolment::paths));
+        for files in [self.tls.as_mut(), self.agents_tls.as_mut()]
             .into_iter()
             .flatten()
         {

@@ -10,10 +10,12 @@ use std::{
 use clap::Args;
 use dockin_core::{
     Error, ErrorKind, Target,
+    identity::AgentList,
     policy::DEFAULT_RULES,
     tls::{self, authority::Authority},
 };
 use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::config::check_agent;
 
@@ -36,6 +38,9 @@ pub(crate) struct Init {
         default_value = "node1=127.0.0.1:10250"
     )]
     agents: Vec<String>,
+    /// Domain of which each cluster gets a host name: CLUSTER.DOMAIN.
+    #[arg(long, value_name = "DOMAIN")]
+    cluster_domain: Option<String>,
     /// Name of the cluster that the agents are.
     #[arg(long, value_name = "NAME", default_value = "local")]
     cluster: String,
@@ -70,13 +75,19 @@ pub(crate) fn init(wanted: &Init) -> Result<(), Error> {
     write(&data.join("rules.yaml"), DEFAULT_RULES)?;
     write(&data.join("tokens.yaml"), "users: []\n")?;
     write(&data.join("accounts.yaml"), "accounts: []\n")?;
+    write(&data.join("agents.yaml"), "agents: []\n")?;
     write(&data.join("opserver.yaml"), &configuration(wanted, &agents))?;
     for agent in &agents {
         let folder = data.join("agents").join(&agent.name);
         make(&folder)?;
-        // The name that gateways check comes first, the address is for people with curl.
-        let names = [tls::agent_name(&agent.name)?, agent.host.clone()];
-        let issued = authority.server(&names, now)?;
+        // The address is for people with curl.
+        let also = std::slice::from_ref(&agent.host);
+        let issued = authority.agent_pair(&agent.name, also, now)?;
+        let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes());
+        let certificate = certificate.map_err(|error| {
+            Error::new(ErrorKind::Misuse, "the agent's certificate").with_source(error)
+        })?;
+        AgentList::add(&data.join("agents.yaml"), &agent.name, &certificate, now)?;
         issued.write(&folder.join("agent.pem"), &folder.join("agent.key"))?;
         write(&folder.join("ca.pem"), authority.certificate())?;
         write(&folder.join("opagent.yaml"), &agent_configuration(agent))?;
@@ -120,6 +131,9 @@ fn server_names(wanted: &Init) -> Vec<String> {
         names.push(ip.to_string());
     }
     names.extend(wanted.hosts.iter().cloned());
+    if let Some(domain) = &wanted.cluster_domain {
+        names.extend([domain.clone(), format!("*.{domain}")]);
+    }
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
@@ -134,6 +148,9 @@ agents_tls: {{ certificate: tls/gateway.pem, key: tls/gateway.key, authority: tl
 tokens: tokens.yaml
 accounts: {{ file: accounts.yaml, sessions: sessions }}
 # client_authority: tls/people.pem
+# Agents that are not in the list are spoken to no more: dockin-opserver agent.
+enrolment: {{ agents: agents.yaml, key: tls/ca.key }}
+# connections: {{ total: 20000, per_address: 5000, per_user: 2000, head_timeout: 30s }}
 rules: rules.yaml
 # Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
 #               export: [ {{ name: siem, syslog: "tls://siem.example:6514", authority: siem.pem }} ] }}
@@ -159,6 +176,9 @@ clusters:
         let (name, address) = (quoted(&agent.name), quoted(&agent.address));
         // Writing to a String cannot fail.
         let _ = writeln!(text, "      - {{ name: {name}, address: {address} }}");
+    }
+    if let Some(domain) = &wanted.cluster_domain {
+        let _ = writeln!(text, "cluster_domain: {}", quoted(domain));
     }
     text
 }
@@ -265,11 +285,12 @@ mod tests {
                 "node2=[::1]:10250".to_owned(),
                 "n3=n3.example.com:9".to_owned(),
             ],
+            cluster_domain: Some("gateway.example.com".to_owned()),
             cluster: "local".to_owned(),
         };
         init(&wanted).unwrap();
         let config = Config::load(&data.join("opserver.yaml")).unwrap();
-        for files in [Some(&config.tls), config.agents_tls.as_ref()]
+        for files in [config.tls.as_ref(), config.agents_tls.as_ref()]
             .into_iter()
             .flatten()
         {
@@ -303,6 +324,7 @@ mod tests {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 hosts: vec![],
                 agents: vec![agent.to_owned()],
+                cluster_domain: None,
                 cluster: cluster.to_owned(),
             };
             assert_eq!(

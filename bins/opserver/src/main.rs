@@ -1,6 +1,8 @@
 //! The gateway: makes its own certificates and tokens, and serves.
 
+mod agent;
 mod config;
+mod door;
 mod init;
 mod resource_manager;
 mod serve;
@@ -34,6 +36,9 @@ enum Command {
     /// Let people log in with a password, and take that back.
     #[command(subcommand)]
     Account(Account),
+    /// Let machines become agents, and take that back.
+    #[command(subcommand)]
+    Agent(agent::Agent),
     /// Serve until SIGTERM or SIGINT.
     Serve(Serve),
 }
@@ -105,18 +110,27 @@ enum Account {
 }
 
 #[derive(Args)]
-#[command(group(clap::ArgGroup::new("from").required(true)))]
 struct Serve {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE", group = "from")]
-    config: Option<PathBuf>,
-    /// Data directory that `init` made; its `opserver.yaml` is the configuration.
-    #[arg(long, value_name = "DIR", group = "from")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+    /// Serve plain HTTP, on a loopback address only: everybody on the way could read tokens.
+    #[arg(long)]
+    insecure_http: bool,
     /// Redis that is shared with other gateways, such as redis://HOST:6379/0, in place of the one
     /// of the configuration; a password belongs there.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory that `init` made; its `opserver.yaml` is the configuration.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -125,6 +139,7 @@ fn main() -> ExitCode {
         Command::Init(wanted) => init::init(&wanted),
         Command::Token(wanted) => token(wanted),
         Command::Account(wanted) => account(wanted),
+        Command::Agent(wanted) => agent::agent(wanted),
         Command::Serve(wanted) => run(&wanted),
     };
     match outcome {
@@ -191,13 +206,16 @@ fn account(command: Account) -> Result<(), Error> {
 }
 
 fn run(command: &Serve) -> Result<(), Error> {
-    let path = match (&command.config, &command.data) {
+    let path = match (&command.place.config, &command.place.data) {
         (Some(file), _) => file.clone(),
         (None, Some(folder)) => folder.join("opserver.yaml"),
         (None, None) => return Err(Error::new(ErrorKind::Misuse, "give --config or --data")),
     };
     let mut config = Config::load(&path)?;
     config::override_url(&mut config.store, command.store.as_deref())?;
+    if command.insecure_http {
+        config = config.without_tls()?;
+    }
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))

@@ -9,9 +9,10 @@ use dockin_core::{
     identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
     policy::Reload,
     recording::RecordingStore,
-    runtime::agent::AgentRuntime,
+    runtime::agent::{AgentRuntime, AgentsTls},
+    service,
     store::Store,
-    tls::{self, ClientCheck, Identity},
+    tls::Identity,
 };
 use dockin_policy::io::access_file::AccessFiles;
 use tokio::{
@@ -22,12 +23,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, Age, Config, Mode, TlsFiles},
+    config::{self, Age, Config, Mode},
+    door::Door,
     resource_manager, store,
 };
 
 /// Builds the gateway that `config` describes and serves until SIGTERM or SIGINT.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
+    service::raise_open_files();
     let stop = CancellationToken::new();
     let (changes, mut changed) = mpsc::unbounded_channel();
     let shared = store::open(&config)?;
@@ -61,7 +64,18 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(logins) = logins {
         builder = builder.logins(logins);
     }
-    let to_agents = agents_tls(config.agents_tls.as_ref())?;
+    builder = builder.connections(config.connections.limits());
+    if let Some(domain) = &config.cluster_domain {
+        builder = builder.cluster_domain(domain);
+    }
+    if let Some(files) = &config.tls {
+        builder = builder.authority(files.authority.clone());
+    }
+    let door = Door::new(&config, stop.clone())?;
+    if let Some(enrolment) = door.enrolment(&config)? {
+        builder = builder.enrolment(enrolment);
+    }
+    let to_agents = door.to_agents(&config)?;
     for cluster in &config.clusters {
         builder = builder.cluster(open(cluster, to_agents.as_ref()).await?);
     }
@@ -77,25 +91,21 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);
     }
-    let people = config.client_authority.as_deref().map(tls::certificates);
-    let mut people = people.transpose()?;
+    let mut plugins = None;
     if let Some(wanted) = &config.resource_manager {
         let manager = resource_manager::Service::new(wanted)?;
         if let Some(address) = wanted.listen {
-            let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
+            let files = config.tls_files()?;
+            let identity = Identity::load(&files.certificate, &files.key)?;
             manager.listen(address, identity, stop.clone()).await?;
         } else {
-            people = manager.authorities(people)?;
-            builder = builder.beside(Arc::new(manager));
+            let manager = Arc::new(manager);
+            plugins = Some(Arc::clone(&manager));
+            builder = builder.beside(manager);
         }
     }
     builder = store::share(builder, &config, shared, &stop).await;
     let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
-    let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
-    let check = people
-        .as_deref()
-        .map_or(ClientCheck::None, ClientCheck::Offered);
-    let server_tls = tls::with_http2(&*tls::server_config_for(identity, check)?);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
@@ -106,6 +116,8 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| {
         Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error)
     })?;
+    let transport = door.transport(&config, &listener, plugins)?;
+    door.tell(Arc::clone(&gateway));
     stop_on_signal(stop.clone())?;
     let told = Arc::clone(&gateway);
     tokio::spawn(async move {
@@ -129,8 +141,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             }
         }
     });
-    eprintln!("listening on https://{address}");
-    gateway.serve(listener, server_tls, stop).await;
+    let scheme = config.tls.as_ref().map_or("http", |_| "https");
+    eprintln!("listening on {scheme}://{address}");
+    gateway.serve(listener, transport, stop).await;
     Ok(())
 }
 
@@ -185,20 +198,7 @@ fn people(
     Ok((Arc::new(Chain::new(chain)), Some(logins)))
 }
 
-/// The gateway's side of mutual TLS with agents.
-fn agents_tls(files: Option<&TlsFiles>) -> Result<Option<Arc<rustls::ClientConfig>>, Error> {
-    let Some(files) = files else {
-        return Ok(None);
-    };
-    let identity = Identity::load(&files.certificate, &files.key)?;
-    let authority = tls::certificates(&files.authority)?;
-    tls::client_config(&authority, Some(identity)).map(Some)
-}
-
-async fn open(
-    cluster: &config::Cluster,
-    tls: Option<&Arc<rustls::ClientConfig>>,
-) -> Result<Cluster, Error> {
+async fn open(cluster: &config::Cluster, tls: Option<&AgentsTls>) -> Result<Cluster, Error> {
     if let Some(kubeconfig) = &cluster.kubeconfig {
         let opened = Cluster::from_file(kubeconfig, tls).await?;
         if opened.name() != cluster.name {
@@ -215,7 +215,7 @@ async fn open(
     let tls = tls.ok_or_else(|| Error::new(ErrorKind::Misuse, "`agents_tls` is missing"))?;
     let mut agents = Vec::new();
     for agent in &cluster.agents {
-        let runtime = AgentRuntime::at(&agent.name, &agent.address, Arc::clone(tls))?;
+        let runtime = AgentRuntime::at(&agent.name, &agent.address, tls.clone())?;
         agents.push((agent.name.clone(), runtime));
     }
     Ok(Cluster::of_agents(&cluster.name, agents))

@@ -62,6 +62,10 @@ const NEEDS: &[Need] = &[
         package: "iproute2",
     },
     Need {
+        program: "openssl",
+        package: "openssl",
+    },
+    Need {
         program: "setpriv",
         package: "util-linux",
     },

@@ -1,5 +1,8 @@
 //! The node agent's service: a kubelet-like API over mutual TLS, for gateways alone.
 
+#[cfg(feature = "authority")]
+pub mod enrolment;
+
 use std::{
     future::{pending, ready},
     sync::Arc,
@@ -20,8 +23,8 @@ use crate::{
     kubernetes::{ExecOptions, LogQuery},
     runtime::Runtime,
     service::{
-        Body, Peer, RuntimeDialer, Server, json, port_forward, remote_command, serve, serve_ports,
-        status_response, stream_body, text,
+        Body, ConnectionLimits, Peer, RuntimeDialer, Server, Transport, json, port_forward,
+        remote_command, serve_limited, serve_ports, status_response, stream_body, text,
     },
     session::carry,
     tls,
@@ -52,10 +55,17 @@ impl Agent {
     pub async fn serve(
         self,
         listener: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
+        transport: impl Into<Transport>,
         stop: CancellationToken,
     ) {
-        serve(listener, tls, Arc::new(self), stop).await;
+        // All connections that count are a few gateways'.
+        let all = ConnectionLimits::default().total;
+        let limits = ConnectionLimits {
+            per_address: all,
+            per_user: all,
+            ..ConnectionLimits::default()
+        };
+        serve_limited(listener, transport, limits, Arc::new(self), stop).await;
     }
 
     async fn route(&self, peer: Peer, request: Request<Incoming>) -> Result<Response<Body>, Error> {
@@ -76,6 +86,7 @@ impl Agent {
                 "this agent serves gateways alone: show a gateway's certificate",
             ));
         }
+        peer.connection.proved(tls::GATEWAY_NAME)?;
         match *parts.as_slice() {
             ["pods"] if get => {
                 let pods = self.directory.pods(None).await?;

@@ -25,6 +25,7 @@ use crate::{
     policy::Reload,
     service::PortsEnd,
     session::{ArchivedFile, Carried, CopyDirection, FileCopy, Manifest},
+    tls::TlsChange,
 };
 
 /// Makes events and appends them; a call returns when its event is durable.
@@ -370,6 +371,35 @@ impl Auditor {
             }),
         };
         self.sink.append(event(kind)).await
+    }
+
+    /// That other certificates from `source` are in force, or were refused.
+    pub(super) async fn tls_changed(&self, source: &str, change: &TlsChange) -> Result<(), Error> {
+        let source = source.to_owned();
+        let reload = |error| PolicyReload {
+            source,
+            rules: None,
+            error,
+        };
+        let kind = match change {
+            TlsChange::Accepted => AuditKind::PolicyReloaded(reload(None)),
+            TlsChange::Rejected(error) => AuditKind::PolicyRejected(reload(Some(error.clone()))),
+        };
+        self.sink.append(event(kind)).await
+    }
+
+    /// That an agent has got a certificate.
+    #[cfg(feature = "authority")]
+    pub(super) async fn agent_certified(
+        &self,
+        client: SocketAddr,
+        change: String,
+    ) -> Result<(), Error> {
+        let source = "agents".to_owned();
+        let kind = AuditKind::AccessChanged(AccessChanged { source, change });
+        self.sink
+            .append(event(kind).with_client(client.to_string()))
+            .await
     }
 
     pub(super) async fn search(&self, filter: &Filter, limit: usize) -> Result<Vec<Bytes>, Error> {

@@ -1,13 +1,16 @@
 //! A cluster from a file: a kubeconfig with Dockin's section, or a list of agents with it.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::{AddressList, Cluster};
 #[cfg(feature = "kube")]
 use crate::runtime::kube::{ClusterConfig, KubeCluster};
-use crate::{Error, ErrorKind, Target, runtime::agent::AgentRuntime};
+use crate::{
+    Error, ErrorKind, Target,
+    runtime::agent::{AgentRuntime, AgentsTls},
+};
 
 /// The section that makes a file one of Dockin's. A misspelt key is refused: a `whitelist` that
 /// nobody reads would let everybody in.
@@ -42,10 +45,7 @@ impl Cluster {
     /// # Errors
     ///
     /// `Misuse` that names the file and what is wrong with it; never what is secret in it.
-    pub async fn from_file(
-        path: &Path,
-        agents_tls: Option<&Arc<rustls::ClientConfig>>,
-    ) -> Result<Self, Error> {
+    pub async fn from_file(path: &Path, agents_tls: Option<&AgentsTls>) -> Result<Self, Error> {
         let wrong = |what: &str| {
             let message = format!("kubeconfig {}: {what}", path.display());
             Error::new(ErrorKind::Misuse, message)
@@ -69,7 +69,7 @@ impl Cluster {
         } else {
             let tls = agents_tls.ok_or_else(|| wrong("has `agents`, so `agents_tls` is needed"))?;
             let agents = document.agents.into_iter().map(|agent| {
-                let runtime = AgentRuntime::at(&agent.name, &agent.address, Arc::clone(tls))?;
+                let runtime = AgentRuntime::at(&agent.name, &agent.address, tls.clone())?;
                 Ok((agent.name, runtime))
             });
             let agents: Result<Vec<_>, Error> = agents.collect();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Cluster;
-use crate::{Error, ErrorKind, stamp::Stamp};
+use crate::{Error, ErrorKind, runtime::agent::AgentsTls, stamp::Stamp};
 
 /// A directory of files, each of which [describes a cluster](Cluster::from_file). Files may come,
 /// change and go while the gateway serves.
@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, stamp::Stamp};
 /// and those of editors are left out.
 pub struct ClusterFolder {
     path: PathBuf,
-    agents_tls: Option<Arc<rustls::ClientConfig>>,
+    agents_tls: Option<AgentsTls>,
     files: BTreeMap<PathBuf, Known>,
     unreadable: bool,
 }
@@ -54,10 +54,7 @@ impl ClusterFolder {
     /// # Errors
     ///
     /// `Misuse` when it is no directory.
-    pub fn open(
-        path: impl Into<PathBuf>,
-        agents_tls: Option<Arc<rustls::ClientConfig>>,
-    ) -> Result<Self, Error> {
+    pub fn open(path: impl Into<PathBuf>, agents_tls: Option<AgentsTls>) -> Result<Self, Error> {
         let path = path.into();
         if !path.is_dir() {
             let what = format!(

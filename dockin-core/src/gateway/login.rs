@@ -170,7 +170,7 @@ fn described(record: &TokenRecord) -> Value {
 }
 
 /// An answer that nobody on the way keeps.
-fn secret(document: &Value) -> Response<Body> {
+pub(super) fn secret(document: &Value) -> Response<Body> {
     let mut response = service::json(document);
     let never = http::HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
@@ -178,7 +178,10 @@ fn secret(document: &Value) -> Response<Body> {
 }
 
 /// The document that was sent. What is wrong with it is not quoted: it may be a password.
-async fn body<T: DeserializeOwned>(request: Request<Incoming>, shape: &str) -> Result<T, Error> {
+pub(super) async fn body<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    shape: &str,
+) -> Result<T, Error> {
     let malformed = || Error::new(ErrorKind::Malformed, format!("JSON `{shape}` is expected"));
     let read = Limited::new(request.into_body(), MAX_BODY).collect();
     let read = tokio::time::timeout(PATIENCE, read).await;

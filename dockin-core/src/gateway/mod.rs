@@ -12,9 +12,13 @@ mod cluster;
 mod cluster_file;
 mod cluster_folder;
 mod cluster_set;
+#[cfg(feature = "authority")]
+mod enrolment;
 mod exec;
 mod file_sizes;
+mod host_name;
 mod impersonate;
+mod kubeconfig;
 mod limits;
 mod live;
 mod login;
@@ -33,6 +37,7 @@ mod routes;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::ControlFlow,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -44,6 +49,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+#[cfg(feature = "authority")]
+pub use self::enrolment::{Enrolment, EnrolmentOptions};
 pub use self::{
     address_list::AddressList,
     beside::Beside,
@@ -70,8 +77,12 @@ use crate::{
     identity::{Authenticator, Credentials, Principal, authenticate},
     policy::{Reload, Rules},
     recording::RecordingStore,
-    service::{Body, Caller, Peer, Server, json, serve, status_response, text},
+    service::{
+        Body, Caller, ConnectionLimits, Peer, Server, Transport, json, serve_limited,
+        status_response, text,
+    },
     store::{RuleAddresses, Store},
+    tls::TlsChange,
 };
 
 /// Builds a [`Gateway`] from its ports.
@@ -94,6 +105,11 @@ pub struct GatewayBuilder {
     store: Option<Arc<dyn Store>>,
     rule_addresses: Option<Arc<RuleAddresses>>,
     object_cache: Option<Arc<dyn Store>>,
+    connections: ConnectionLimits,
+    authority: Option<PathBuf>,
+    cluster_domain: Option<String>,
+    #[cfg(feature = "authority")]
+    enrolment: Option<Enrolment>,
 }
 
 /// The one door to the containers of many clusters.
@@ -122,6 +138,13 @@ pub struct Gateway {
     live: Arc<LiveSessions>,
     rule_addresses: Option<Arc<RuleAddresses>>,
     object_cache: Option<Arc<dyn Store>>,
+    connections: ConnectionLimits,
+    /// Where the authority of the gateway's own certificate is, for who trusts it by other means.
+    authority: Option<PathBuf>,
+    /// Below which each cluster has a host name.
+    cluster_domain: Option<String>,
+    #[cfg(feature = "authority")]
+    enrolment: Option<Enrolment>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -215,6 +238,33 @@ impl GatewayBuilder {
         self
     }
 
+    /// How many connections there may be, in place of [`ConnectionLimits::default`].
+    pub const fn connections(mut self, limits: ConnectionLimits) -> Self {
+        self.connections = limits;
+        self
+    }
+
+    /// The file of the authority of the gateway's own certificate, PEM: anybody may read it under
+    /// `/dockin/v1/authority`, and kubeconfigs have it in them. It is read for each.
+    pub fn authority(mut self, file: PathBuf) -> Self {
+        self.authority = Some(file);
+        self
+    }
+
+    /// Serves each cluster under `CLUSTER.domain` as well, found by the host of a request or of
+    /// the handshake.
+    pub fn cluster_domain(mut self, domain: &str) -> Self {
+        self.cluster_domain = Some(domain.to_ascii_lowercase());
+        self
+    }
+
+    /// Gives certificates to agents that show an invitation, and renews them.
+    #[cfg(feature = "authority")]
+    pub fn enrolment(mut self, enrolment: Enrolment) -> Self {
+        self.enrolment = Some(enrolment);
+        self
+    }
+
     /// The gateway.
     ///
     /// # Errors
@@ -254,6 +304,11 @@ impl GatewayBuilder {
             live: LiveSessions::new(self.store),
             rule_addresses: self.rule_addresses,
             object_cache: self.object_cache,
+            connections: self.connections,
+            authority: self.authority,
+            cluster_domain: self.cluster_domain,
+            #[cfg(feature = "authority")]
+            enrolment: self.enrolment,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -305,6 +360,11 @@ impl Gateway {
             store: None,
             rule_addresses: None,
             object_cache: None,
+            connections: ConnectionLimits::default(),
+            authority: None,
+            cluster_domain: None,
+            #[cfg(feature = "authority")]
+            enrolment: None,
         }
     }
 
@@ -313,9 +373,10 @@ impl Gateway {
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
+        transport: impl Into<Transport>,
         stop: CancellationToken,
     ) {
+        let transport = transport.into();
         let folder = self
             .folder
             .lock()
@@ -349,7 +410,8 @@ impl Gateway {
                 }
             }
         });
-        serve(listener, tls, Arc::clone(&self), stop).await;
+        let limits = self.connections;
+        serve_limited(listener, transport, limits, Arc::clone(&self), stop).await;
         self.sessions.close();
         if tokio::time::timeout(DRAIN, self.sessions.wait())
             .await
@@ -385,6 +447,15 @@ impl Gateway {
         self.auditor.access_changed(source, change).await
     }
 
+    /// Tells the audit trail that other certificates from `source` are in force, or were refused.
+    ///
+    /// # Errors
+    ///
+    /// The audit trail cannot be written.
+    pub async fn tls_changed(&self, source: &str, change: &TlsChange) -> Result<(), Error> {
+        self.auditor.tls_changed(source, change).await
+    }
+
     /// Puts the clusters of the folder in force.
     async fn look_for_clusters(&self, folder: &mut ClusterFolder) {
         let (found, changes) = folder.look(|name| self.clusters.is_fixed(name)).await;
@@ -418,18 +489,35 @@ impl Gateway {
         peer: Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
+        #[cfg(feature = "authority")]
+        if let Some(certificate) = &peer.agent {
+            return self.to_agent(&peer, certificate, request).await;
+        }
+        let host = self.cluster_host(&peer, &request)?;
         let Routed {
             cluster,
             route,
             path,
-        } = routes::parse(request.method(), request.uri().path())?;
+        } = routes::parse_at(host.as_deref(), request.method(), request.uri().path())?;
         if matches!((&route, &cluster), (Route::Health, None)) {
             return Ok(text(StatusCode::OK, "ok\n"));
+        }
+        match route {
+            Route::Authority => return self.own_authority().await,
+            #[cfg(feature = "authority")]
+            Route::Enrol => return self.enrol(&peer, request).await,
+            #[cfg(not(feature = "authority"))]
+            Route::Enrol => {
+                let what = "this gateway is built without enrolment";
+                return Err(Error::new(ErrorKind::NotFound, what));
+            }
+            _ => {}
         }
         if matches!(route, Route::Login) {
             return self.login(peer.address, request).await;
         }
         let principal = self.authenticate(&peer, request.headers()).await?;
+        peer.connection.proved(&principal.user)?;
         let call = Call {
             principal,
             client: peer.address,
@@ -513,6 +601,7 @@ impl Gateway {
             Route::OwnAudit => self.own_audit(call, request.uri().query()).await,
             Route::Logout => self.logout(call, request.headers()).await,
             Route::OwnTokens { id } => self.own_tokens(call, id.as_deref(), request).await,
+            Route::OwnKubeconfig => self.own_kubeconfig(call, &request).await,
             Route::Review(endpoint) => self.access_review(call, cluster, endpoint, request).await,
             _ => Err(Error::new(ErrorKind::Misuse, "route handled twice")),
         }

@@ -45,6 +45,19 @@ impl Gateway {
         service::json(&json!({ "user": user, "clusters": names, "details": details }))
     }
 
+    /// The names of the clusters in which the caller may do anything at all from where he is.
+    pub(super) async fn reachable(&self, call: &Call) -> Vec<String> {
+        let mut names = Vec::new();
+        for cluster in self.clusters.all().iter() {
+            let name = cluster.name();
+            let admitted = cluster.admits(call.client.ip());
+            if admitted && self.authorizer.reaches(&call.principal, name).await {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
+
     /// The audit trail as JSON lines: the newest `limit` (1000 unless told) that the other fields
     /// of the query take.
     pub(super) async fn own_audit(

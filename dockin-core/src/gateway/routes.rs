@@ -23,6 +23,12 @@ pub(super) enum Route {
     Logout,
     /// `/dockin/v1/tokens[/{id}]`.
     OwnTokens { id: Option<String> },
+    /// `/dockin/v1/authority`.
+    Authority,
+    /// `/dockin/v1/agents/enrol`.
+    Enrol,
+    /// `/kubeconfig`.
+    OwnKubeconfig,
     /// `/auth/authz`, `/auth/restauthz`, `/auth/batchauthz`.
     Review(Endpoint),
     /// `/version`, `/api`, `/apis`, `/api/v1`.
@@ -55,6 +61,7 @@ impl Route {
                 | Self::OwnSessions
                 | Self::Logout
                 | Self::OwnTokens { .. }
+                | Self::OwnKubeconfig
                 | Self::Review(_)
         )
     }
@@ -76,6 +83,23 @@ pub(super) struct Routed {
     pub(super) route: Route,
     /// What is behind `/clusters/{cluster}`, as it goes on to an API server.
     pub(super) path: String,
+}
+
+/// Finds the route of a path behind the host name of a cluster, if the request came by one: it is
+/// that of the path below `/clusters/{cluster}`, so that nothing of the gateway's own and no other
+/// cluster is found there.
+pub(super) fn parse_at(
+    cluster: Option<&str>,
+    method: &Method,
+    path: &str,
+) -> Result<Routed, Error> {
+    let Some(cluster) = cluster else {
+        return parse(method, path);
+    };
+    parse(
+        method,
+        &format!("/clusters/{cluster}/{}", path.trim_start_matches('/')),
+    )
 }
 
 /// Finds the route of a path. Segments are compared as they are on the wire: a path with an
@@ -122,6 +146,11 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
                 id: Some(owned(id)),
             }
         }
+        ["dockin", "v1", "authority"] if read && cluster.is_none() => Route::Authority,
+        ["dockin", "v1", "agents", "enrol"] if method == Method::POST && cluster.is_none() => {
+            Route::Enrol
+        }
+        ["kubeconfig"] if read && cluster.is_none() => Route::OwnKubeconfig,
         ["auth", "authz"] if method == Method::POST => Route::Review(Endpoint::Plain),
         ["auth", "restauthz"] if method == Method::POST => Route::Review(Endpoint::Converted),
         ["auth", "batchauthz"] if method == Method::POST => Route::Review(Endpoint::Batch),
@@ -202,7 +231,7 @@ fn has_odd_escape(segment: &str) -> bool {
 mod tests {
     use http::Method;
 
-    use super::{Route, parse};
+    use super::{Route, parse, parse_at};
 
     #[test]
     fn a_path_with_two_readings_matches_nothing() {
@@ -277,6 +306,25 @@ mod tests {
         assert_eq!(routed, Some((Some("prod".to_owned()), exec)));
         let twice = parse(&Method::GET, "/clusters/a/clusters/b/version");
         assert_eq!(twice.map(|routed| routed.route).ok(), Some(Route::Other));
+    }
+
+    #[test]
+    fn behind_a_clusters_host_name_there_is_that_cluster_alone() {
+        for (path, onward) in [
+            ("/", "/"),
+            ("/api/v1/pods", "/api/v1/pods"),
+            ("/clusters/b/api", "/clusters/b/api"),
+            ("/dockin/v1/clusters", "/dockin/v1/clusters"),
+            ("/kubeconfig", "/kubeconfig"),
+        ] {
+            let routed = parse_at(Some("a"), &Method::GET, path).ok();
+            let found = routed.as_ref().map(|it| (it.cluster.as_deref(), &*it.path));
+            assert_eq!(found, Some((Some("a"), onward)), "{path}");
+            assert!(routed.is_some_and(|it| !it.route.is_own()), "{path}");
+        }
+        assert!(parse_at(Some("a"), &Method::GET, "/../b/api").is_err());
+        let none = parse_at(None, &Method::GET, "/kubeconfig").ok();
+        assert_eq!(none.map(|it| it.route), Some(Route::OwnKubeconfig));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "gateway")]
 mod account;
+#[cfg(feature = "gateway")]
+pub(crate) mod agent_list;
 mod certificate;
 mod chain;
 #[cfg(feature = "ldap")]
@@ -10,7 +12,7 @@ pub mod ldap;
 pub mod oidc;
 #[cfg(any(feature = "ldap", feature = "oidc"))]
 mod provider;
-mod records;
+pub(crate) mod records;
 #[cfg(feature = "gateway")]
 mod session_token;
 mod token;
@@ -19,6 +21,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 #[cfg(feature = "gateway")]
 pub use account::{AccountFile, AccountRecord, MAX_PASSWORD, MIN_PASSWORD};
+#[cfg(feature = "gateway")]
+pub use agent_list::{AgentList, AgentRecord, CertificateRecord, Invitation};
 use async_trait::async_trait;
 pub use certificate::{CertificateSubject, ClientCertificates};
 pub use chain::{Chain, authenticate};

@@ -206,7 +206,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
 }
 
 /// Puts `bytes` in place of the file in one step: after a crash it is the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let fresh = sibling(path, ".new");
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),

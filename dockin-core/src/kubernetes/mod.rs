@@ -5,6 +5,7 @@
 //! [`selector`]. Times are seconds since the epoch, and `now` is an argument.
 
 pub mod discovery;
+mod kubeconfig;
 mod pod;
 pub mod query;
 mod request;
@@ -12,6 +13,7 @@ pub mod selector;
 mod status;
 pub mod table;
 
+pub use kubeconfig::Kubeconfig;
 pub use pod::{Phase, namespace, namespace_list, phase, pod, pod_list};
 pub use query::{ExecOptions, ListOptions, LogQuery};
 pub use request::{is_discovery, only_reads, request_attributes};

@@ -18,10 +18,32 @@ use crate::{
     Error, ErrorKind,
     access::Permit,
     directory::{Directory, Pod},
+    identity::{AgentList, agent_list::Listed},
     kubernetes::{ExecOptions, LogQuery, pod_not_found},
     service::{Body, BoxIo, HttpEndpoint, dial_over_spdy, empty, upgraded},
-    tls,
+    tls::{self, Live},
 };
+
+/// The gateway's side of mutual TLS with its agents.
+#[derive(Clone)]
+pub struct AgentsTls {
+    tls: Live<rustls::ClientConfig>,
+    list: Option<Arc<AgentList>>,
+}
+
+impl AgentsTls {
+    /// The side `tls`, towards agents in `list` alone; towards all that TLS finds good, without.
+    pub fn new(tls: impl Into<Live<rustls::ClientConfig>>, list: Option<Arc<AgentList>>) -> Self {
+        let tls = tls.into();
+        Self { tls, list }
+    }
+}
+
+impl From<Arc<rustls::ClientConfig>> for AgentsTls {
+    fn from(config: Arc<rustls::ClientConfig>) -> Self {
+        Self::new(config, None)
+    }
+}
 
 /// One node agent, as runtime and as directory.
 #[derive(Clone)]
@@ -36,12 +58,13 @@ impl AgentRuntime {
         Self { endpoint }
     }
 
-    /// The agent `name` at `address` (`HOST:PORT`), spoken to with the gateway's side `tls`.
+    /// The agent `name` at `address` (`HOST:PORT`), spoken to with the gateway's side `side`.
     ///
     /// # Errors
     ///
     /// `Misuse` when `name` cannot be in a DNS name or `address` is not `HOST:PORT`.
-    pub fn at(name: &str, address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Self, Error> {
+    pub fn at(name: &str, address: &str, side: impl Into<AgentsTls>) -> Result<Self, Error> {
+        let AgentsTls { tls, list } = side.into();
         let port = address.rsplit_once(':').and_then(|(host, port)| {
             let port: u16 = port.parse().ok()?;
             (!host.is_empty() && port != 0).then_some(port)
@@ -56,7 +79,13 @@ impl AgentRuntime {
             &tls::agent_name(name)?,
             tls,
         )?;
-        Ok(Self::new(endpoint))
+        Ok(Self::new(match list {
+            None => endpoint,
+            Some(list) => endpoint.with_check(Arc::new(Listed {
+                list,
+                name: name.to_owned(),
+            })),
+        }))
     }
 
     /// Asks whether it is well.

@@ -1,10 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -16,7 +17,7 @@ use super::{
     Body,
     serve::{buffered, tune},
 };
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, tls::Live};
 
 /// How long connecting and the TLS handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +33,20 @@ pub struct HttpEndpoint {
     name: String,
     address: String,
     /// Whose certificate it must have; `None` for one that is spoken to in the clear.
-    tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+    tls: Option<(ServerName<'static>, Live<rustls::ClientConfig>)>,
+    check: Option<Arc<dyn PeerCheck>>,
+}
+
+/// Looks at a server's certificate after the handshake has found it good: it may have been taken
+/// back.
+#[async_trait]
+pub trait PeerCheck: Send + Sync {
+    /// Whether the server with this certificate is spoken to.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    async fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error>;
 }
 
 /// One connection to a server, for one request.
@@ -51,7 +65,7 @@ impl HttpEndpoint {
         name: impl Into<String>,
         address: impl Into<String>,
         server_name: &str,
-        tls: Arc<rustls::ClientConfig>,
+        tls: impl Into<Live<rustls::ClientConfig>>,
     ) -> Result<Self, Error> {
         let server_name = ServerName::try_from(server_name.to_owned()).map_err(|error| {
             Error::new(
@@ -63,8 +77,16 @@ impl HttpEndpoint {
         Ok(Self {
             name: name.into(),
             address: address.into(),
-            tls: Some((server_name, tls)),
+            tls: Some((server_name, tls.into())),
+            check: None,
         })
+    }
+
+    /// Has `check` look at the server's certificate on each connection.
+    #[must_use]
+    pub fn with_check(mut self, check: Arc<dyn PeerCheck>) -> Self {
+        self.check = Some(check);
+        self
     }
 
     /// A server at `address` (`host:port`) that is spoken to without TLS: on this machine, or
@@ -74,6 +96,7 @@ impl HttpEndpoint {
             name: name.into(),
             address: address.into(),
             tls: None,
+            check: None,
         }
     }
 
@@ -103,10 +126,16 @@ impl HttpEndpoint {
             let Some((server_name, tls)) = &self.tls else {
                 return self.handshake(buffered(socket)).await;
             };
-            let stream = TlsConnector::from(Arc::clone(tls))
+            let stream = TlsConnector::from(tls.current())
                 .connect(server_name.clone(), buffered(socket))
                 .await
                 .map_err(|error| unavailable("refuses TLS").with_source(error))?;
+            if let Some(check) = &self.check {
+                let shown = stream.get_ref().1.peer_certificates();
+                let shown = shown.and_then(<[_]>::first);
+                let leaf = shown.ok_or_else(|| unavailable("shows no certificate"))?;
+                check.check(leaf).await?;
+            }
             self.handshake(stream).await
         };
         tokio::time::timeout(CONNECT_TIMEOUT, connect)

@@ -1,4 +1,10 @@
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dockin_stream::limits;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -10,14 +16,19 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use tokio::{
-    io::BufReader,
+    io::{AsyncRead, AsyncWrite, BufReader},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Body;
-use crate::{identity::CertificateSubject, tls};
+use super::{
+    Body,
+    connections::{Connection, ConnectionLimits, Connections},
+    transport::{Accepted, Transport},
+};
+use crate::identity::CertificateSubject;
+#[cfg(doc)]
+use crate::tls;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -30,6 +41,13 @@ pub struct Peer {
     pub certificate: Option<CertificateSubject>,
     /// It showed a certificate of [`Caller::Other`].
     pub is_other: bool,
+    /// The certificate of an agent that came by [`tls::AGENT_PROTOCOL`]: of the agents' authority,
+    /// which is not that of people.
+    pub agent: Option<Arc<CertificateDer<'static>>>,
+    /// The host name that it asked for in the handshake, in lower case.
+    pub server_name: Option<Arc<str>>,
+    /// Its connection's place among all.
+    pub connection: Connection,
 }
 
 /// For whom a client certificate speaks.
@@ -59,8 +77,8 @@ pub trait Server: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// How long a client may take for the TLS handshake and for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the log says that connections are turned away.
+const WARNING: Duration = Duration::from_secs(10);
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -76,40 +94,88 @@ const MAX_HEAD: u32 = 64 * 1024;
 
 /// Serves connections of `listener` until `stop`, then lets what is open end for a while.
 ///
-/// HTTP/1.1 over TLS, and HTTP/2 where `tls` offers it. A connection that misbehaves harms
-/// itself alone.
+/// HTTP/1.1, and HTTP/2 where TLS offers it. A connection that misbehaves harms itself alone, and
+/// there are as many as the [default limits](ConnectionLimits::default) say.
 pub async fn serve<S: Server>(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    transport: impl Into<Transport>,
     server: Arc<S>,
     stop: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
+    let limits = ConnectionLimits::default();
+    serve_limited(listener, transport, limits, server, stop).await;
+}
+
+/// Serves as [`serve`] does, with as many connections as `limits` say.
+pub async fn serve_limited<S: Server>(
+    listener: TcpListener,
+    transport: impl Into<Transport>,
+    limits: ConnectionLimits,
+    server: Arc<S>,
+    stop: CancellationToken,
+) {
+    let transport = transport.into();
+    let connections = Connections::new(limits);
     let tasks = TaskTracker::new();
+    let mut warned: Option<Instant> = None;
     loop {
         let (socket, address) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of descriptors, most likely: waiting is all that helps.
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    // Out of descriptors, most likely: who has proved nothing makes room.
+                    if !connections.cut_oldest() {
+                        tracing::warn!(%error, "accept failed");
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
             },
         };
-        let acceptor = acceptor.clone();
+        let Some(place) = connections.take(address.ip()) else {
+            // Not for each: who is turned away may come a thousand times a second.
+            if warned.is_none_or(|at| at.elapsed() > WARNING) {
+                warned = Some(Instant::now());
+                tracing::warn!(%address, "connections are turned away: there are too many");
+            }
+            continue;
+        };
+        let transport = transport.clone();
         let server = Arc::clone(&server);
         let stop = stop.clone();
+        let timeout = connections.limits().head_timeout;
         tasks.spawn(async move {
             tune(&socket);
-            let accepted =
-                tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(buffered(socket))).await;
-            match accepted {
-                Ok(Ok(stream)) => connection(stream, address, server, stop).await,
-                Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%address, "TLS handshake timed out"),
+            let handshake = transport.accept(socket, place.clone(), |chain| server.caller(chain));
+            let accepted = tokio::select! {
+                accepted = tokio::time::timeout(timeout, handshake) => accepted,
+                () = place.cut() => return,
+            };
+            let (stream, greeting) = match accepted {
+                Ok(Ok(accepted)) => accepted,
+                Ok(Err(error)) => {
+                    return tracing::debug!(%address, %error, "TLS handshake failed");
+                }
+                Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
+            };
+            let peer = Peer {
+                address,
+                certificate_names: greeting.certificate_names.into(),
+                certificate: greeting.certificate,
+                is_other: greeting.is_other,
+                agent: greeting.agent.map(Arc::new),
+                server_name: greeting.server_name.map(Into::into),
+                connection: place,
+            };
+            let http = Http {
+                #[cfg(feature = "gateway")]
+                is_http2: greeting.is_http2,
+                timeout,
+            };
+            match stream {
+                Accepted::Plain(stream) => connection(stream, http, peer, server, stop).await,
+                Accepted::Tls(stream) => connection(*stream, http, peer, server, stop).await,
             }
         });
     }
@@ -123,11 +189,24 @@ pub async fn serve<S: Server>(
     }
 }
 
-/// A socket that is read in large pieces below TLS.
+/// How HTTP is spoken on a connection.
+#[derive(Clone, Copy)]
+struct Http {
+    #[cfg(feature = "gateway")]
+    is_http2: bool,
+    /// For the head of a request, and for the first one.
+    timeout: Duration,
+}
+
+/// A client's socket that is read in large pieces below TLS.
 pub(super) type BufferedTcp = BufReader<TcpStream>;
 
 /// rustls asks for 4 KiB at a time; without a buffer each would be a system call.
 pub(super) fn buffered(socket: TcpStream) -> BufferedTcp {
+    buffer(socket)
+}
+
+pub(super) fn buffer<T: AsyncRead>(socket: T) -> BufReader<T> {
     BufReader::with_capacity(limits::READ_BUFFER, socket)
 }
 
@@ -154,26 +233,14 @@ fn keepalive(socket: &TcpStream) {
 }
 
 async fn connection<S: Server>(
-    stream: TlsStream<BufferedTcp>,
-    address: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    http: Http,
+    peer: Peer,
     server: Arc<S>,
     stop: CancellationToken,
 ) {
-    #[cfg(feature = "gateway")]
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
-    let handshake = stream.get_ref().1;
-    let chain = handshake.peer_certificates();
-    let caller = chain.map_or(Caller::Nobody, |chain| server.caller(chain));
-    let mut peer = Peer {
-        address,
-        certificate_names: Arc::default(),
-        certificate: None,
-        is_other: caller == Caller::Other,
-    };
-    if caller == Caller::Named {
-        peer.certificate_names = tls::peer_names(handshake).into();
-        peer.certificate = tls::peer_subject(handshake);
-    }
+    let address = peer.address;
+    let place = peer.connection.clone();
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         let peer = peer.clone();
@@ -189,7 +256,7 @@ async fn connection<S: Server>(
         }
     });
     #[cfg(feature = "gateway")]
-    if is_http2 {
+    if http.is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -198,8 +265,17 @@ async fn connection<S: Server>(
             .max_header_list_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
+        // Its pings keep it alive, whatever else it never says.
+        let mute = async {
+            tokio::time::sleep(http.timeout).await;
+            if place.is_proved() {
+                std::future::pending::<()>().await;
+            }
+        };
         let result = tokio::select! {
             result = connection.as_mut() => result,
+            () = place.cut() => return,
+            () = mute => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -212,12 +288,13 @@ async fn connection<S: Server>(
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(http.timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
+        () = place.cut() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -11,7 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::serve::BufferedTcp;
+use super::{serve::BufferedTcp, transport::ServedTcp};
 use crate::{Error, ErrorKind, kubernetes::query::parse_ports};
 
 /// A connection of any kind.
@@ -103,7 +103,11 @@ where
         Error::new(ErrorKind::Unavailable, "connection lost before the upgrade").with_source(error)
     })?;
     // Past hyper's own wrapper: one layer less on the data path.
-    let upgraded = match into_socket::<tokio_rustls::server::TlsStream<BufferedTcp>>(upgraded) {
+    let upgraded = match into_socket::<tokio_rustls::server::TlsStream<ServedTcp>>(upgraded) {
+        Ok((socket, early)) => return Ok((Box::new(socket), early)),
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match into_socket::<ServedTcp>(upgraded) {
         Ok((socket, early)) => return Ok((Box::new(socket), early)),
         Err(upgraded) => upgraded,
     };

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    time::Duration,
 };
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
@@ -14,6 +15,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use super::{agent_name, certificate_request::CertificateRequest};
 use crate::{Error, ErrorKind};
 
 /// How long an authority is good for, in years.
@@ -37,6 +39,20 @@ pub struct Issued {
     /// The private key; secret.
     pub key: String,
 }
+
+/// A certificate that an agent has asked for.
+#[derive(Clone, Debug)]
+pub struct AgentCertificate {
+    /// The certificate, PEM.
+    pub pem: String,
+    /// The same, DER.
+    pub der: Vec<u8>,
+    /// Until when it is good.
+    pub expires: Timestamp,
+}
+
+/// By how much a clock may lag behind that of the gateway.
+const LAG: Duration = Duration::from_secs(3600);
 
 impl Authority {
     /// A new one. `now` decides its dates.
@@ -137,6 +153,64 @@ impl Authority {
         )
     }
 
+    /// What the agent that made `request` asks for: a certificate for exactly its name, good from
+    /// an hour before `now`, for clocks that lag, or a tenth of its life, until `lifetime` after it.
+    ///
+    /// Everything in it is decided here; of the request only the public key is taken.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when the clock shows an impossible date.
+    pub fn agent(
+        &self,
+        request: &CertificateRequest,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<AgentCertificate, Error> {
+        let mut params = agent_params(request.agent(), &[agent_name(request.agent())?])?;
+        let second = |time: Timestamp| -> Result<u64, Error> {
+            let impossible = || Error::new(ErrorKind::Misuse, "the clock shows an impossible date");
+            u64::try_from(time.as_second()).map_err(|_| impossible())
+        };
+        let begin = second(now)?.saturating_sub(LAG.min(lifetime / 10).as_secs());
+        let end = second(now)?.saturating_add(lifetime.as_secs());
+        let date = |second| date_time_ymd(1970, 1, 1) + Duration::from_secs(second);
+        params.not_before = date(begin);
+        params.not_after = date(end);
+        let certificate = params
+            .signed_by(request.public_key(), &self.issuer)
+            .map_err(failed)?;
+        let expires = i64::try_from(end).ok().map(Timestamp::from_second);
+        Ok(AgentCertificate {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            expires: expires.and_then(Result::ok).unwrap_or(now),
+        })
+    }
+
+    /// A certificate for the agent called `name` and its key, for who makes both. `also` are names
+    /// and addresses that people may reach it at.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` for a name that no certificate can have.
+    pub fn agent_pair(&self, name: &str, also: &[String], now: Timestamp) -> Result<Issued, Error> {
+        let mut names = vec![agent_name(name)?];
+        names.extend_from_slice(also);
+        let mut params = agent_params(name, &names)?;
+        set_dates(&mut params, now, LEAF_YEARS)?;
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Issued, Error> {
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(Issued {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
     fn issue(
         &self,
         common_name: &str,
@@ -157,12 +231,7 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         set_dates(&mut params, now, LEAF_YEARS)?;
-        let key = KeyPair::generate().map_err(failed)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(Issued {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        self.sign(&params)
     }
 }
 
@@ -176,6 +245,24 @@ impl Issued {
         write_new(key, &self.key, 0o600)?;
         write_new(certificate, &self.certificate, 0o644)
     }
+}
+
+/// An agent is a server to gateways, and a client when it renews its certificate. The name of its
+/// subject is one that no person can have.
+fn agent_params(agent: &str, names: &[String]) -> Result<CertificateParams, Error> {
+    let mut params = CertificateParams::new(names).map_err(|error| {
+        let message = format!("no certificate can be for agent `{agent}`");
+        Error::new(ErrorKind::Misuse, message).with_source(error)
+    })?;
+    params.distinguished_name = subject(&format!("system:dockin:agent:{agent}"));
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
 }
 
 fn authority_params() -> Result<CertificateParams, Error> {

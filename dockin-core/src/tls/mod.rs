@@ -11,7 +11,10 @@
 
 #[cfg(feature = "authority")]
 pub mod authority;
+#[cfg(feature = "authority")]
+pub mod certificate_request;
 mod client_authority;
+mod live;
 
 use std::{path::Path, sync::Arc};
 
@@ -22,12 +25,23 @@ use rustls::{
     pki_types::{CertificateDer, DnsName, PrivateKeyDer, pem::PemObject as _},
     server::{ServerConnection, WebPkiClientVerifier},
 };
+use sha2::{Digest as _, Sha256};
 use webpki::EndEntityCert;
 
+#[cfg(feature = "gateway")]
+pub(crate) use self::live::validity;
+pub use self::live::{Live, TlsChange, follow};
 use crate::{Error, ErrorKind, identity::CertificateSubject};
 
 /// The name in the certificate that a gateway shows to agents.
 pub const GATEWAY_NAME: &str = "gateway.dockin.internal";
+
+/// What an agent offers in the handshake (ALPN) when it speaks to a gateway as an agent: its
+/// client certificate is then checked by the agents' authority, never by that of people.
+pub const AGENT_PROTOCOL: &[u8] = b"dockin-agent/1";
+
+/// What the names in agents' certificates end in.
+const AGENTS: &str = ".agent.dockin.internal";
 
 /// The name in the certificate of the agent called `name`: the server name of a handshake with it.
 ///
@@ -35,7 +49,7 @@ pub const GATEWAY_NAME: &str = "gateway.dockin.internal";
 ///
 /// `Misuse` when `name` cannot be part of a DNS name.
 pub fn agent_name(name: &str) -> Result<String, Error> {
-    let full = format!("{name}.agent.dockin.internal");
+    let full = format!("{name}{AGENTS}");
     match DnsName::try_from(full.as_str()) {
         Ok(_) => Ok(full),
         Err(error) => Err(Error::new(
@@ -47,6 +61,20 @@ pub fn agent_name(name: &str) -> Result<String, Error> {
         )
         .with_source(error)),
     }
+}
+
+/// The agent whose certificate has the name `full`, the other way round than [`agent_name`].
+#[must_use]
+pub fn agent_of(full: &str) -> Option<&str> {
+    full.strip_suffix(AGENTS).filter(|name| !name.is_empty())
+}
+
+/// SHA-256 of a certificate (DER) as `sha256:` and lower-case hex, by which people compare them.
+#[must_use]
+pub fn fingerprint(certificate: &[u8]) -> String {
+    let digest = Sha256::digest(certificate);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 /// Makes aws-lc-rs the process's default, for libraries that ask for it. First thing in `main`.
@@ -249,12 +277,42 @@ pub fn peer_subject(connection: &ServerConnection) -> Option<CertificateSubject>
     })
 }
 
+/// A server's side for agents with a certificate of `authority`, who come by [`AGENT_PROTOCOL`].
+///
+/// # Errors
+///
+/// As [`server_config`].
+#[cfg(feature = "gateway")]
+pub fn agents_server_config(
+    identity: Identity,
+    authority: &[CertificateDer<'static>],
+) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = (*server_config(identity, Some(authority))?).clone();
+    config.alpn_protocols = vec![AGENT_PROTOCOL.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// An agent's side towards a gateway, by [`AGENT_PROTOCOL`].
+///
+/// # Errors
+///
+/// As [`client_config`].
+#[cfg(feature = "agent")]
+pub fn agent_client_config(
+    authority: &[CertificateDer<'static>],
+    identity: Identity,
+) -> Result<Arc<ClientConfig>, Error> {
+    let mut config = (*client_config(authority, Some(identity))?).clone();
+    config.alpn_protocols = vec![AGENT_PROTOCOL.to_vec()];
+    Ok(Arc::new(config))
+}
+
 const HTTP_1_1: &[u8] = b"http/1.1";
 /// HTTP/2 in a handshake.
 #[cfg(feature = "gateway")]
 pub(crate) const HTTP_2: &[u8] = b"h2";
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     // AES with 128 bits first, as Go has it: streams cost a quarter less, and nobody breaks it.
     let first =

@@ -8,6 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dockin_core::kubernetes::Kubeconfig;
 use http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -18,49 +19,28 @@ use crate::{
         Cluster, Context, KubeConfig, NamedCluster, NamedContext, NamedUser, User, is_loopback,
     },
     low_args::KubeconfigArgs,
+    saved_session::SavedSession,
 };
 
 /// Writes a kubeconfig with one context for each cluster.
 pub(crate) fn run(args: &KubeconfigArgs) -> Result<ExitCode, Failure> {
-    let token = if args.token_file.as_os_str() == "-" {
-        let mut token = String::new();
-        io::stdin()
-            .read_to_string(&mut token)
-            .map_err(|error| Failure::local(format!("cannot read the token: {error}")))?;
-        token
-    } else {
-        fs::read_to_string(&args.token_file).map_err(|error| {
-            Failure::local(format!(
-                "cannot read token file `{}`: {error}",
-                args.token_file.display()
-            ))
-        })?
-    };
     let authority = checked_authority(&args.certificate_authority)?;
-    let config = if args.all {
-        let server = checked_server(&args.server)?;
-        let names = block_on(login::clusters(&server, &authority, token.trim()))?;
-        if names.is_empty() {
-            let what = "this token lets one reach no cluster behind the gateway";
-            return Err(Failure::gateway(what));
+    let (text, replace) = match &args.token_file {
+        None => (of_session(args, &authority)?, args.force),
+        Some(file) => {
+            let config = with_token(args, file, &authority)?;
+            let text = serde_saphyr::to_string(&config)
+                .map_err(|error| Failure::local(format!("cannot write the kubeconfig: {error}")))?;
+            let replace = args.force || holds_no_more_than(&args.output, &config);
+            (text, replace)
         }
-        let named = KubeconfigArgs {
-            cluster: names,
-            ..args.clone()
-        };
-        build(&named, token.trim(), &authority)?
-    } else {
-        build(args, token.trim(), &authority)?
     };
-    let text = serde_saphyr::to_string(&config)
-        .map_err(|error| Failure::local(format!("cannot write the kubeconfig: {error}")))?;
     if args.output.as_os_str() == "-" {
         io::stdout()
             .write_all(text.as_bytes())
             .and_then(|()| io::stdout().flush())
             .map_err(|error| Failure::output(&error))?;
     } else {
-        let replace = args.force || holds_no_more_than(&args.output, &config);
         write(&args.output, text.as_bytes(), replace)?;
         eprintln!(
             "wrote {}, use it with --kubeconfig or KUBECONFIG",
@@ -68,6 +48,61 @@ pub(crate) fn run(args: &KubeconfigArgs) -> Result<ExitCode, Failure> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The kubeconfig of who has logged in, without a token: the same that the gateway gives to a
+/// browser.
+fn of_session(args: &KubeconfigArgs, authority: &[u8]) -> Result<String, Failure> {
+    let server = checked_server(&args.server)?;
+    let session = SavedSession::load(&server)?.ok_or_else(|| {
+        let what = format!(
+            "you are not logged in to {server}: run `dockctl login --server {server}`, or give \
+             --token-file"
+        );
+        Failure::local(what)
+    })?;
+    let clusters = block_on(login::clusters(&server, authority, &session.token))?;
+    let config = Kubeconfig {
+        server: &server,
+        authority,
+        user: &session.user,
+        clusters: &clusters,
+        namespace: args.namespace.as_deref(),
+    };
+    config
+        .to_yaml()
+        .map_err(|error| Failure::local(error.chain()))
+}
+
+fn with_token(args: &KubeconfigArgs, file: &Path, authority: &[u8]) -> Result<KubeConfig, Failure> {
+    let token = if file.as_os_str() == "-" {
+        let mut token = String::new();
+        io::stdin()
+            .read_to_string(&mut token)
+            .map_err(|error| Failure::local(format!("cannot read the token: {error}")))?;
+        token
+    } else {
+        fs::read_to_string(file).map_err(|error| {
+            Failure::local(format!(
+                "cannot read token file `{}`: {error}",
+                file.display()
+            ))
+        })?
+    };
+    if !args.all {
+        return build(args, token.trim(), authority);
+    }
+    let server = checked_server(&args.server)?;
+    let names = block_on(login::clusters(&server, authority, token.trim()))?;
+    if names.is_empty() {
+        let what = "this token lets one reach no cluster behind the gateway";
+        return Err(Failure::gateway(what));
+    }
+    let named = KubeconfigArgs {
+        cluster: names,
+        ..args.clone()
+    };
+    build(&named, token.trim(), authority)
 }
 
 fn build(args: &KubeconfigArgs, token: &str, authority: &[u8]) -> Result<KubeConfig, Failure> {
