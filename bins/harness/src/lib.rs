@@ -22,6 +22,7 @@ mod program;
 mod proxy;
 mod pty;
 mod server;
+mod token_review;
 mod wire;
 
 pub use apiserver::{ApiServer, Credential, Seen};

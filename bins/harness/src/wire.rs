@@ -84,6 +84,21 @@ impl House {
     /// There is none.
     #[must_use]
     pub fn tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(self.tls_config(), name).expect("TLS");
+        let socket = TcpStream::connect(self.gateway_address()).expect("the gateway");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        StreamOwned::new(connection, socket)
+    }
+
+    /// What a client of the gateway trusts: its authority, and nobody else.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    #[must_use]
+    pub fn tls_config(&self) -> Arc<ClientConfig> {
         let text = fs::read(self.data().join("tls/ca.pem")).expect("the authority");
         let mut roots = RootCertStore::empty();
         roots
@@ -95,11 +110,6 @@ impl House {
             .expect("TLS versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connection = ClientConnection::new(Arc::new(config), name).expect("TLS");
-        let socket = TcpStream::connect(self.gateway_address()).expect("the gateway");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        StreamOwned::new(connection, socket)
+        Arc::new(config)
     }
 }

@@ -1,3 +1,4 @@
+mod identity;
 mod trail;
 
 use std::{
@@ -15,6 +16,7 @@ use dockin_core::{
     tls,
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
+pub(crate) use identity::{IdentityConfig, Method, ServiceAccountsConfig};
 use serde::Deserialize;
 pub(crate) use trail::{Age, Audit, Mode, Recording};
 
@@ -36,6 +38,9 @@ pub(crate) struct Config {
     /// Who can log in with a password; nobody, without.
     #[serde(default)]
     pub(crate) accounts: Option<Accounts>,
+    /// Who people are besides, and who is asked first.
+    #[serde(default)]
+    pub(crate) identity: IdentityConfig,
     /// Authority of client certificates that people show; none are asked for, without.
     #[serde(default)]
     pub(crate) client_authority: Option<PathBuf>,
@@ -283,6 +288,9 @@ impl Config {
         {
             return bad("`session_minutes` is 1 to 1440: sessions are short-lived".to_owned());
         }
+        let (certificates, accounts) = (self.client_authority.is_some(), self.accounts.is_some());
+        self.identity
+            .check(certificates, accounts, &self.clusters)?;
         let Limits {
             requests_per_second,
             burst,
@@ -340,6 +348,7 @@ impl Config {
         if let Some(accounts) = &mut self.accounts {
             paths.extend([&mut accounts.file, &mut accounts.sessions]);
         }
+        paths.extend(self.identity.paths());
         paths.extend(self.audit.paths());
         paths.extend(self.recording.iter_mut().flat_map(Recording::paths));
         for files in [Some(&mut self.tls), self.agents_tls.as_mut()]

@@ -134,6 +134,7 @@ agents_tls: {{ certificate: tls/gateway.pem, key: tls/gateway.key, authority: tl
 tokens: tokens.yaml
 accounts: {{ file: accounts.yaml, sessions: sessions }}
 # client_authority: tls/people.pem
+# identity: {{ oidc: [ {{ issuer: "https://id.example", audiences: [dockin], groups_claim: groups }} ] }}
 rules: rules.yaml
 # Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
 #               export: [ {{ name: siem, syslog: "tcp://siem.example:601" }} ] }}

@@ -2,6 +2,7 @@
 
 mod config;
 mod init;
+mod people;
 mod resource_manager;
 mod serve;
 

@@ -1,12 +1,11 @@
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc};
+use std::sync::Arc;
 
 use dockin_core::{
     Error, ErrorKind,
     access::Authorizer,
     access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
-    gateway::{Cluster, ClusterFolder, Gateway, Logins},
-    identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
+    gateway::{Cluster, ClusterFolder, Gateway},
     policy::{Reload, Rules},
     recording::RecordingStore,
     runtime::agent::AgentRuntime,
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Age, Config, Mode, TlsFiles},
+    people::people,
     resource_manager,
 };
 
@@ -33,7 +33,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         // The receiver lives as long as the gateway.
         let _stopped = changes.send(change);
     })?;
-    let (authenticator, logins) = people(&config)?;
+    let (authenticator, logins) = people(&config).await?;
     let file = Arc::new(FileSink::open_with(
         &config.audit.file,
         &config.audit.options(),
@@ -127,44 +127,6 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     eprintln!("listening on https://{address}");
     gateway.serve(listener, server_tls, stop).await;
     Ok(())
-}
-
-/// Who people are, in the order in which they are asked: client certificates, session tokens,
-/// then the token file with personal tokens in it.
-fn people(config: &Config) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
-    let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
-    if config.client_authority.is_some() {
-        chain.push(Arc::new(ClientCertificates));
-    }
-    let tokens = TokenFile::load(&config.tokens)?;
-    let Some(wanted) = &config.accounts else {
-        chain.push(Arc::new(tokens));
-        return Ok((Arc::new(Chain::new(chain)), None));
-    };
-    let accounts = Arc::new(AccountFile::load(&wanted.file)?);
-    let directory = &wanted.sessions;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| {
-            let message = format!("`{}` cannot be made", directory.display());
-            Error::new(ErrorKind::Unavailable, message).with_source(error)
-        })?;
-    let sessions = SessionTokens::open(
-        directory,
-        &wanted.audience,
-        wanted.lifetime(),
-        Arc::clone(&accounts),
-    )?;
-    let logins = Logins {
-        tokens: Arc::new(tokens.with_accounts(Arc::clone(&accounts))),
-        sessions: Arc::new(sessions),
-        accounts,
-    };
-    chain.push(Arc::clone(&logins.sessions) as Arc<dyn Authenticator>);
-    chain.push(Arc::clone(&logins.tokens) as Arc<dyn Authenticator>);
-    Ok((Arc::new(Chain::new(chain)), Some(logins)))
 }
 
 /// The gateway's side of mutual TLS with agents.
