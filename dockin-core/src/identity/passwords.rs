@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -100,8 +101,7 @@ impl Passwords {
         let Ok(_place) = self.under_way.try_acquire() else {
             return Err(wait(FLOOD));
         };
-        // Names of one spelling would have as many tries as it has letters.
-        let name = user.to_lowercase();
+        let name = folded(user);
         lock(&self.by_name).take(&name, now).map_err(wait)?;
         let known = self.known(user, password).await?.ok_or_else(wrong)?;
         lock(&self.by_address).give_back(&address);
@@ -170,6 +170,18 @@ impl fmt::Debug for Passwords {
     }
 }
 
+/// A name as directories compare it, and coarser: each spelling of one person would have its own
+/// tries.
+///
+/// Spec: RFC 4518, string preparation for LDAP.
+fn folded(user: &str) -> String {
+    let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(user);
+    let lower = normal.chars().flat_map(char::to_lowercase);
+    lower
+        .filter(|c| c.is_alphanumeric() || c.is_ascii_graphic())
+        .collect()
+}
+
 /// What of an address counts: who has one of IPv6 has all of its network.
 pub(crate) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
@@ -205,7 +217,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::{AccountFile, CheckedPeople, KnownPerson, Passwords, UNDER_WAY, network};
+    use super::{AccountFile, CheckedPeople, KnownPerson, Passwords, UNDER_WAY, folded, network};
     use crate::{ErrorKind, identity::directory::tests::One};
 
     const PASSWORD: &str = "correct horse battery";
@@ -292,6 +304,17 @@ mod tests {
         }
         assert_eq!(kinds.pop(), Some(ErrorKind::Exhausted));
         assert!(kinds.iter().all(|kind| *kind == ErrorKind::Unauthenticated));
+        for spelling in [
+            " bob",
+            "b\u{ad}ob",
+            "\u{ff42}ob",
+            "bo\u{200b}b\u{a0}",
+            "B o b",
+        ] {
+            assert_eq!(folded(spelling), "bob", "{spelling:?}");
+        }
+        assert_eq!(folded("Jose\u{301}"), folded("JOS\u{c9}"));
+        assert_ne!(folded("a.smith"), folded("asmith"));
         let v6 = |text: &str| network(text.parse::<Ipv6Addr>().unwrap().into());
         assert_eq!(v6("2001:db8:1:2::1"), v6("2001:db8:1:2:ffff::7"));
         assert_ne!(v6("2001:db8:1:2::1"), v6("2001:db8:1:3::1"));

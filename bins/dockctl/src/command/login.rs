@@ -369,9 +369,41 @@ mod tests {
         reason = "a failed unwrap is a failed test"
     )]
 
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use jiff::Timestamp;
     use serde_json::Value;
 
-    use super::Wanted;
+    use super::{Wanted, token_of_file};
+
+    #[test]
+    fn the_token_of_a_file_is_given_with_its_end_and_not_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            token_of_file(&path).map_err(|failure| failure.to_string())
+        };
+        let jwt = |end: i64| {
+            let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{end}}}"));
+            format!("e30.{claims}.c2ln")
+        };
+        let end = Timestamp::now().as_second() + 600;
+        let (token, expires) = of(&format!("{}\n", jwt(end))).unwrap();
+        assert_eq!(token, jwt(end));
+        assert_eq!(expires.map(Timestamp::as_second), Some(end));
+        // What is no JWT has an end that only the gateway knows.
+        assert_eq!(of("dk_secret\n").unwrap(), ("dk_secret".to_owned(), None));
+        for (text, words) in [
+            (jwt(1), "oidc-login"),
+            (String::new(), "one line"),
+            ("dk_secret\ndk_other".to_owned(), "one line"),
+        ] {
+            let told = of(&text).unwrap_err();
+            assert!(told.contains(words) && !told.contains("secret"), "{told}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(token_of_file(&path).is_err());
+    }
 
     fn wanted() -> Wanted<'static> {
         Wanted {
