@@ -42,7 +42,6 @@ impl Auditor {
     }
 
     /// A failed login; of a flood only some are written down, and how many were not.
-
     pub(super) async fn login_failed(
         &self,
         client: SocketAddr,
