@@ -1,5 +1,10 @@
 //! Tokens of service accounts, made and checked as an apiserver does.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what a JSON value does not have is null, and no panic"
+)]
+
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
