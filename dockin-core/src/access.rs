@@ -65,6 +65,9 @@ pub enum Decision {
     Deny {
         /// For the person and the audit trail.
         reason: String,
+        /// The rule that decided, or that there is none, as `dockctl access explain` names it;
+        /// for the audit trail.
+        rule: Option<String>,
     },
 }
 
@@ -85,6 +88,7 @@ pub trait Authorizer: Send + Sync {
                 reason: "impersonation is not accepted from clients without a role that allows \
                          it: leave out --as and --as-group"
                     .to_owned(),
+                rule: Some("no role".to_owned()),
             },
         }
     }
@@ -97,7 +101,8 @@ pub trait Authorizer: Send + Sync {
 }
 
 /// What a request comes to for who knows no kinds of objects; nothing for an impersonation.
-fn coarse(wanted: &Attributes) -> Option<(Verb, Target)> {
+#[must_use]
+pub fn coarse(wanted: &Attributes) -> Option<(Verb, Target)> {
     let all = |text: &str| if text.is_empty() { "*" } else { text }.to_owned();
     let cluster = wanted.cluster.as_deref().unwrap_or_default();
     let everything = Target::namespace(cluster, &all(&wanted.namespace));
@@ -218,12 +223,14 @@ pub async fn authorize(
             verb,
             target,
         }),
-        Decision::Deny { reason } => Err(Error::new(
-            ErrorKind::Forbidden,
-            format!(
-                "user `{}` may not {verb} `{target}`: {reason}",
-                principal.user
-            ),
-        )),
+        Decision::Deny { reason, rule } => {
+            let user = &principal.user;
+            let message = format!("user `{user}` may not {verb} `{target}`: {reason}");
+            let error = Error::new(ErrorKind::Forbidden, message);
+            Err(match rule {
+                Some(rule) => error.with_rule(rule),
+                None => error,
+            })
+        }
     }
 }

@@ -76,7 +76,22 @@ impl AccessList {
     }
 
     fn allows(&self, principal: &Principal, verb: Verb, target: &Target) -> bool {
-        self.entries.iter().any(|entry| {
+        self.entry_for(principal, verb, target).is_some()
+    }
+
+    /// The number, from 1, of the first entry that lets `principal` do anything in `cluster`.
+    #[must_use]
+    pub fn entry_in(&self, principal: &Principal, cluster: &str) -> Option<usize> {
+        let mut entries = self.entries.iter();
+        let found =
+            entries.position(|entry| entry.is_for(principal) && any(&entry.clusters, cluster));
+        found.map(|index| index + 1)
+    }
+
+    /// The number, from 1, of the first entry that lets `principal` do that; none when he may not.
+    #[must_use]
+    pub fn entry_for(&self, principal: &Principal, verb: Verb, target: &Target) -> Option<usize> {
+        let found = self.entries.iter().position(|entry| {
             entry.is_for(principal)
                 && entry
                     .verbs
@@ -85,7 +100,8 @@ impl AccessList {
                 && any(&entry.clusters, &target.cluster)
                 && any(&entry.namespaces, &target.namespace)
                 && any(&entry.pods, &target.pod)
-        })
+        });
+        found.map(|index| index + 1)
     }
 }
 
@@ -98,14 +114,13 @@ impl Authorizer for AccessList {
         // The same words whether or not the target exists: a denial is not a way to look around.
         Decision::Deny {
             reason: format!("no entry under `access` gives `{verb}` there; ask for one"),
+            rule: Some("no entry under `access`".to_owned()),
         }
     }
 
     /// Any entry for him counts, whatever it allows there.
     async fn reaches(&self, principal: &Principal, cluster: &str) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.is_for(principal) && any(&entry.clusters, cluster))
+        self.entry_in(principal, cluster).is_some()
     }
 }
 
@@ -242,7 +257,7 @@ mod tests {
         for (namespace, pod) in [("default", "db-0"), ("nowhere", "nothing")] {
             let target = Target::pod("local", namespace, pod).unwrap();
             match list.decide(&bob, Verb::Exec, &target).await {
-                Decision::Deny { reason } => reasons.push(reason),
+                Decision::Deny { reason, .. } => reasons.push(reason),
                 Decision::Allow => reasons.push("allowed".to_owned()),
             }
         }

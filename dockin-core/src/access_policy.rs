@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use dockin_policy::{
-    access::{Attributes, Mode, Person},
+    access::{Answer, Attributes, Mode, Person},
     io::access_file::{Access, AccessFile, AccessFileError, AccessFiles},
 };
 use tokio_util::sync::CancellationToken;
@@ -109,6 +109,7 @@ impl AccessPolicy {
         match answer.allowed {
             true => Decision::Allow,
             false => Decision::Deny {
+                rule: Some(decided_by(&answer).to_owned()),
                 reason: answer.reason,
             },
         }
@@ -129,6 +130,15 @@ impl Authorizer for AccessPolicy {
         let access = self.0.load();
         let (rules, tenancy) = &**access;
         tenancy.reaches(rules, &person(principal), cluster)
+    }
+}
+
+/// The rule that refused, or that there is none.
+pub(crate) fn decided_by(answer: &Answer) -> &str {
+    match (&answer.rule, &answer.question) {
+        (Some(rule), _) => rule,
+        (None, Some(_)) => "no rule matches",
+        (None, None) => "no rule was asked",
     }
 }
 

@@ -49,6 +49,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     retry_after: Option<Duration>,
+    rule: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -59,6 +60,7 @@ impl Error {
             kind,
             message: message.into(),
             retry_after: None,
+            rule: None,
             source: None,
         }
     }
@@ -75,6 +77,19 @@ impl Error {
     pub const fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// Names the rule that refused it, for the audit trail.
+    #[must_use]
+    pub fn with_rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// The rule that refused it, or that there is none, if rules were asked.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// When it is worth to ask again, if that is known.

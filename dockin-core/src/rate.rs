@@ -5,11 +5,17 @@ use std::{
 
 /// How often something may happen for each key: `burst` times at once, `per_second` in the long
 /// run. A token bucket for each.
+///
+/// However many keys come, a call costs the same and no more than twice [`MANY`] are remembered: a
+/// key that is not used while so many others are is forgotten, as if it had rested.
 #[derive(Debug)]
 pub(crate) struct Rates {
     per_second: f64,
     burst: f64,
-    buckets: HashMap<String, Bucket>,
+    /// Keys used since the last time that there were too many.
+    young: HashMap<String, Bucket>,
+    /// Keys used in the round before; they go with the next.
+    old: HashMap<String, Bucket>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +24,7 @@ struct Bucket {
     at: Instant,
 }
 
-/// Keys remembered before those that have rested are forgotten.
+/// Keys of one round.
 const MANY: usize = 4096;
 
 impl Rates {
@@ -26,7 +32,8 @@ impl Rates {
         Self {
             per_second,
             burst,
-            buckets: HashMap::new(),
+            young: HashMap::new(),
+            old: HashMap::new(),
         }
     }
 
@@ -36,29 +43,35 @@ impl Rates {
     ///
     /// How long until it may be counted again.
     pub(crate) fn take(&mut self, key: &str, now: Instant) -> Result<(), Duration> {
-        let (per_second, burst) = (self.per_second, self.burst);
-        if self.buckets.len() >= MANY {
-            self.buckets
-                .retain(|_, bucket| bucket.filled(now, per_second) < burst);
-        }
-        let bucket = self.buckets.entry(key.to_owned()).or_insert(Bucket {
-            tokens: burst,
+        let per_second = self.per_second;
+        let known = self.young.get(key).or_else(|| self.old.get(key));
+        let mut bucket = known.copied().unwrap_or(Bucket {
+            tokens: self.burst,
             at: now,
         });
-        bucket.tokens = bucket.filled(now, per_second).min(burst);
+        bucket.tokens = bucket.filled(now, per_second).min(self.burst);
         bucket.at = now;
-        if bucket.tokens >= 1.0 {
+        let taken = if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
-            return Ok(());
+            Ok(())
+        } else {
+            let wait = Duration::try_from_secs_f64((1.0 - bucket.tokens) / per_second);
+            Err(wait.unwrap_or(Duration::from_secs(60)))
+        };
+        if self.young.len() >= MANY && !self.young.contains_key(key) {
+            self.old = std::mem::take(&mut self.young);
         }
-        let wait = Duration::try_from_secs_f64((1.0 - bucket.tokens) / per_second);
-        Err(wait.unwrap_or(Duration::from_secs(60)))
+        self.young.insert(key.to_owned(), bucket);
+        taken
     }
 
     /// Takes back what was counted for `key`: it was not what is rare.
     pub(crate) fn give_back(&mut self, key: &str) {
-        if let Some(bucket) = self.buckets.get_mut(key) {
-            bucket.tokens = (bucket.tokens + 1.0).min(self.burst);
+        let burst = self.burst;
+        // What is in both counts where it is younger.
+        let known = self.young.get_mut(key).or_else(|| self.old.get_mut(key));
+        if let Some(bucket) = known {
+            bucket.tokens = (bucket.tokens + 1.0).min(burst);
         }
     }
 }
@@ -76,7 +89,7 @@ mod tests {
 
     use std::time::{Duration, Instant};
 
-    use super::Rates;
+    use super::{MANY, Rates};
 
     #[test]
     fn a_burst_passes_and_then_so_many_a_second() {
@@ -92,5 +105,20 @@ mod tests {
         assert!(rates.take("alice", later).is_err());
         rates.give_back("alice");
         rates.take("alice", later).unwrap();
+    }
+
+    #[test]
+    fn a_crowd_of_keys_takes_no_more_room_and_does_not_hide_one_that_goes_on() {
+        let mut rates = Rates::new(0.001, 2.0);
+        let now = Instant::now();
+        rates.take("mallory", now).unwrap();
+        rates.take("mallory", now).unwrap();
+        for number in 0..10 * MANY {
+            rates.take(&format!("made up {number}"), now).unwrap();
+            if number % 1000 == 0 {
+                assert!(rates.take("mallory", now).is_err(), "{number}");
+            }
+            assert!(rates.young.len() + rates.old.len() <= 2 * MANY + 1);
+        }
     }
 }

@@ -21,8 +21,8 @@ use crate::{
     kubeconfig::{Connection, KubeConfig, paths},
     low_args::{
         AccessArgs, AuditArgs, AuditVerifyArgs, CommandArgs, ConnectionArgs, CopyArgs,
-        KubeconfigArgs, LoginArgs, LowArgs, OidcLoginArgs, PolicyArgs, ServerArgs, SessionArgs,
-        SessionCommandArgs, SessionListArgs, TargetArgs,
+        CredentialArgs, KubeconfigArgs, LoginArgs, LowArgs, OidcLoginArgs, PolicyArgs, ServerArgs,
+        SessionArgs, SessionCommandArgs, SessionListArgs, TargetArgs,
     },
     target::{Target, pod_name},
 };
@@ -34,7 +34,7 @@ pub(crate) enum HighArgs {
     Kubeconfig(KubeconfigArgs),
     Login(LoginArgs),
     Logout(ServerArgs),
-    Credential(String),
+    Credential(CredentialArgs),
     Get(Get),
     Exec(Exec),
     Attach(Attach),
@@ -66,7 +66,7 @@ impl HighArgs {
                 Self::Login(args)
             }
             CommandArgs::Logout(args) => Self::Logout(args),
-            CommandArgs::Credential { server } => Self::Credential(server),
+            CommandArgs::Credential(args) => Self::Credential(args),
             CommandArgs::Get(args) => {
                 let (connection, namespace) = place(&global, &args.target)?;
                 if args.all_namespaces && !args.names.is_empty() {

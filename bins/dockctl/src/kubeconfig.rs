@@ -96,7 +96,7 @@ pub(crate) struct User {
     pub(crate) client_key_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) username: Option<String>,
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exec: Option<serde_json::Value>,
     #[serde(skip_serializing)]
     pub(crate) auth_provider: Option<serde_json::Value>,

@@ -54,12 +54,8 @@ pub(crate) enum CommandArgs {
     Login(LoginArgs),
     /// End the session with a gateway
     Logout(ServerArgs),
-    /// Give kubectl the token of the session, as its kubeconfig asks for it
-    Credential {
-        /// The gateway's address, as https://HOST:PORT
-        #[arg(long, value_name = "URL")]
-        server: String,
-    },
+    /// Give kubectl the token of the session or of a file, as its kubeconfig asks for it
+    Credential(CredentialArgs),
     /// Show pods
     Get(GetArgs),
     /// Run a command in a container
@@ -86,6 +82,17 @@ pub(crate) enum CommandArgs {
     Access(AccessArgs),
     /// Log in at an OpenID Connect provider with a browser, and keep the token in a file
     OidcLogin(OidcLoginArgs),
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CredentialArgs {
+    /// The gateway that there is a session with, as https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// File with a token, as `oidc-login` writes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -128,6 +135,9 @@ pub(crate) struct KubeconfigArgs {
     /// login`: then there is no token in what is written, kubectl asks for it
     #[arg(long, value_name = "FILE", required_unless_present = "all")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Let kubectl ask this program for what is in the token file then, and write no token
+    #[arg(long, requires = "token_file")]
+    pub(crate) credential_plugin: bool,
     /// Cluster behind the gateway, one context each; default the gateway's first
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub(crate) cluster: Vec<String>,
@@ -570,7 +580,7 @@ pub(crate) struct AccessFilesArgs {
 pub(crate) struct AccessExplainArgs {
     /// Who
     pub(crate) user: String,
-    /// What: exec, attach, port-forward, logs, or a verb of Kubernetes
+    /// What: exec, attach, port-forward, logs, audit, review, reach, or a verb of Kubernetes
     pub(crate) verb: String,
     /// Where: CLUSTER/NAMESPACE/POD or CLUSTER/NAMESPACE/KIND/NAME; `*` is all
     pub(crate) target: String,
@@ -588,4 +598,10 @@ pub(crate) struct AccessExplainArgs {
     /// API group of KIND
     #[arg(long, value_name = "GROUP", default_value = "")]
     pub(crate) api_group: String,
+    /// What of KIND, such as scale
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) subresource: String,
+    /// A path of the API server instead of an object
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
 }

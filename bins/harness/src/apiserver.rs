@@ -46,6 +46,7 @@ use crate::{
     node::{AgentNode, CriNode, Node, Streaming},
     objects::Objects,
     pod_watch::{nodes, watch_nothing, watch_pods},
+    token_review::ServiceAccountTokens,
 };
 
 /// A kube-apiserver's stand-in on loopback. It ends when its owner goes.
@@ -98,12 +99,13 @@ pub struct Seen {
 struct State {
     node: Box<dyn Node>,
     objects: Objects,
+    accounts: ServiceAccountTokens,
     seen: Mutex<Vec<Seen>>,
     /// Bytes that `/metrics/endless` gave, and that `/metrics/sink` took.
     moved: AtomicU64,
 }
 
-type Body = BoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
 /// The gateway's own secret.
 const TOKEN: &str = "the-gateways-own-token";
@@ -166,6 +168,7 @@ impl ApiServer {
         let state = Arc::new(State {
             node,
             objects: Objects::new(),
+            accounts: ServiceAccountTokens::new(),
             seen: Mutex::default(),
             moved: AtomicU64::new(0),
         });
@@ -205,6 +208,17 @@ impl ApiServer {
             self.address,
             BASE64.encode(&self.authority),
         )
+    }
+
+    /// A token of the service account `NAMESPACE:NAME` for `audiences`, good for `seconds`.
+    #[must_use]
+    pub fn service_account_token(&self, account: &str, audiences: &[&str], seconds: i64) -> String {
+        self.state.accounts.issue(account, audiences, seconds)
+    }
+
+    /// Deletes the service account `NAMESPACE:NAME`.
+    pub fn delete_service_account(&self, account: &str) {
+        self.state.accounts.delete(account);
     }
 
     /// Every request so far, the gateway's looks at its health left out.
@@ -271,6 +285,9 @@ impl State {
             ["api"] => document(&discovery::api_versions()),
             ["apis"] => document(&discovery::api_groups()),
             ["api", "v1"] => document(&resources()),
+            ["apis", "authentication.k8s.io", "v1", "tokenreviews"] => {
+                self.accounts.answer(&user, request).await
+            }
             ["metrics", "endless"] => self.endless(),
             ["metrics", "sink"] => self.sink(request).await,
             [
@@ -742,7 +759,7 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str, details: &Value) -
     )
 }
 
-fn answer(code: u16, value: &Value) -> Response<Body> {
+pub(crate) fn answer(code: u16, value: &Value) -> Response<Body> {
     let body = Full::new(Bytes::from(value.to_string()));
     Response::builder()
         .status(code)

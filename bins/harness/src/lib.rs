@@ -25,6 +25,7 @@ mod pty;
 mod redis;
 mod replica;
 mod server;
+mod token_review;
 mod wire;
 
 pub use apiserver::{ApiServer, Credential, Seen};

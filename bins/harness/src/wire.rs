@@ -94,17 +94,7 @@ impl House {
     /// There is none.
     #[must_use]
     pub fn tls_offering(&self, protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
-        let text = fs::read(self.data().join("tls/ca.pem")).expect("the authority");
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(&text).expect("PEM"))
-            .expect("an authority");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = Arc::unwrap_or_clone(self.tls_config());
         config.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("TLS");
@@ -112,5 +102,26 @@ impl House {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         StreamOwned::new(connection, socket)
+    }
+
+    /// What a client of the gateway trusts: its authority, and nobody else.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    #[must_use]
+    pub fn tls_config(&self) -> Arc<ClientConfig> {
+        let text = fs::read(self.data().join("tls/ca.pem")).expect("the authority");
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(&text).expect("PEM"))
+            .expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
     }
 }

@@ -1,4 +1,5 @@
 mod door;
+mod identity;
 mod store;
 mod trail;
 
@@ -18,6 +19,7 @@ use dockin_core::{
 };
 use dockin_policy::{access, io::access_file::AccessFiles};
 pub(crate) use door::{Connections, Enrolment};
+pub(crate) use identity::{IdentityConfig, Method, ServiceAccountsConfig};
 use serde::Deserialize;
 pub(crate) use store::override_url;
 pub(crate) use trail::{Age, Audit, Mode, Recording};
@@ -41,6 +43,9 @@ pub(crate) struct Config {
     /// Who can log in with a password; nobody, without.
     #[serde(default)]
     pub(crate) accounts: Option<Accounts>,
+    /// Who people are besides, and who is asked first.
+    #[serde(default)]
+    pub(crate) identity: IdentityConfig,
     /// Authority of client certificates that people show; none are asked for, without.
     #[serde(default)]
     pub(crate) client_authority: Option<PathBuf>,
@@ -302,6 +307,9 @@ impl Config {
         {
             return bad("`session_minutes` is 1 to 1440: sessions are short-lived".to_owned());
         }
+        let (certificates, accounts) = (self.client_authority.is_some(), self.accounts.is_some());
+        self.identity
+            .check(certificates, accounts, &self.clusters)?;
         let Limits {
             requests_per_second,
             burst,
@@ -360,6 +368,7 @@ impl Config {
         if let Some(accounts) = &mut self.accounts {
             paths.extend([&mut accounts.file, &mut accounts.sessions]);
         }
+        paths.extend(self.identity.paths());
         paths.extend(self.audit.paths());
         paths.extend(self.recording.iter_mut().flat_map(Recording::paths));
         paths.extend(self.enrolment.iter_mut().flat_map(Enrolment::paths));

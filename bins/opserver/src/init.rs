@@ -151,6 +151,7 @@ accounts: {{ file: accounts.yaml, sessions: sessions }}
 # Agents that are not in the list are spoken to no more: dockin-opserver agent.
 enrolment: {{ agents: agents.yaml, key: tls/ca.key }}
 # connections: {{ total: 20000, per_address: 5000, per_user: 2000, head_timeout: 30s }}
+# identity: {{ oidc: [ {{ issuer: "https://id.example", audiences: [dockin], groups_claim: groups }} ] }}
 rules: rules.yaml
 # Or: audit: {{ file: audit/audit.jsonl, mode: strict, max_size: 256MiB, max_age: 30d,
 #               export: [ {{ name: siem, syslog: "tls://siem.example:6514", authority: siem.pem }} ] }}

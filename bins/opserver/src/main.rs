@@ -4,6 +4,7 @@ mod agent;
 mod config;
 mod door;
 mod init;
+mod people;
 mod resource_manager;
 mod serve;
 mod store;

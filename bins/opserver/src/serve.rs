@@ -1,17 +1,15 @@
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc};
+use std::sync::Arc;
 
 use dockin_core::{
     Error, ErrorKind,
     access::Authorizer,
     access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
-    gateway::{Cluster, ClusterFolder, Gateway, Logins},
-    identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
+    gateway::{Cluster, ClusterFolder, Gateway},
     policy::Reload,
     recording::RecordingStore,
     runtime::agent::{AgentRuntime, AgentsTls},
     service,
-    store::Store,
     tls::Identity,
 };
 use dockin_policy::io::access_file::AccessFiles;
@@ -25,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{self, Age, Config, Mode},
     door::Door,
+    people::people,
     resource_manager, store,
 };
 
@@ -35,7 +34,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let (changes, mut changed) = mpsc::unbounded_channel();
     let shared = store::open(&config)?;
     let (rules, source) = store::rules(&config, shared.as_ref(), &stop, changes).await?;
-    let (authenticator, logins) = people(&config, shared.as_ref())?;
+    let (authenticator, logins) = people(&config, shared.as_ref()).await?;
     let file = Arc::new(FileSink::open_with(
         &config.audit.file,
         &config.audit.options(),
@@ -145,57 +144,6 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     eprintln!("listening on {scheme}://{address}");
     gateway.serve(listener, transport, stop).await;
     Ok(())
-}
-
-/// Who people are, in the order in which they are asked: client certificates, session tokens,
-/// then the token file with personal tokens in it.
-fn people(
-    config: &Config,
-    store: Option<&Arc<dyn Store>>,
-) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
-    let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
-    if config.client_authority.is_some() {
-        chain.push(Arc::new(ClientCertificates));
-    }
-    let mut tokens = TokenFile::load(&config.tokens)?;
-    if let Some(store) = store {
-        tokens = tokens.with_store(Arc::clone(store));
-    }
-    let Some(wanted) = &config.accounts else {
-        chain.push(Arc::new(tokens));
-        return Ok((Arc::new(Chain::new(chain)), None));
-    };
-    let mut accounts = AccountFile::load(&wanted.file)?;
-    if let Some(store) = store {
-        accounts = accounts.with_store(Arc::clone(store));
-    }
-    let accounts = Arc::new(accounts);
-    let directory = &wanted.sessions;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| {
-            let message = format!("`{}` cannot be made", directory.display());
-            Error::new(ErrorKind::Unavailable, message).with_source(error)
-        })?;
-    let mut sessions = SessionTokens::open(
-        directory,
-        &wanted.audience,
-        wanted.lifetime(),
-        Arc::clone(&accounts),
-    )?;
-    if let Some(store) = store {
-        sessions = sessions.with_store(Arc::clone(store));
-    }
-    let logins = Logins {
-        tokens: Arc::new(tokens.with_accounts(Arc::clone(&accounts))),
-        sessions: Arc::new(sessions),
-        accounts,
-    };
-    chain.push(Arc::clone(&logins.sessions) as Arc<dyn Authenticator>);
-    chain.push(Arc::clone(&logins.tokens) as Arc<dyn Authenticator>);
-    Ok((Arc::new(Chain::new(chain)), Some(logins)))
 }
 
 async fn open(cluster: &config::Cluster, tls: Option<&AgentsTls>) -> Result<Cluster, Error> {

@@ -246,6 +246,7 @@ impl Authorizer for Gateways {
             Proof::ClientCertificate => Decision::Allow,
             _ => Decision::Deny {
                 reason: "not a gateway".to_owned(),
+                rule: None,
             },
         }
     }

@@ -1,6 +1,6 @@
 //! What the gateway writes down, and in which words. Every text is masked here.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use dockin_policy::{
@@ -14,7 +14,7 @@ use dockin_policy::{
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
 
-use super::{Call, ClusterChange};
+use super::{Call, ClusterChange, login_failures::LoginFailures};
 use crate::{
     Error, Target,
     access::{Permit, SessionId, Verb},
@@ -31,19 +31,30 @@ use crate::{
 /// Makes events and appends them; a call returns when its event is durable.
 pub(super) struct Auditor {
     sink: Arc<dyn AuditSink>,
+    failures: LoginFailures,
 }
 
 impl Auditor {
-    pub(super) const fn new(sink: Arc<dyn AuditSink>) -> Self {
-        Self { sink }
+    pub(super) fn new(sink: Arc<dyn AuditSink>) -> Self {
+        Self {
+            sink,
+            failures: LoginFailures::default(),
+        }
     }
 
+    /// A failed login; of a flood only some are written down, and how many were not.
     pub(super) async fn login_failed(
         &self,
         client: SocketAddr,
         error: &Error,
     ) -> Result<(), Error> {
-        let reason = error.message().to_owned();
+        let Some(unwritten) = self.failures.count(client.ip(), Instant::now()) else {
+            return Ok(());
+        };
+        let reason = match (error.message(), unwritten) {
+            (message, 0) => message.to_owned(),
+            (message, count) => format!("{message}; {count} more before were not written down"),
+        };
         let kind = AuditKind::LoginFailed(LoginFailed { reason });
         self.sink
             .append(event(kind).with_client(client.to_string()))
@@ -60,7 +71,7 @@ impl Auditor {
         let kind = AuditKind::AccessDenied(AccessDenied {
             verb: verb.to_string(),
             reason: error.message().to_owned(),
-            rule: None,
+            rule: error.rule().map(str::to_owned),
         });
         let event = event(kind)
             .with_principal(principal(call))
@@ -83,7 +94,7 @@ impl Auditor {
         let kind = AuditKind::AccessDenied(AccessDenied {
             verb: redact_text(&verb),
             reason: redact_text(error.message()),
-            rule: None,
+            rule: error.rule().map(str::to_owned),
         });
         self.about_request(call, wanted, kind).await
     }

@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use super::{Call, Gateway, bearer};
 use crate::{
     Error, ErrorKind,
-    identity::{AccountFile, Proof, SessionTokens, TokenFile, TokenRecord},
+    identity::{Passwords, Proof, SessionTokens, TokenFile, TokenRecord},
     service::{self, Body},
 };
 
 /// What people log in with and get for it.
 pub struct Logins {
     /// Who has a password.
-    pub accounts: Arc<AccountFile>,
+    pub passwords: Arc<Passwords>,
     /// What they get for it.
     pub sessions: Arc<SessionTokens>,
     /// What they may make themselves then, for programs.
@@ -58,21 +58,20 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         let logins = self.logins()?;
         let sent: Password = body(request, "{ \"user\": …, \"password\": … }").await?;
-        let address = client.ip().to_canonical().to_string();
         let known = logins
-            .accounts
-            .login(&sent.user, &sent.password, &address, Instant::now())
+            .passwords
+            .login(&sent.user, &sent.password, client.ip(), Instant::now())
             .await;
-        let account = match known {
-            Ok(account) => account,
+        let person = match known {
+            Ok(person) => person,
             Err(error) => {
                 self.auditor.login_failed(client, &error).await?;
                 return Err(error);
             }
         };
-        let issued = logins.sessions.issue(&account, Timestamp::now())?;
+        let issued = logins.sessions.issue(&person, Timestamp::now())?;
         let call = Call {
-            principal: account.principal(Proof::Session),
+            principal: person.principal(Proof::Session),
             client,
             kubectl: None,
             spdy: false,
@@ -83,8 +82,8 @@ impl Gateway {
         );
         self.auditor.identity_changed(&call, told).await?;
         Ok(secret(&json!({
-            "user": account.user,
-            "groups": account.groups,
+            "user": person.user(),
+            "groups": person.groups(),
             "token": issued.token,
             "expires": issued.expires.to_string(),
         })))
@@ -133,6 +132,12 @@ impl Gateway {
             let told = format!("personal token `{id}` revoked");
             self.auditor.identity_changed(call, told).await?;
             return Ok(service::json(&json!({ "revoked": id })));
+        }
+        if !logins.passwords.accounts().has(user).await {
+            // They stand for an account, with what it is in when they are shown.
+            let what = "personal tokens are for people with an account of this gateway; log in \
+                        again when your session ends";
+            return Err(Error::new(ErrorKind::Forbidden, what));
         }
         let wish: Wish = body(request, "{ \"note\": …, \"days\": 1 to 90 }").await?;
         let now = Timestamp::now();

@@ -22,6 +22,7 @@ mod kubeconfig;
 mod limits;
 mod live;
 mod login;
+mod login_failures;
 mod logs;
 mod object_cache;
 #[cfg(feature = "kube")]
@@ -31,6 +32,7 @@ mod own;
 mod pass;
 mod pods;
 mod ports;
+mod refusal;
 mod reviews;
 mod routes;
 
@@ -646,10 +648,21 @@ impl Gateway {
         };
         if !self.authorizer.reaches(&call.principal, name).await {
             let message = format!(
-                "user `{user}` may not reach cluster `{name}`; ask who keeps the access rules, \
-                 or see with `dockctl` which clusters you may"
+                "user `{user}` may not reach cluster `{name}`; `dockctl login` writes \
+                 down which ones you may"
             );
-            return Err(self.request_refused(call, &wanted(), message).await);
+            let error = refusal::refused(&message, &call.principal, &wanted());
+            let everything = Target::namespace(name, "*");
+            let list = self
+                .authorizer
+                .decide(&call.principal, Verb::List, &everything);
+            let error = match list.await {
+                Decision::Deny {
+                    rule: Some(rule), ..
+                } => error.with_rule(rule),
+                _ => error.with_rule("no rule matches"),
+            };
+            return Err(self.refused(call, &wanted(), error).await);
         }
         let Some(cluster) = found else {
             let message = format!("cluster \"{name}\" not found");
@@ -661,7 +674,9 @@ impl Gateway {
                 "cluster `{name}` is not reached from {address}, which is not in its `whitelist`; \
                  come from another network"
             );
-            return Err(self.request_refused(call, &wanted(), message).await);
+            let error = Error::new(ErrorKind::Forbidden, message);
+            let error = error.with_rule(format!("`whitelist` of cluster `{name}`"));
+            return Err(self.refused(call, &wanted(), error).await);
         }
         if !self.rule_admits(&cluster, address)? {
             let message = format!(
@@ -687,15 +702,27 @@ impl Gateway {
             .authorizer
             .decide_request(&call.principal, wanted)
             .await;
-        let Decision::Deny { reason } = decision else {
+        let Decision::Deny { reason, rule } = decision else {
             return Ok(());
         };
-        Err(self.request_refused(call, wanted, reason).await)
+        let error = refusal::refused(&reason, &call.principal, wanted);
+        let error = match rule {
+            Some(rule) => error.with_rule(rule),
+            None => error,
+        };
+        Err(self.refused(call, wanted, error).await)
     }
 
     /// The refusal, written down; or why it cannot be.
+    #[cfg(feature = "kube")]
     async fn request_refused(&self, call: &Call, wanted: &Attributes, message: String) -> Error {
-        let error = Error::new(ErrorKind::Forbidden, message);
+        // It would reach a container past the sessions, or it is none that is carried at all.
+        let error = Error::new(ErrorKind::Forbidden, message).with_rule("never carried");
+        self.refused(call, wanted, error).await
+    }
+
+    /// The refusal, written down; or why it cannot be.
+    async fn refused(&self, call: &Call, wanted: &Attributes, error: Error) -> Error {
         match self.auditor.request_denied(call, wanted, &error).await {
             Ok(()) => error,
             Err(unwritten) => unwritten,
@@ -708,6 +735,8 @@ impl Gateway {
         let session = SessionId::new();
         let wanted = target.clone();
         let result = access::authorize(authorizer, &call.principal, verb, target, session).await;
+        let result =
+            result.map_err(|error| refusal::explained(error, &call.principal, verb, &wanted));
         if let Err(error) = &result {
             // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
             let upgrades = matches!(verb, Verb::Exec | Verb::Attach | Verb::PortForward);

@@ -7,6 +7,7 @@ use super::{Call, Gateway};
 use crate::{
     Error, ErrorKind, Target,
     access::Verb,
+    access_policy::decided_by,
     service::{self, Body},
 };
 
@@ -54,6 +55,7 @@ impl Gateway {
     ) -> Result<(), Error> {
         // Who asked is the principal of the event; whom it is about stands in the reason.
         let error = Error::new(ErrorKind::Forbidden, answer.reason.clone());
+        let error = error.with_rule(decided_by(answer));
         let target = Target::namespace(cluster.unwrap_or("*"), "*");
         self.auditor
             .access_denied(call, Verb::Review, &target, &error)

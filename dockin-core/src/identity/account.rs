@@ -1,27 +1,18 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::Arc,
 };
 
-use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
-};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use super::{
     Principal, Proof,
+    password_hash::{PasswordHashes, hash, is_hash},
     records::{self, Followed, Records, check_name},
 };
-use crate::{
-    Error, ErrorKind,
-    rate::Rates,
-    store::{CountKey, Store},
-};
+use crate::{Error, ErrorKind};
 
 /// One person who can log in with a password.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -70,8 +61,7 @@ impl Records for Document {
             if !names.insert(user) {
                 return Err(format!("account `{user}` is given twice"));
             }
-            let hash = PasswordHash::new(&account.password);
-            if !hash.is_ok_and(|hash| hash.algorithm.as_str() == "argon2id") {
+            if !is_hash(&account.password) {
                 return Err(format!(
                     "`password` of `{user}` is no argon2id hash in PHC format"
                 ));
@@ -85,19 +75,15 @@ impl Records for Document {
 ///
 /// Changes are seen within a quarter of a second, whole or not at all.
 ///
-/// A wrong password costs as much time as the right one, and an unknown user as a known one. Who
-/// tries too often, for one name or from one address, waits; and no more than two passwords are
-/// looked at at once, so that a flood of logins takes neither all processors nor all memory.
+/// A wrong password costs as much time as the right one, and an unknown user as a known one. No
+/// more than two passwords are looked at at once; how often somebody may try is for
+/// [`Passwords`](super::Passwords) to limit.
 #[derive(Debug)]
 pub struct AccountFile {
     accounts: Followed<Accounts>,
-    by_name: Mutex<Rates>,
-    by_address: Mutex<Rates>,
-    places: Semaphore,
+    hashes: PasswordHashes,
     /// Somebody's who does not exist.
     nobody: String,
-    /// Where attempts at other gateways are counted, too.
-    store: Option<Arc<dyn Store>>,
 }
 
 type Accounts = HashMap<String, AccountRecord>;
@@ -107,14 +93,6 @@ type Accounts = HashMap<String, AccountRecord>;
 pub const MIN_PASSWORD: usize = 12;
 /// Longest password in bytes.
 pub const MAX_PASSWORD: usize = 1024;
-/// Attempts for one name at once, and a second.
-const FOR_NAME: (f64, f64) = (5.0, 1.0 / 12.0);
-/// Attempts from one address at once, and a second: many people may share one.
-const FROM_ADDRESS: (f64, f64) = (20.0, 1.0 / 3.0);
-/// Passwords that are looked at at once; each takes 19 MiB.
-const PLACES: usize = 2;
-/// How long an attempt waits for a place.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl AccountFile {
     /// Reads the file at `path`.
@@ -123,22 +101,11 @@ impl AccountFile {
     ///
     /// `Misuse` when it cannot be read or has a bad record, naming the file.
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let (name, address) = (FOR_NAME, FROM_ADDRESS);
         Ok(Self {
             accounts: Followed::load(path, read)?,
-            by_name: Mutex::new(Rates::new(name.1, name.0)),
-            by_address: Mutex::new(Rates::new(address.1, address.0)),
-            places: Semaphore::new(PLACES),
+            hashes: PasswordHashes::new(),
             nobody: hash("nobody has this password")?,
-            store: None,
         })
-    }
-
-    /// Counts attempts to log in in `store`, too, so that many gateways allow no more than one.
-    #[must_use]
-    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
     }
 
     /// Adds an account, or changes the one of that name; its sessions then end.
@@ -217,65 +184,28 @@ impl AccountFile {
             .cloned()
     }
 
-    /// The account whose password this is.
+    /// Whether there is an account of that name, be it disabled.
+    pub async fn has(&self, user: &str) -> bool {
+        self.accounts.current().await.contains_key(user)
+    }
+
+    /// The account of `user`, when `password` is its.
     ///
     /// # Errors
     ///
-    /// `Unauthenticated` in the same words for a wrong name and a wrong password; `Exhausted`,
-    /// with the time to wait, after too many attempts; `Unavailable` when they cannot be counted.
-    pub async fn login(
+    /// `Exhausted` when too many passwords wait to be looked at.
+    pub(super) async fn check(
         &self,
         user: &str,
         password: &str,
-        address: &str,
-        now: Instant,
-    ) -> Result<AccountRecord, Error> {
-        let wrong = || {
-            let message = "user name or password is wrong; try again, or ask who keeps accounts";
-            Error::new(ErrorKind::Unauthenticated, message)
-        };
-        let wait = |time: Duration| {
-            let message = format!(
-                "too many attempts to log in; try again in {} s",
-                time.as_secs().saturating_add(1)
-            );
-            Error::new(ErrorKind::Exhausted, message).with_retry_after(time)
-        };
-        if user.len() > 253 || password.len() > MAX_PASSWORD {
-            return Err(wrong());
-        }
-        lock(&self.by_address).take(address, now).map_err(wait)?;
-        lock(&self.by_name).take(user, now).map_err(wait)?;
-        let shared = shared_counts(user, address);
-        if let Some(store) = &self.store {
-            for key in &shared {
-                if let Some(time) = store.count(key).await? {
-                    return Err(wait(time));
-                }
-            }
-        }
-        let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(wait(PATIENCE));
-        };
+    ) -> Result<Option<AccountRecord>, Error> {
         let account = self.find(user).await;
         let against = account
             .as_ref()
             .map_or(&self.nobody, |known| &known.password)
             .clone();
-        let password = password.to_owned();
-        let right = tokio::task::spawn_blocking(move || verify(&password, &against));
-        let right = right.await.unwrap_or(false);
-        let account = account.filter(|_| right).ok_or_else(wrong)?;
-        lock(&self.by_address).give_back(address);
-        lock(&self.by_name).give_back(user);
-        if let Some(store) = &self.store {
-            for key in &shared {
-                // One attempt less then; he is in.
-                let _lost = store.uncount(key).await;
-            }
-        }
-        Ok(account)
+        let right = self.hashes.verify(password, against).await?;
+        Ok(account.filter(|_| right))
     }
 
     /// Where the accounts are.
@@ -312,46 +242,4 @@ fn found(user: &str, found: bool) -> Result<(), Error> {
             format!("there is no account `{user}`"),
         )),
     }
-}
-
-/// Argon2id with the parameters that RFC 9106 §4 and OWASP name for small memory: 19 MiB, two
-/// passes, one lane.
-fn hash(password: &str) -> Result<String, Error> {
-    let hash = Argon2::default()
-        .hash_password(password.as_bytes())
-        .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the password cannot be hashed")
-                .with_source(error.to_string())
-        })?;
-    Ok(hash.to_string())
-}
-
-fn verify(password: &str, against: &str) -> bool {
-    PasswordHash::new(against).is_ok_and(|hash| {
-        Argon2::default()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok()
-    })
-}
-
-/// What counts an attempt at every gateway: as [`FROM_ADDRESS`] and [`FOR_NAME`].
-const fn shared_counts<'a>(user: &'a str, address: &'a str) -> [CountKey<'a>; 2] {
-    [
-        CountKey {
-            what: "login-address",
-            whom: address,
-            burst: 20,
-            every: Duration::from_secs(3),
-        },
-        CountKey {
-            what: "login-name",
-            whom: user,
-            burst: 5,
-            every: Duration::from_secs(12),
-        },
-    ]
-}
-
-fn lock(rates: &Mutex<Rates>) -> std::sync::MutexGuard<'_, Rates> {
-    rates.lock().unwrap_or_else(PoisonError::into_inner)
 }

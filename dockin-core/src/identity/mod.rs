@@ -6,13 +6,21 @@ mod account;
 pub(crate) mod agent_list;
 mod certificate;
 mod chain;
+#[cfg(feature = "gateway")]
+mod directory;
 #[cfg(feature = "ldap")]
 pub mod ldap;
 #[cfg(feature = "oidc")]
 pub mod oidc;
+#[cfg(feature = "gateway")]
+mod password_hash;
+#[cfg(feature = "gateway")]
+mod passwords;
 #[cfg(any(feature = "ldap", feature = "oidc"))]
 mod provider;
 pub(crate) mod records;
+#[cfg(all(feature = "gateway", feature = "kube"))]
+mod service_account;
 #[cfg(feature = "gateway")]
 mod session_token;
 mod token;
@@ -26,6 +34,14 @@ pub use agent_list::{AgentList, AgentRecord, CertificateRecord, Invitation};
 use async_trait::async_trait;
 pub use certificate::{CertificateSubject, ClientCertificates};
 pub use chain::{Chain, authenticate};
+#[cfg(feature = "gateway")]
+pub use directory::{CheckedPeople, DirectoryPerson, PeopleDirectory};
+#[cfg(feature = "gateway")]
+pub(crate) use passwords::network;
+#[cfg(feature = "gateway")]
+pub use passwords::{KnownPerson, Passwords};
+#[cfg(all(feature = "gateway", feature = "kube"))]
+pub use service_account::{ServiceAccounts, TokenReviewer};
 #[cfg(feature = "gateway")]
 pub use session_token::{IssuedToken, SessionTokens};
 pub use token::{NewToken, TokenFile, TokenRecord, hash_token, new_token};
@@ -75,6 +91,8 @@ pub enum Proof {
     ClientCertificate,
     /// An ID token of an OpenID Connect provider.
     Oidc,
+    /// A token of a service account, which its cluster has checked.
+    ServiceAccount,
     /// It is Dockin itself.
     Internal,
 }

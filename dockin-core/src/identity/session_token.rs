@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    AccountFile, AccountRecord, Authenticator, Credentials, Principal, Proof,
+    AccountFile, AccountRecord, Authenticator, CheckedPeople, Credentials, KnownPerson, Principal,
+    Proof,
     records::{self, Followed, Records},
 };
 use crate::{Error, ErrorKind, audit::read_secret, store::Store};
@@ -24,15 +25,17 @@ use crate::{Error, ErrorKind, audit::read_secret, store::Store};
 /// Tokens that somebody gets for logging in: short-lived, signed, and worthless once revoked.
 ///
 /// A token is `dks_`, then the claims as JSON and an Ed25519 signature over what is before it,
-/// both in base64url with a dot between. It names its account; groups and tenant are those that
-/// the account has when the token is shown, so that who is taken out of a group is out of it at
-/// once.
+/// both in base64url with a dot between. It names its account, or its person of the directory;
+/// groups and tenant are those that the account has when the token is shown, so that who is taken
+/// out of a group is out of it at once. Those of a directory are as old as [`CheckedPeople`] lets
+/// them be.
 #[derive(Debug)]
 pub struct SessionTokens {
     key: SigningKey,
     audience: String,
     lifetime: Duration,
     accounts: Arc<AccountFile>,
+    directory: Option<Arc<CheckedPeople>>,
     revoked: Followed<Revoked>,
     /// Where other gateways look for what was revoked here.
     store: Option<Arc<dyn Store>>,
@@ -54,8 +57,11 @@ pub struct IssuedToken {
 struct Claims {
     /// Identifies the token.
     jti: String,
-    /// Account.
+    /// Account, or user name of the directory's person.
     sub: String,
+    /// The person, when he is of the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<Entry>,
     /// Whom it is for: one gateway, or several that share their keys and lists.
     aud: String,
     /// When it was issued, milliseconds since the epoch: a session that is ended in the second
@@ -63,6 +69,14 @@ struct Claims {
     issued: i64,
     /// From when on it proves nothing.
     exp: i64,
+}
+
+/// By what a person of the directory is found again, and known to be the same.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    login: String,
+    id: String,
 }
 
 /// Ids of tokens that were revoked, each with the time from which on it is worthless anyway.
@@ -121,6 +135,7 @@ impl SessionTokens {
             audience: audience.into(),
             lifetime,
             accounts,
+            directory: None,
             revoked: Followed::load(revoked, |path| {
                 records::read(path).map(|document: Document| document.revoked)
             })?,
@@ -136,12 +151,19 @@ impl SessionTokens {
         self
     }
 
-    /// A token for who has just shown that `account` is his.
+    /// Lets people of `directory` have sessions.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<CheckedPeople>) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// A token for `person`, who has just shown his password.
     ///
     /// # Errors
     ///
     /// `Misuse` when the lifetime leaves the calendar.
-    pub fn issue(&self, account: &AccountRecord, now: Timestamp) -> Result<IssuedToken, Error> {
+    pub fn issue(&self, person: &KnownPerson, now: Timestamp) -> Result<IssuedToken, Error> {
         let long = || {
             Error::new(
                 ErrorKind::Misuse,
@@ -152,7 +174,14 @@ impl SessionTokens {
         let exp = now.as_second().checked_add(lifetime).ok_or_else(long)?;
         let claims = Claims {
             jti: Uuid::now_v7().to_string(),
-            sub: account.user.clone(),
+            sub: person.user().to_owned(),
+            directory: match person {
+                KnownPerson::Account(_) => None,
+                KnownPerson::Directory(person) => Some(Entry {
+                    login: person.login.clone(),
+                    id: person.id.clone(),
+                }),
+            },
             aud: self.audience.clone(),
             issued: now.as_millisecond(),
             exp,
@@ -210,8 +239,9 @@ impl SessionTokens {
     /// # Errors
     ///
     /// `Unauthenticated` and why: forged, for another audience, expired, revoked, or of an account
-    /// that is gone or disabled or has ended its sessions; `Unavailable` when the store that has
-    /// what was revoked does not answer.
+    /// that is gone or disabled or has ended its sessions, or of a person who is gone from the
+    /// directory; `Unavailable` when the directory, or the store that has what was revoked, does
+    /// not answer.
     pub async fn principal(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Error> {
         let claims = self.claims(token)?;
         if claims.aud != self.audience {
@@ -234,6 +264,9 @@ impl SessionTokens {
                 return Err(refused("the session was ended; log in again"));
             }
         }
+        if let Some(entry) = &claims.directory {
+            return self.of_directory(&claims.sub, entry).await;
+        }
         let account = self.accounts.find(&claims.sub).await;
         let ended = |account: &AccountRecord| {
             account
@@ -244,6 +277,18 @@ impl SessionTokens {
             Some(account) if !ended(&account) => Ok(account.principal(Proof::Session)),
             _ => Err(refused("the session was ended; log in again")),
         }
+    }
+
+    async fn of_directory(&self, user: &str, entry: &Entry) -> Result<Arc<Principal>, Error> {
+        let ended = || refused("the session was ended; log in again");
+        let directory = self.directory.as_ref().ok_or_else(ended)?;
+        if self.accounts.has(user).await {
+            return Err(ended());
+        }
+        let person = directory.find(&entry.login).await?;
+        let same = person.filter(|person| person.user == user && person.id == entry.id);
+        let person = same.ok_or_else(ended)?;
+        Ok(person.principal(Proof::Session))
     }
 
     fn claims(&self, token: &str) -> Result<Claims, Error> {
@@ -324,10 +369,10 @@ mod tests {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{AccountFile, SessionTokens};
+    use super::{AccountFile, CheckedPeople, KnownPerson, SessionTokens};
     use crate::{
         ErrorKind,
-        identity::{Proof, records::RELOAD_EVERY},
+        identity::{Passwords, Proof, directory::tests::One, records::RELOAD_EVERY},
     };
 
     const PASSWORD: &str = "correct horse battery";
@@ -350,10 +395,10 @@ mod tests {
         let accounts = accounts(folder.path());
         let tokens = tokens(folder.path(), "gate", &accounts);
         let now = Timestamp::now();
-        let account = accounts
-            .login("alice", PASSWORD, "::1", Instant::now())
-            .await
-            .unwrap();
+        let passwords = Passwords::new(Arc::clone(&accounts));
+        let here = std::net::IpAddr::from([127, 0, 0, 1]);
+        let account = passwords.login("alice", PASSWORD, here, Instant::now());
+        let account = account.await.unwrap();
         let issued = tokens.issue(&account, now).unwrap();
         let principal = tokens.principal(&issued.token, now).await.unwrap();
         assert_eq!(
@@ -400,6 +445,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_session_of_the_directory_follows_what_the_directory_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let accounts = accounts(folder.path());
+        let directory = One::knowing("dora", "d.smith");
+        let people = Arc::new(CheckedPeople::new(directory.clone(), Duration::ZERO));
+        let alone = tokens(folder.path(), "gate", &accounts);
+        let tokens = tokens(folder.path(), "gate", &accounts).with_directory(people.clone());
+        let now = Timestamp::now();
+        let person = people.check("d.smith", "right").await.unwrap().unwrap();
+        let token = tokens
+            .issue(&KnownPerson::Directory(person), now)
+            .unwrap()
+            .token;
+        let dora = tokens.principal(&token, now).await.unwrap();
+        assert_eq!((dora.user.as_str(), dora.proof), ("dora", Proof::Session));
+        assert_eq!(dora.groups, ["dev"]);
+        let change = |change: fn(&mut super::super::DirectoryPerson)| {
+            change(directory.person.lock().unwrap().as_mut().unwrap());
+        };
+        change(|person| person.groups = vec!["ops".to_owned()]);
+        assert_eq!(tokens.principal(&token, now).await.unwrap().groups, ["ops"]);
+        let ended = async |tokens: &SessionTokens| {
+            let error = tokens.principal(&token, now).await.unwrap_err();
+            assert_eq!(error.message(), "the session was ended; log in again");
+        };
+        ended(&alone).await;
+        // Somebody else has got the name.
+        change(|person| person.id = "2".to_owned());
+        ended(&tokens).await;
+        change(|person| person.id = "1".to_owned());
+        assert!(tokens.principal(&token, now).await.is_ok());
+        *directory.away.lock().unwrap() = true;
+        let error = tokens.principal(&token, now).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        *directory.away.lock().unwrap() = false;
+        *directory.person.lock().unwrap() = None;
+        ended(&tokens).await;
+    }
+
+    #[tokio::test]
     async fn forged_tokens_and_those_of_others_prove_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
@@ -408,7 +493,7 @@ mod tests {
         let wrong_key = tokens(elsewhere.path(), "gate", &accounts);
         let wrong_audience = tokens(folder.path(), "other", &accounts);
         let now = Timestamp::now();
-        let account = accounts.find("alice").await.unwrap();
+        let account = KnownPerson::Account(accounts.find("alice").await.unwrap());
         let issued = ours.issue(&account, now).unwrap();
         let (signed, signature) = issued.token.rsplit_once('.').unwrap();
         let claims = URL_SAFE_NO_PAD
@@ -452,8 +537,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let accounts = accounts(folder.path());
         let now = Instant::now();
+        let passwords = Passwords::new(accounts);
         let login = async |user: &str, password: &str, address: &str, now| {
-            accounts.login(user, password, address, now).await
+            let address = address.parse().unwrap();
+            passwords.login(user, password, address, now).await
         };
         // What is right is not counted.
         for _ in 0..7 {

@@ -11,6 +11,10 @@ import readline from 'node:readline';
 import { CompactSign, exportJWK, generateKeyPair, importJWK } from 'jose';
 import Provider from 'oidc-provider';
 
+// Standard output is for answers alone.
+console.info = console.error;
+console.warn = console.error;
+
 const [certificate, key] = process.argv.slice(2);
 const loopback = ['http://127.0.0.1/callback'];
 const client = (client_id, id_token_signed_response_alg) => ({

@@ -4,6 +4,13 @@ use std::{
     process::ExitCode,
 };
 
+use dockin_core::{
+    Target,
+    access::{Verb, coarse},
+    access_list::{AccessEntry, AccessList},
+    access_policy::attributes,
+    identity::{Principal, Proof},
+};
 use dockin_policy::{
     access::{AccessRules, Attributes, Decision, Explanation, Mode, Person, Question, Tenancy},
     io::access_file::AccessFiles,
@@ -50,15 +57,23 @@ pub(crate) fn run(access: Access) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Access::Explain(args) => {
+            if let Some(list) = access_list(&args.files)? {
+                let allowed = explain_list(&list, &args, &mut out)?;
+                return Ok(exit_code(allowed));
+            }
             let (files, compatible) = files_of(&args.files)?;
             let mode = mode(compatible || args.files.compatible);
             let (rules, tenancy) = load(&files, mode)?;
             let allowed = explain(&rules, &tenancy, &args, &mut out)?;
-            Ok(match allowed {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::from(DENIED),
-            })
+            Ok(exit_code(allowed))
         }
+    }
+}
+
+fn exit_code(allowed: bool) -> ExitCode {
+    match allowed {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(DENIED),
     }
 }
 
@@ -110,6 +125,35 @@ fn of_names(files: &[PathBuf]) -> Result<Vec<(AccessFiles, bool)>, Failure> {
 #[derive(Deserialize)]
 struct Configuration {
     access_rules: Option<ConfiguredRules>,
+    #[serde(default)]
+    access: Vec<AccessEntry>,
+}
+
+impl Configuration {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::local(format!("cannot read configuration `{shown}`: {error}"))
+        })?;
+        serde_saphyr::from_str(&text).map_err(|error| {
+            let error = error.without_snippet();
+            Failure::local(format!("configuration `{shown}`: {error}"))
+        })
+    }
+}
+
+/// The entries under `access` of a configuration, when they are what decides.
+fn access_list(args: &AccessFilesArgs) -> Result<Option<AccessList>, Failure> {
+    let Some(path) = &args.config else {
+        return Ok(None);
+    };
+    let configuration = Configuration::read(path)?;
+    if configuration.access_rules.is_some() {
+        return Ok(None);
+    }
+    let list = AccessList::new(configuration.access);
+    list.map(Some)
+        .map_err(|error| Failure::local(format!("configuration `{}`: {error}", path.display())))
 }
 
 #[derive(Deserialize)]
@@ -136,14 +180,7 @@ fn files_of(args: &AccessFilesArgs) -> Result<(AccessFiles, bool), Failure> {
         }
         Some(path) => {
             let shown = path.display();
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::local(format!("cannot read configuration `{shown}`: {error}"))
-            })?;
-            let configuration: Configuration = serde_saphyr::from_str(&text).map_err(|error| {
-                let error = error.without_snippet();
-                Failure::local(format!("configuration `{shown}`: {error}"))
-            })?;
-            let found = configuration.access_rules.ok_or_else(|| {
+            let found = Configuration::read(path)?.access_rules.ok_or_else(|| {
                 Failure::local(format!("configuration `{shown}` has no `access_rules`"))
             })?;
             (found, path.parent().unwrap_or(Path::new("")))
@@ -185,13 +222,24 @@ fn wanted(args: &AccessExplainArgs) -> Result<Attributes, Failure> {
             return Err(Failure::local(format!("target `{target}` {fix}")));
         }
     };
-    let (verb, subresource) = match args.verb.as_str() {
-        "exec" => ("create", "exec"),
-        "attach" => ("create", "attach"),
-        "port-forward" => ("create", "portforward"),
-        "logs" => ("get", "log"),
-        verb => (verb, ""),
-    };
+    if let Some(path) = &args.path {
+        return Ok(Attributes {
+            verb: args.verb.clone(),
+            path: path.clone(),
+            cluster: Some(all(cluster)),
+            ..Attributes::default()
+        });
+    }
+    if let Some(verb) = session_verb(&args.verb) {
+        let target = Target {
+            cluster: cluster.to_owned(),
+            namespace: namespace.to_owned(),
+            pod: all(name),
+            container: None,
+        };
+        return Ok(attributes(verb, &target));
+    }
+    let (verb, subresource) = (args.verb.as_str(), args.subresource.as_str());
     Ok(Attributes {
         verb: verb.to_owned(),
         group: args.api_group.clone(),
@@ -203,6 +251,65 @@ fn wanted(args: &AccessExplainArgs) -> Result<Attributes, Failure> {
         ..Attributes::default()
     })
 }
+
+/// What is no verb of Kubernetes.
+fn session_verb(word: &str) -> Option<Verb> {
+    let all = [
+        Verb::Exec,
+        Verb::Attach,
+        Verb::PortForward,
+        Verb::Logs,
+        Verb::Audit,
+        Verb::Review,
+    ];
+    all.into_iter().find(|verb| verb.as_str() == word)
+}
+
+/// What the entries under `access` say.
+fn explain_list(
+    list: &AccessList,
+    args: &AccessExplainArgs,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    let wanted = wanted(args)?;
+    let asked = match session_verb(&args.verb) {
+        Some(verb) => {
+            let everything = |text: &str| if text.is_empty() { "*" } else { text }.to_owned();
+            let cluster = wanted.cluster.as_deref().unwrap_or_default();
+            let pod = match verb {
+                Verb::Audit | Verb::Review => String::new(),
+                _ => wanted.name.clone(),
+            };
+            let target = Target {
+                cluster: everything(cluster),
+                namespace: everything(&wanted.namespace),
+                pod,
+                container: None,
+            };
+            Some((verb, target))
+        }
+        None => coarse(&wanted),
+    };
+    let person = Principal::new(&args.user, args.group.clone(), Proof::Internal);
+    let cluster = wanted.cluster.as_deref().unwrap_or_default();
+    let entry = match asked {
+        _ if args.verb == REACH => list.entry_in(&person, cluster),
+        None => None,
+        Some((verb, target)) => list.entry_for(&person, verb, &target),
+    };
+    let written = match entry {
+        Some(number) => writeln!(
+            out,
+            "decision   allow\nreason     allowed by entry {number} under `access`"
+        ),
+        None => writeln!(out, "decision   deny\nreason     no entry under `access`"),
+    };
+    written.map_err(|error| Failure::output(&error))?;
+    Ok(entry.is_some())
+}
+
+/// Whether there is anything in a cluster that somebody may do.
+const REACH: &str = "reach";
 
 fn explain(
     rules: &AccessRules,
@@ -221,6 +328,17 @@ fn explain(
         extra: [("tenantid".to_owned(), tenant)].into(),
     };
     let wanted = wanted(args)?;
+    if args.verb == REACH {
+        let cluster = wanted.cluster.as_deref().unwrap_or_default();
+        let allowed = tenancy.reaches(rules, &person, cluster);
+        let (decision, reason) = match allowed {
+            true => ("allow", "allowed: there is something he may do there"),
+            false => ("deny", "not allowed: no rule matches"),
+        };
+        writeln!(out, "decision   {decision}\nreason     {reason}")
+            .map_err(|error| Failure::output(&error))?;
+        return Ok(allowed);
+    }
     let written = match tenancy.question(rules.mode(), &person, &wanted) {
         Err(answer) => {
             let decision = if answer.allowed { "allow" } else { "deny" };

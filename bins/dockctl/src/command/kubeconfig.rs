@@ -152,14 +152,34 @@ fn build(args: &KubeconfigArgs, token: &str, authority: &[u8]) -> Result<KubeCon
             },
         });
     }
-    config.users.push(NamedUser {
-        name: args.user.clone(),
-        user: User {
+    let user = if args.credential_plugin {
+        User {
+            exec: Some(plugin_for(
+                args.token_file.as_deref().unwrap_or(Path::new("-")),
+            )?),
+            ..User::default()
+        }
+    } else {
+        User {
             token: Some(token.to_owned()),
             ..User::default()
-        },
+        }
+    };
+    config.users.push(NamedUser {
+        name: args.user.clone(),
+        user,
     });
     Ok(config)
+}
+
+/// How kubectl is to ask for the token in the file at `path`.
+fn plugin_for(path: &Path) -> Result<serde_json::Value, Failure> {
+    let absolute = fs::canonicalize(path).ok();
+    let absolute = absolute.as_deref().and_then(Path::to_str).ok_or_else(|| {
+        Failure::usage("--credential-plugin needs the name of a file with --token-file")
+    })?;
+    let (command, hint) = (login::own_path(), "dockctl oidc-login");
+    Ok(login::plugin(&command, "--token-file", absolute, hint))
 }
 
 /// The gateway's address without a slash at its end.

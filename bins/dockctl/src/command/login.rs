@@ -7,7 +7,10 @@ use std::{
     process::ExitCode,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,7 +21,7 @@ use crate::{
     client::{Client, encode},
     failure::Failure,
     kubeconfig::Connection,
-    low_args::{LoginArgs, ServerArgs},
+    low_args::{CredentialArgs, LoginArgs, ServerArgs},
     saved_session::SavedSession,
     terminal::{self, HiddenInput},
 };
@@ -102,7 +105,29 @@ pub(crate) async fn logout(args: ServerArgs) -> Result<ExitCode, Failure> {
 /// What kubectl runs to know who its user is.
 ///
 /// Spec: Kubernetes `client.authentication.k8s.io/v1`, `ExecCredential`.
-pub(crate) fn credential(server: &str) -> Result<ExitCode, Failure> {
+pub(crate) fn credential(args: &CredentialArgs) -> Result<ExitCode, Failure> {
+    let (token, expires) = match (&args.server, &args.token_file) {
+        (_, Some(path)) => token_of_file(path)?,
+        (Some(server), None) => token_of_session(server)?,
+        (None, None) => return Err(Failure::usage("give --server or --token-file")),
+    };
+    let mut status = json!({ "token": token });
+    if let (Some(expires), Some(fields)) = (expires, status.as_object_mut()) {
+        fields.insert("expirationTimestamp".to_owned(), expires.to_string().into());
+    }
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": status,
+    });
+    writeln!(io::stdout(), "{credential}").map_err(|error| Failure::output(&error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A token and its end.
+type Token = (String, Option<Timestamp>);
+
+fn token_of_session(server: &str) -> Result<Token, Failure> {
     let server = checked_server(server)?;
     let again = |what: &str| {
         Failure::local(format!(
@@ -113,16 +138,36 @@ pub(crate) fn credential(server: &str) -> Result<ExitCode, Failure> {
     if session.expires <= Timestamp::now() {
         return Err(again("your session has expired with"));
     }
-    let credential = json!({
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "kind": "ExecCredential",
-        "status": {
-            "token": session.token,
-            "expirationTimestamp": session.expires.to_string(),
-        },
-    });
-    writeln!(io::stdout(), "{credential}").map_err(|error| Failure::output(&error))?;
-    Ok(ExitCode::SUCCESS)
+    Ok((session.token, Some(session.expires)))
+}
+
+fn token_of_file(path: &Path) -> Result<Token, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::local(format!("cannot read token file `{shown}`: {error}")))?;
+    let token = text.trim();
+    if token.is_empty() || token.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let what = format!("token file `{shown}` does not have one line with a token");
+        return Err(Failure::local(what));
+    }
+    let expires = end_of(token);
+    if expires.is_some_and(|expires| expires <= Timestamp::now()) {
+        let what = format!("the token in `{shown}` has expired: run `dockctl oidc-login` again");
+        return Err(Failure::local(what));
+    }
+    Ok((token.to_owned(), expires))
+}
+
+/// When a JWT says that it ends; who it is shown to checks that.
+fn end_of(token: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: i64,
+    }
+
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    Timestamp::from_second(claims.exp).ok()
 }
 
 /// The clusters behind the gateway that the owner of `token` may reach.
@@ -209,14 +254,8 @@ impl Wanted<'_> {
             .collect();
         let mut users = list(&mut config, "users");
         users.retain(|one| text(one, "/name") != self.user);
-        users.push(json!({ "name": self.user, "user": { "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": self.command,
-            "args": ["credential", "--server", self.server],
-            "interactiveMode": "Never",
-            "provideClusterInfo": false,
-            "installHint": "install dockctl, and log in with `dockctl login`",
-        }}}));
+        let exec = plugin(&self.command, "--server", self.server, "dockctl login");
+        users.push(json!({ "name": self.user, "user": { "exec": exec }}));
         for (name, list) in [
             ("clusters", clusters),
             ("contexts", contexts),
@@ -303,8 +342,20 @@ fn password(args: &LoginArgs) -> Result<String, Failure> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+/// What a kubeconfig says of the program that kubectl runs for a token.
+pub(crate) fn plugin(command: &str, option: &str, of: &str, hint: &str) -> Value {
+    json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": command,
+        "args": ["credential", option, of],
+        "interactiveMode": "Never",
+        "provideClusterInfo": false,
+        "installHint": format!("install dockctl, and log in with `{hint}`"),
+    })
+}
+
 /// This program, by a path that holds whatever the working directory is.
-fn own_path() -> String {
+pub(crate) fn own_path() -> String {
     let own = env::current_exe().ok();
     let own = own.and_then(|path| path.into_os_string().into_string().ok());
     own.unwrap_or_else(|| "dockctl".to_owned())
@@ -318,9 +369,41 @@ mod tests {
         reason = "a failed unwrap is a failed test"
     )]
 
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use jiff::Timestamp;
     use serde_json::Value;
 
-    use super::Wanted;
+    use super::{Wanted, token_of_file};
+
+    #[test]
+    fn the_token_of_a_file_is_given_with_its_end_and_not_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            token_of_file(&path).map_err(|failure| failure.to_string())
+        };
+        let jwt = |end: i64| {
+            let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{end}}}"));
+            format!("e30.{claims}.c2ln")
+        };
+        let end = Timestamp::now().as_second() + 600;
+        let (token, expires) = of(&format!("{}\n", jwt(end))).unwrap();
+        assert_eq!(token, jwt(end));
+        assert_eq!(expires.map(Timestamp::as_second), Some(end));
+        // What is no JWT has an end that only the gateway knows.
+        assert_eq!(of("dk_secret\n").unwrap(), ("dk_secret".to_owned(), None));
+        for (text, words) in [
+            (jwt(1), "oidc-login"),
+            (String::new(), "one line"),
+            ("dk_secret\ndk_other".to_owned(), "one line"),
+        ] {
+            let told = of(&text).unwrap_err();
+            assert!(told.contains(words) && !told.contains("secret"), "{told}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(token_of_file(&path).is_err());
+    }
 
     fn wanted() -> Wanted<'static> {
         Wanted {

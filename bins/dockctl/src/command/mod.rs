@@ -29,7 +29,7 @@ pub(crate) fn run(args: HighArgs) -> Result<ExitCode, Failure> {
         HighArgs::Kubeconfig(args) => kubeconfig::run(&args),
         HighArgs::Login(args) => block_on(login::login(args)),
         HighArgs::Logout(args) => block_on(login::logout(args)),
-        HighArgs::Credential(server) => login::credential(&server),
+        HighArgs::Credential(args) => login::credential(&args),
         HighArgs::Get(args) => block_on(get::run(args)),
         HighArgs::Exec(args) => block_on(exec::run(args)),
         HighArgs::Attach(args) => block_on(attach::run(args)),

@@ -88,23 +88,47 @@ impl LdapDirectory {
     /// and a name that several entries have (which the log tells); `Unavailable` when the
     /// directory cannot be asked or its answer not be used. The password is in none of them.
     pub async fn login(&self, user: &str, password: &str) -> Result<LdapPerson, Error> {
-        let odd = |c: char| c.is_control();
-        if user.trim().is_empty() || user.len() > MAX_USER || user.chars().any(odd) {
-            return Err(wrong());
+        self.check(user, password).await?.ok_or_else(wrong)
+    }
+
+    /// The same; none where [`login`](Self::login) says that name or password is wrong.
+    ///
+    /// # Errors
+    ///
+    /// As [`login`](Self::login), for somebody whose password is right and whose entry is nobody
+    /// who can log in.
+    pub async fn check(&self, user: &str, password: &str) -> Result<Option<LdapPerson>, Error> {
+        if !can_be_a_name(user) || password.is_empty() || password.len() > MAX_PASSWORD {
+            return Ok(None);
         }
-        if password.is_empty() || password.len() > MAX_PASSWORD {
-            return Err(wrong());
+        self.ask(user, Some(password)).await
+    }
+
+    /// Who logs in as `user`, asked as the service; none when there is nobody of that name, or
+    /// several.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub async fn find(&self, user: &str) -> Result<Option<LdapPerson>, Error> {
+        if !can_be_a_name(user) {
+            return Ok(None);
         }
+        self.ask(user, None).await
+    }
+
+    /// Asks in a task of its own, because the LDAP library panics at some answers that are not
+    /// LDAP.
+    async fn ask(&self, user: &str, password: Option<&str>) -> Result<Option<LdapPerson>, Error> {
         let inner = Arc::clone(&self.inner);
-        let (user, password) = (user.to_owned(), password.to_owned());
-        // In a task of its own, because the LDAP library panics at some answers that are not LDAP.
-        let login = async move {
+        let (user, password) = (user.to_owned(), password.map(str::to_owned));
+        let asked = async move {
             let Ok(_place) = inner.places.acquire().await else {
                 return Err(inner.failed("is not asked any more"));
             };
-            inner.login(&user, &password).await
+            inner.person(&user, password.as_deref()).await
         };
-        let mut task = Abort(tokio::spawn(login));
+        let mut task = Abort(tokio::spawn(asked));
         match tokio::time::timeout(self.inner.time_limit, &mut task.0).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(self.inner.failed("answers what is not LDAP")),
@@ -114,15 +138,24 @@ impl LdapDirectory {
 }
 
 impl Inner {
-    async fn login(&self, user: &str, password: &str) -> Result<LdapPerson, Error> {
+    /// Who `user` is; none when a password is given that is not his.
+    async fn person(
+        &self,
+        user: &str,
+        password: Option<&str>,
+    ) -> Result<Option<LdapPerson>, Error> {
         let mut session = Session::open(&self.endpoint, Arc::clone(&self.tls)).await?;
         self.bind_service(&mut session).await?;
-        let entry = self.find(&mut session, user).await?;
-        if !session.bind(&entry.dn, password).await? {
-            return Err(wrong());
+        let Some(entry) = self.find(&mut session, user).await? else {
+            return Ok(None);
+        };
+        if let Some(password) = password {
+            if !session.bind(&entry.dn, password).await? {
+                return Ok(None);
+            }
+            // What a person may search is not what the service may.
+            self.bind_service(&mut session).await?;
         }
-        // What a person may search is not what the service may.
-        self.bind_service(&mut session).await?;
         let groups = self.groups(&mut session, &entry).await?;
         session.close().await;
         let name = self
@@ -130,7 +163,8 @@ impl Inner {
             .group_search
             .as_ref()
             .map_or("", |search| &search.name_attr);
-        LdapPerson::new(&self.settings.user_search, &entry, name, &groups).map_err(|error| {
+        let person = LdapPerson::new(&self.settings, &entry, name, &groups);
+        person.map(Some).map_err(|error| {
             tracing::warn!(dn = %entry.dn.escape_debug(), %error, "person of the directory refused");
             Error::new(ErrorKind::Unauthenticated, error.to_string())
         })
@@ -148,7 +182,7 @@ impl Inner {
         Err(self.failed(message))
     }
 
-    async fn find(&self, session: &mut Session, user: &str) -> Result<Entry, Error> {
+    async fn find(&self, session: &mut Session, user: &str) -> Result<Option<Entry>, Error> {
         let search = &self.settings.user_search;
         let filter = filter::equals(&search.filter, &search.username, user);
         let mut attributes = vec![
@@ -158,6 +192,7 @@ impl Inner {
         ];
         attributes.extend(search.name_attr.as_deref());
         attributes.extend(search.preferred_username_attr.as_deref());
+        attributes.extend(search.tenant_attr.as_deref());
         let matched = self.matchers.iter().filter(|matcher| !matcher.is_dn());
         attributes.extend(matched.map(|matcher| matcher.user_attr.as_str()));
         attributes.sort_unstable();
@@ -168,12 +203,9 @@ impl Inner {
         let Found::All(mut entries) = found else {
             let attribute = &search.username;
             tracing::warn!(%attribute, "several entries of the directory match; nobody can log in by it");
-            return Err(wrong());
+            return Ok(None);
         };
-        entries
-            .pop()
-            .filter(|entry| !entry.dn.is_empty())
-            .ok_or_else(wrong)
+        Ok(entries.pop().filter(|entry| !entry.dn.is_empty()))
     }
 
     async fn groups(&self, session: &mut Session, person: &Entry) -> Result<Vec<Entry>, Error> {
@@ -219,6 +251,10 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.endpoint.host, self.endpoint.port)
     }
+}
+
+fn can_be_a_name(user: &str) -> bool {
+    !user.trim().is_empty() && user.len() <= MAX_USER && !user.chars().any(char::is_control)
 }
 
 /// Ends a login that nobody waits for any more.

@@ -10,6 +10,8 @@
 //!
 //! Specs: RFC 4511 (LDAPv3), 4513 §5.1.2 (a bind without a password proves nothing), 4515 (filters).
 
+#[cfg(feature = "gateway")]
+mod adapter;
 mod directory;
 mod filter;
 mod person;

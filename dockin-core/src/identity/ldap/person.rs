@@ -2,17 +2,21 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::UserSearch;
+use super::LdapSettings;
 use crate::identity::provider::{MAX_GROUPS, NameError, outside_name};
 
 /// Who logged in at a directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LdapPerson {
-    /// User name, in the directory's spelling whatever was typed.
+    /// User name with its prefix, in the directory's spelling whatever was typed.
     pub user: String,
-    /// Groups, each once, in alphabetical order.
+    /// Groups with their prefix, each once, in alphabetical order.
     pub groups: Vec<String>,
+    /// Tenant, if the settings say how it is known.
+    pub tenant: Option<String>,
+    /// What he logs in with, in the directory's spelling.
+    pub login: String,
     /// Distinguished name.
     pub dn: String,
     /// What never changes for this person: `idAttr`.
@@ -99,8 +103,8 @@ impl Entry {
         }
     }
 
-    fn name(&self, attribute: &str) -> Result<String, PersonError> {
-        outside_name("", self.only(attribute)?).map_err(|why| PersonError::Name {
+    fn name(&self, prefix: &str, attribute: &str) -> Result<String, PersonError> {
+        outside_name(prefix, self.only(attribute)?).map_err(|why| PersonError::Name {
             attribute: attribute.to_owned(),
             why,
         })
@@ -110,20 +114,20 @@ impl Entry {
 impl LdapPerson {
     /// Makes a person of an entry and the entries of the groups.
     pub(super) fn new(
-        search: &UserSearch,
+        settings: &LdapSettings,
         entry: &Entry,
         group_name: &str,
         groups: &[Entry],
     ) -> Result<Self, PersonError> {
-        let user = entry.name(
-            search
-                .preferred_username_attr
-                .as_ref()
-                .unwrap_or(&search.username),
-        )?;
+        let search = &settings.user_search;
+        let named_by = search.preferred_username_attr.as_ref();
+        let named_by = named_by.unwrap_or(&search.username);
+        // Addresses for mail know no prefix.
+        let bare = entry.only(named_by)?;
+        let user = entry.name(&settings.username_prefix, named_by)?;
         let mut names = Vec::with_capacity(groups.len());
         for group in groups {
-            names.push(group.name(group_name)?);
+            names.push(group.name(&settings.groups_prefix, group_name)?);
         }
         names.sort_unstable();
         names.dedup();
@@ -131,11 +135,22 @@ impl LdapPerson {
             return Err(PersonError::Groups);
         }
         let email = match &search.email_suffix {
-            Some(suffix) => Some(format!("{user}@{}", suffix.trim_start_matches('@'))),
+            Some(suffix) => Some(format!("{bare}@{}", suffix.trim_start_matches('@'))),
             None => entry.any(&search.email_attr),
         };
+        let tenant = match &search.tenant_attr {
+            Some(attribute) => Some(entry.name("", attribute)?),
+            None => settings.tenant.clone(),
+        };
+        let login = entry
+            .any(&search.username)
+            .ok_or_else(|| PersonError::Missing {
+                attribute: search.username.clone(),
+            })?;
         Ok(Self {
             groups: names,
+            tenant,
+            login,
             dn: entry.dn.clone(),
             id: entry.only(&search.id_attr)?.to_owned(),
             email,
@@ -152,11 +167,12 @@ impl LdapPerson {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use super::{Entry, LdapPerson, NameError, PersonError, UserSearch};
+    use super::{Entry, LdapPerson, LdapSettings, NameError, PersonError};
 
-    fn search(more: &str) -> UserSearch {
+    fn search(more: &str) -> LdapSettings {
+        let more = more.trim_end().replace('\n', "\n  ");
         serde_saphyr::from_str(&format!(
-            "baseDN: dc=a\nusername: uid\nnameAttr: cn\n{more}"
+            "host: a\nuserSearch:\n  baseDN: dc=a\n  username: uid\n  nameAttr: cn\n  {more}\n"
         ))
         .unwrap()
     }
@@ -195,6 +211,29 @@ mod tests {
         let suffix = search("emailSuffix: example.com\n");
         let person = LdapPerson::new(&suffix, &found, "cn", &[]).unwrap();
         assert_eq!(person.email.as_deref(), Some("Alice@example.com"));
+    }
+
+    #[test]
+    fn prefixes_and_tenants_are_put_on_by_the_settings() {
+        let found = entry("x", &[("uid", &["alice"]), ("o", &["acme"])]);
+        let groups = [entry("y", &[("cn", &["system:masters"])])];
+        let mut settings = search("tenantAttr: o\nemailSuffix: example.com\n");
+        settings.username_prefix = "ldap:".to_owned();
+        settings.groups_prefix = "ldap:".to_owned();
+        let person = LdapPerson::new(&settings, &found, "cn", &groups).unwrap();
+        let told = [&person.user, &person.login, person.email.as_ref().unwrap()];
+        assert_eq!(told, ["ldap:alice", "alice", "alice@example.com"]);
+        assert_eq!(person.groups, ["ldap:system:masters"]);
+        assert_eq!(person.tenant.as_deref(), Some("acme"));
+        // Nobody gets into the default tenant for want of an attribute.
+        let nowhere = entry("x", &[("uid", &["bob"])]);
+        let got = LdapPerson::new(&settings, &nowhere, "cn", &[]);
+        let attribute = "o".to_owned();
+        assert_eq!(got, Err(PersonError::Missing { attribute }));
+        settings.user_search.tenant_attr = None;
+        settings.tenant = Some("fixed".to_owned());
+        let person = LdapPerson::new(&settings, &nowhere, "cn", &[]).unwrap();
+        assert_eq!(person.tenant.as_deref(), Some("fixed"));
     }
 
     #[test]

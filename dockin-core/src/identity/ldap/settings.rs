@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::filter;
 use crate::{Error, ErrorKind};
 
-/// One directory server, with TKEStack's field names.
+/// One directory server, with TKEStack's field names, and our own for prefixes and tenants.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LdapSettings {
@@ -35,6 +35,15 @@ pub struct LdapSettings {
     /// What a page asks for instead of "user name".
     #[serde(default)]
     pub username_prompt: Option<String>,
+    /// What is put before user names.
+    #[serde(default)]
+    pub username_prefix: String,
+    /// What is put before groups.
+    #[serde(default)]
+    pub groups_prefix: String,
+    /// Tenant of everybody whom it knows; the default one without.
+    #[serde(default)]
+    pub tenant: Option<String>,
     /// How people are found.
     pub user_search: UserSearch,
     /// How groups are found; nobody has any without it.
@@ -70,6 +79,9 @@ pub struct UserSearch {
     /// Attribute that is the user name here; who has none cannot log in.
     #[serde(default)]
     pub preferred_username_attr: Option<String>,
+    /// Attribute with the tenant, in place of `tenant`; who has none of it cannot log in.
+    #[serde(default)]
+    pub tenant_attr: Option<String>,
     /// Domain for addresses made of the user name, instead of `emailAttr`.
     #[serde(default)]
     pub email_suffix: Option<String>,
@@ -195,10 +207,18 @@ impl LdapSettings {
                 "userSearch.preferredUsernameAttr",
                 &user.preferred_username_attr,
             ),
+            ("userSearch.tenantAttr", &user.tenant_attr),
         ];
         for (field, name) in optional {
             name.as_deref()
                 .map_or(Ok(()), |name| attribute(field, name))?;
+        }
+        match (&self.tenant, &user.tenant_attr) {
+            (Some(_), Some(_)) => {
+                return Err(bad("tenant", "and `userSearch.tenantAttr` are both given"));
+            }
+            (Some(tenant), None) => present("tenant", tenant)?,
+            (None, _) => {}
         }
         let Some(groups) = &self.group_search else {
             return Ok(());

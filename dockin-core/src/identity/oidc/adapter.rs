@@ -24,10 +24,8 @@ impl Authenticator for OidcIssuer {
             return Ok(None);
         };
         let identity = Self::authenticate(self, token, Timestamp::now()).await?;
-        Ok(Some(Arc::new(Principal::new(
-            identity.user,
-            identity.groups,
-            Proof::Oidc,
-        ))))
+        let mut principal = Principal::new(identity.user, identity.groups, Proof::Oidc);
+        principal.tenant = identity.tenant;
+        Ok(Some(Arc::new(principal)))
     }
 }

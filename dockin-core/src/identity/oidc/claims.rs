@@ -15,6 +15,8 @@ pub struct OidcIdentity {
     pub user: String,
     /// Groups, with their prefix, in the token's order, each once.
     pub groups: Vec<String>,
+    /// Tenant, if the settings say how it is known.
+    pub tenant: Option<String>,
     /// Who issued the token.
     pub issuer: String,
     /// What the issuer calls him: `sub`.
@@ -104,6 +106,7 @@ impl TokenRules {
         Ok(OidcIdentity {
             user,
             groups: self.groups(claims)?,
+            tenant: self.tenant(claims)?,
             issuer: self.settings.issuer.clone(),
             subject: text(claims, "sub")?.to_owned(),
             expires: seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?,
@@ -152,6 +155,14 @@ impl TokenRules {
             return Err(TokenError::FromTheFuture);
         }
         Ok(())
+    }
+
+    /// Who has no claim with a tenant is nobody: he would be of the default one.
+    fn tenant(&self, claims: &Map<String, Value>) -> Result<Option<String>, TokenError> {
+        match &self.settings.tenant_claim {
+            Some(claim) => name(claim, "", text(claims, claim)?).map(Some),
+            None => Ok(self.settings.tenant.clone()),
+        }
     }
 
     fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {

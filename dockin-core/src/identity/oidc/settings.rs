@@ -35,6 +35,12 @@ pub struct OidcSettings {
     /// What is put before groups.
     #[serde(default)]
     pub groups_prefix: String,
+    /// Tenant of everybody whom it knows; the default one without.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Claim with the tenant, in place of `tenant`; who has none of it is refused.
+    #[serde(default)]
+    pub tenant_claim: Option<String>,
     /// Claims that must have exactly this text.
     #[serde(default)]
     pub required_claims: BTreeMap<String, String>,
@@ -94,6 +100,8 @@ impl OidcSettings {
             username_prefix: None,
             groups_claim: None,
             groups_prefix: String::new(),
+            tenant: None,
+            tenant_claim: None,
             required_claims: BTreeMap::new(),
             algorithms: Vec::new(),
             certificate_authority: None,
@@ -116,9 +124,14 @@ impl OidcSettings {
         let texts = [
             ("username_claim", self.username_claim.as_str()),
             ("groups_claim", self.groups_claim.as_deref().unwrap_or("-")),
+            ("tenant_claim", self.tenant_claim.as_deref().unwrap_or("-")),
+            ("tenant", self.tenant.as_deref().unwrap_or("-")),
         ];
         if let Some((field, _)) = texts.into_iter().find(|(_, text)| text.is_empty()) {
             return bad(format!("`{field}` is empty; leave it out for the default"));
+        }
+        if self.tenant.is_some() && self.tenant_claim.is_some() {
+            return bad("`tenant` and `tenant_claim` are both given; keep one of them".to_owned());
         }
         if self.audiences.is_empty() {
             return bad("`audiences` is empty; name the client ids whose tokens count".to_owned());
@@ -154,7 +167,15 @@ mod tests {
         let good = OidcSettings::new("https://id.example.com/realm", "dockin");
         good.check().unwrap();
         type Change = fn(&mut OidcSettings);
-        let bad: [(Change, &str); 8] = [
+        let bad: [(Change, &str); 10] = [
+            (
+                |it| {
+                    it.tenant = Some("acme".to_owned());
+                    it.tenant_claim = Some("org".to_owned());
+                },
+                "`tenant_claim`",
+            ),
+            (|it| it.tenant = Some(String::new()), "`tenant`"),
             (
                 |it| "http://id.example.com".clone_into(&mut it.issuer),
                 "https",

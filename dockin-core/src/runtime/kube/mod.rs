@@ -3,6 +3,7 @@
 mod breaker;
 mod carrier;
 mod kubeconfig;
+mod token_review;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,11 @@ use kube::Client;
 use serde::Deserialize;
 
 use self::carrier::Carrier;
-pub use self::{breaker::Breaker, kubeconfig::ClusterConfig};
+pub use self::{
+    breaker::Breaker,
+    kubeconfig::ClusterConfig,
+    token_review::{ReviewedUser, TokenReviewStatus},
+};
 
 use super::{BoxSession, LogOptions, LogStream, PortStream, Runtime, kube_session::KubeSession};
 use crate::{

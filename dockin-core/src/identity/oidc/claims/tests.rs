@@ -52,6 +52,24 @@ fn judge(settings: OidcSettings, changes: Value) -> Result<OidcIdentity, TokenEr
     rules.identity(&VerifiedToken { token: &token }, now)
 }
 
+#[test]
+fn the_tenant_is_the_claim_s_or_the_issuer_s_and_never_the_default_for_want_of_a_claim() {
+    let tenant = |settings: OidcSettings, changes| judge(settings, changes).map(|it| it.tenant);
+    assert_eq!(tenant(settings(), json!({ "org": "acme" })), Ok(None));
+    let mut fixed = settings();
+    fixed.tenant = Some("acme".to_owned());
+    let acme = Some("acme".to_owned());
+    assert_eq!(tenant(fixed, json!({ "org": "other" })), Ok(acme.clone()));
+    let mut by_claim = settings();
+    by_claim.tenant_claim = Some("org".to_owned());
+    let given = |org| tenant(by_claim.clone(), json!({ "org": org }));
+    assert_eq!(given(json!("acme")), Ok(acme));
+    assert_eq!(given(Value::Null), Err(missing("org")));
+    for odd in [json!(""), json!(["acme"]), json!(1), json!("system:x")] {
+        assert!(given(odd.clone()).is_err(), "{odd}");
+    }
+}
+
 fn missing(claim: &str) -> TokenError {
     TokenError::Missing {
         claim: claim.to_owned(),

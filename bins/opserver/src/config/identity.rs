@@ -1,0 +1,321 @@
+//! Who people are besides those of the token file and the accounts: OpenID Connect issuers, a
+//! directory, service accounts of clusters; and in which order they are asked.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use dockin_core::{
+    Error, ErrorKind,
+    identity::{ldap::LdapSettings, oidc::OidcSettings},
+};
+use serde::Deserialize;
+
+use super::{Age, Cluster};
+
+/// The key `identity`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityConfig {
+    /// Issuers whose ID tokens count.
+    #[serde(default)]
+    pub(crate) oidc: Vec<OidcSettings>,
+    /// The directory that knows the passwords of who has no account.
+    #[serde(default)]
+    pub(crate) ldap: Option<LdapSettings>,
+    /// How old may be what the directory said of somebody who has a session.
+    #[serde(default)]
+    ldap_recheck: Option<Age>,
+    /// Clusters whose service accounts may come.
+    #[serde(default)]
+    pub(crate) service_accounts: Vec<ServiceAccountsConfig>,
+    /// Who is asked first, of those that are configured.
+    #[serde(default)]
+    order: Vec<Method>,
+}
+
+/// Service accounts of one cluster.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceAccountsConfig {
+    /// One of `clusters`, with a kubeconfig.
+    pub(crate) cluster: String,
+    /// For whom their tokens are made.
+    pub(crate) audiences: Vec<String>,
+}
+
+/// A way to prove who one is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Method {
+    /// Client certificates: `client_authority`.
+    ClientCertificates,
+    /// Session tokens, of accounts and of the directory: `accounts`.
+    Sessions,
+    /// The token file, with personal tokens in it.
+    Tokens,
+    /// ID tokens.
+    Oidc,
+    /// Tokens of service accounts.
+    ServiceAccounts,
+}
+
+/// What the directory said counts for 5 minutes, unless the configuration has another time.
+const RECHECK: Duration = Duration::from_secs(5 * 60);
+/// Longer than that somebody who has left would stay.
+const MAX_RECHECK: Duration = Duration::from_secs(60 * 60);
+
+impl IdentityConfig {
+    /// How old may be what the directory said.
+    pub(crate) fn ldap_recheck(&self) -> Duration {
+        self.ldap_recheck.map_or(RECHECK, |age| age.0)
+    }
+
+    /// Who is asked, in that order, when client certificates and accounts are there or not.
+    pub(crate) fn order(&self, certificates: bool, accounts: bool) -> Vec<Method> {
+        match self.order.as_slice() {
+            [] => self.configured(certificates, accounts),
+            order => order.to_vec(),
+        }
+    }
+
+    /// What there is, in the order that counts without another.
+    fn configured(&self, certificates: bool, accounts: bool) -> Vec<Method> {
+        let all = [
+            (Method::ClientCertificates, certificates),
+            (Method::Sessions, accounts),
+            (Method::Tokens, true),
+            (Method::Oidc, !self.oidc.is_empty()),
+            (Method::ServiceAccounts, !self.service_accounts.is_empty()),
+        ];
+        let there = all.into_iter().filter(|(_, there)| *there);
+        there.map(|(method, _)| method).collect()
+    }
+
+    /// Whether it can be used with the rest of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` naming the key.
+    pub(super) fn check(
+        &self,
+        certificates: bool,
+        accounts: bool,
+        clusters: &[Cluster],
+    ) -> Result<(), Error> {
+        let bad = |what: String| Err(Error::new(ErrorKind::Misuse, format!("`identity`: {what}")));
+        let within = |what: &str, error: &Error| {
+            let message = format!("`identity.{what}`: {}", error.message());
+            Error::new(ErrorKind::Misuse, message)
+        };
+        let mut issuers = BTreeSet::new();
+        for settings in &self.oidc {
+            settings.check().map_err(|error| within("oidc", &error))?;
+            if !issuers.insert(&settings.issuer) {
+                let issuer = &settings.issuer;
+                return bad(format!(
+                    "issuer `{issuer}` is given twice; put the audiences together"
+                ));
+            }
+        }
+        if let Some(settings) = &self.ldap {
+            settings.check().map_err(|error| within("ldap", &error))?;
+            if !accounts {
+                return bad(
+                    "`ldap` needs `accounts: { file: accounts.yaml, sessions: sessions }`: people \
+                     get sessions for logging in"
+                        .to_owned(),
+                );
+            }
+        }
+        let recheck = self.ldap_recheck();
+        if recheck > MAX_RECHECK {
+            return bad("`ldap_recheck` is 1h at most: so long somebody who left stays".to_owned());
+        }
+        self.check_service_accounts(clusters)?;
+        let configured = self.configured(certificates, accounts);
+        let whole = self.order.len() == configured.len()
+            && configured.iter().all(|method| self.order.contains(method));
+        if !self.order.is_empty() && !whole {
+            let names: Vec<&str> = configured.iter().map(|method| method.name()).collect();
+            return bad(format!(
+                "`order` names each once of what is configured: {}",
+                names.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_service_accounts(&self, clusters: &[Cluster]) -> Result<(), Error> {
+        let bad = |what: String| {
+            let message = format!("`identity.service_accounts`: {what}");
+            Err(Error::new(ErrorKind::Misuse, message))
+        };
+        let mut audiences = BTreeSet::new();
+        for ServiceAccountsConfig {
+            cluster,
+            audiences: own,
+        } in &self.service_accounts
+        {
+            let found = clusters.iter().find(|one| one.name == *cluster);
+            if found.is_none_or(|one| one.kubeconfig.is_none()) {
+                return bad(format!(
+                    "`{cluster}` is none of `clusters` that have a `kubeconfig`"
+                ));
+            }
+            if own.is_empty() || own.iter().any(String::is_empty) {
+                return bad(format!(
+                    "`audiences` of `{cluster}` are empty; name this gateway"
+                ));
+            }
+            for audience in own {
+                // Or the token of one cluster would be sent to another, which could use it.
+                if !audiences.insert(audience) {
+                    return bad(format!(
+                        "audience `{audience}` is given twice; each cluster needs its own"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every path in it.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let oidc = self.oidc.iter_mut();
+        let oidc = oidc.filter_map(|settings| settings.certificate_authority.as_mut());
+        let ldap = self.ldap.iter_mut();
+        let ldap =
+            ldap.flat_map(|settings| [settings.root_ca.as_mut(), settings.bind_pw_file.as_mut()]);
+        oidc.chain(ldap.flatten())
+    }
+}
+
+impl Method {
+    /// As the configuration calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ClientCertificates => "client-certificates",
+            Self::Sessions => "sessions",
+            Self::Tokens => "tokens",
+            Self::Oidc => "oidc",
+            Self::ServiceAccounts => "service-accounts",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::time::Duration;
+
+    use super::{Cluster, IdentityConfig, Method};
+
+    const LDAP: &str = "
+ldap:
+  host: ldap.example.com
+  rootCA: tls/ldap.pem
+  bindDN: cn=dockin,dc=example,dc=com
+  bindPWFile: ldap.password
+  groupsPrefix: 'ldap:'
+  userSearch: { baseDN: 'ou=people,dc=example,dc=com', username: uid, tenantAttr: o }
+";
+    const OIDC: &str = "
+oidc:
+  - { issuer: 'https://id.example.com', audiences: [dockin], certificate_authority: id.pem }
+";
+    const ROBOTS: &str = "
+service_accounts:
+  - { cluster: prod, audiences: [dockin-prod] }
+";
+
+    fn parsed(text: &str) -> IdentityConfig {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn checked(text: &str, accounts: bool) -> Result<(), String> {
+        let clusters: Vec<Cluster> = serde_saphyr::from_str(
+            "[ { name: prod, kubeconfig: p }, { name: test, kubeconfig: t }, { name: local } ]",
+        )
+        .unwrap();
+        let checked = parsed(text).check(false, accounts, &clusters);
+        checked.map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn everything_configured_is_asked_in_a_stated_order() {
+        let all = format!("{OIDC}{LDAP}{ROBOTS}");
+        let mut config = parsed(&all);
+        assert_eq!(checked(&all, true), Ok(()));
+        assert_eq!(
+            config.order(true, true),
+            [
+                Method::ClientCertificates,
+                Method::Sessions,
+                Method::Tokens,
+                Method::Oidc,
+                Method::ServiceAccounts
+            ]
+        );
+        assert_eq!(
+            IdentityConfig::default().order(false, false),
+            [Method::Tokens]
+        );
+        assert_eq!(config.paths().count(), 3);
+        assert_eq!(config.ldap_recheck(), Duration::from_secs(300));
+        let other = format!("{OIDC}order: [oidc, tokens]\nldap_recheck: 30s\n");
+        assert_eq!(checked(&other, false), Ok(()));
+        let config = parsed(&other);
+        assert_eq!(config.order(false, false), [Method::Oidc, Method::Tokens]);
+        assert_eq!(config.ldap_recheck(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_would_let_in_others_or_nobody_is_refused_by_its_key() {
+        for (text, accounts, words) in [
+            (LDAP.to_owned(), false, "`ldap` needs `accounts"),
+            (
+                LDAP.replace("rootCA: tls/ldap.pem", "insecureSkipVerify: true"),
+                true,
+                "insecureSkip",
+            ),
+            (
+                LDAP.replace("bindPWFile: ldap.password", "bindPW: hunter2"),
+                true,
+                "`bindPW`",
+            ),
+            (format!("{LDAP}ldap_recheck: 2h\n"), true, "`ldap_recheck`"),
+            (OIDC.replace("https", "http"), false, "`identity.oidc`"),
+            (OIDC.replace("[dockin]", "[]"), false, "`audiences`"),
+            (
+                format!("{OIDC}{}", OIDC.replace("oidc:\n", "")),
+                false,
+                "given twice",
+            ),
+            (format!("{OIDC}order: [oidc]\n"), false, "tokens, oidc"),
+            (format!("{OIDC}order: [tokens, tokens]\n"), false, "`order`"),
+            ("order: [tokens, oidc]".to_owned(), false, "`order`"),
+            (ROBOTS.replace("prod", "local"), false, "`kubeconfig`"),
+            (ROBOTS.replace("prod", "nowhere"), false, "`nowhere`"),
+            (ROBOTS.replace("[dockin-prod]", "[]"), false, "`audiences`"),
+            (
+                format!("{ROBOTS}  - {{ cluster: test, audiences: [dockin-prod] }}\n"),
+                false,
+                "`dockin-prod`",
+            ),
+        ] {
+            let told = checked(&text, accounts).unwrap_err();
+            assert!(told.contains(words), "{text}: {told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        for unknown in [
+            "oidcs: []",
+            "order: [passwords]",
+            "oidc: [ { issuers: [] } ]",
+        ] {
+            assert!(
+                serde_saphyr::from_str::<IdentityConfig>(unknown).is_err(),
+                "{unknown}"
+            );
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who people are: what proves it, in the order in which it is asked, and what they log in with.
+
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+
+use dockin_core::{
+    Error, ErrorKind,
+    gateway::Logins,
+    identity::{
+        AccountFile, Authenticator, Chain, CheckedPeople, ClientCertificates, Passwords,
+        ServiceAccounts, SessionTokens, TokenFile, ldap::LdapDirectory, oidc::OidcIssuer,
+    },
+    runtime::kube::{ClusterConfig, KubeCluster},
+    store::Store,
+};
+
+use crate::config::{Accounts, Config, Method, ServiceAccountsConfig};
+
+/// What proves who somebody is, and what people log in with when there are accounts.
+///
+/// # Errors
+///
+/// `Misuse` or `Unavailable` naming the file or key that is wrong.
+pub(crate) async fn people(
+    config: &Config,
+    store: Option<&Arc<dyn Store>>,
+) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
+    let identity = &config.identity;
+    let mut tokens = TokenFile::load(&config.tokens)?;
+    if let Some(store) = store {
+        tokens = tokens.with_store(Arc::clone(store));
+    }
+    let (tokens, logins) = match &config.accounts {
+        None => (Arc::new(tokens), None),
+        Some(wanted) => {
+            let logins = logins(config, wanted, tokens, store)?;
+            (Arc::clone(&logins.tokens), Some(logins))
+        }
+    };
+    let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
+    for method in identity.order(config.client_authority.is_some(), logins.is_some()) {
+        match method {
+            Method::ClientCertificates => chain.push(Arc::new(ClientCertificates)),
+            Method::Sessions => {
+                let sessions = logins.iter().map(|logins| Arc::clone(&logins.sessions));
+                chain.extend(sessions.map(|sessions| sessions as Arc<dyn Authenticator>));
+            }
+            Method::Tokens => chain.push(Arc::clone(&tokens) as Arc<dyn Authenticator>),
+            Method::Oidc => {
+                for settings in &identity.oidc {
+                    chain.push(Arc::new(OidcIssuer::new(settings.clone())?));
+                }
+            }
+            Method::ServiceAccounts => {
+                for wanted in &identity.service_accounts {
+                    chain.push(Arc::new(service_accounts(config, wanted).await?));
+                }
+            }
+        }
+    }
+    Ok((Arc::new(Chain::new(chain)), logins))
+}
+
+/// Accounts, then the directory.
+fn logins(
+    config: &Config,
+    wanted: &Accounts,
+    tokens: TokenFile,
+    store: Option<&Arc<dyn Store>>,
+) -> Result<Logins, Error> {
+    let accounts = Arc::new(AccountFile::load(&wanted.file)?);
+    make_directory(&wanted.sessions)?;
+    let mut sessions = SessionTokens::open(
+        &wanted.sessions,
+        &wanted.audience,
+        wanted.lifetime(),
+        Arc::clone(&accounts),
+    )?;
+    let mut passwords = Passwords::new(Arc::clone(&accounts));
+    if let Some(store) = store {
+        sessions = sessions.with_store(Arc::clone(store));
+        passwords = passwords.with_store(Arc::clone(store));
+    }
+    if let Some(settings) = &config.identity.ldap {
+        let directory = Arc::new(LdapDirectory::new(settings.clone())?);
+        let recheck = config.identity.ldap_recheck();
+        let people = Arc::new(CheckedPeople::new(directory, recheck));
+        sessions = sessions.with_directory(Arc::clone(&people));
+        passwords = passwords.with_directory(people);
+    }
+    Ok(Logins {
+        tokens: Arc::new(tokens.with_accounts(accounts)),
+        sessions: Arc::new(sessions),
+        passwords: Arc::new(passwords),
+    })
+}
+
+async fn service_accounts(
+    config: &Config,
+    wanted: &ServiceAccountsConfig,
+) -> Result<ServiceAccounts, Error> {
+    let name = &wanted.cluster;
+    let mut clusters = config.clusters.iter();
+    let cluster = clusters.find(|cluster| cluster.name == *name);
+    let kubeconfig = cluster.and_then(|cluster| cluster.kubeconfig.as_ref());
+    let kubeconfig = kubeconfig.ok_or_else(|| {
+        let what = format!("cluster `{name}` has no `kubeconfig`");
+        Error::new(ErrorKind::Misuse, what)
+    })?;
+    // Not the one that people's requests go through: a token must not wait for them.
+    let reviewer = KubeCluster::open(ClusterConfig::read(name, kubeconfig).await?)?;
+    ServiceAccounts::new(name, wanted.audiences.clone(), Arc::new(reviewer))
+}
+
+fn make_directory(directory: &Path) -> Result<(), Error> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| {
+        let message = format!("`{}` cannot be made", directory.display());
+        Error::new(ErrorKind::Unavailable, message).with_source(error)
+    })
+}
