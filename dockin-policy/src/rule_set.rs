@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -18,6 +21,8 @@ pub struct RuleSet {
     pub(crate) on_unknown: Decision,
     pub(crate) rules: Vec<Rule>,
     index: Index,
+    /// Rules that must allow it too.
+    also: Option<Arc<Self>>,
 }
 
 /// Which rules may speak of a command, so that not all have to be asked.
@@ -170,7 +175,13 @@ impl RuleSet {
             },
             on_unknown: text.on_unknown.decision(),
             rules,
+            also: None,
         })
+    }
+
+    /// These rules, and those that must allow it too.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |rules| rules.also.as_deref())
     }
 
     /// The rules that may speak of `command`, in their order.
@@ -275,7 +286,18 @@ impl RuleSet {
             on_unknown: Decision::Deny,
             index: Index::new(&rules),
             rules,
+            also: None,
         })
+    }
+
+    /// Asks `main` too about whatever is judged, and the more severe verdict counts: what these
+    /// rules allow runs only if `main` allows it.
+    #[must_use]
+    pub fn beside(mut self, main: Arc<Self>) -> Self {
+        self.contact.clone_from(&main.contact);
+        self.on_unknown = self.on_unknown.max(main.on_unknown);
+        self.also = Some(main);
+        self
     }
 
     /// Its name.

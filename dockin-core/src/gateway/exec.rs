@@ -11,18 +11,19 @@ use dockin_policy::{
     judge_argv,
     recording::{CastHeader, RecordedSession},
 };
-use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
+use dockin_stream::{ExitStatus, Relay};
 use http::{Request, Response};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::body::Incoming;
 
 use super::{Call, Cluster, Found, Gateway, STOPPING, approval::Desk};
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
+    policy::Rules,
     recording::Recorder,
     service::{Body, remote_command},
-    session::{FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, carry, week_time},
+    session::{Client, FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, week_time},
 };
 
 /// How long a WebSocket client is left alone after the 101.
@@ -45,7 +46,6 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let call = Arc::new(call);
         let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let options = match verb {
@@ -61,31 +61,43 @@ impl Gateway {
                 options.container.as_deref(),
             )
             .await?;
-        let rules = self.rules.current();
+        let client = Client::Upgrade {
+            on_upgrade: hyper::upgrade::on(&mut request),
+            protocol: upgrade.protocol(),
+        };
+        self.start(call, (permit, found), &self.rules, options, client)
+            .await?;
+        Ok(upgrade.into_response())
+    }
+
+    /// Judges what the permit is for by `rules`, writes it down and starts it for `client`. On
+    /// return the container's side is open, or nothing is.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        call: Call,
+        (permit, found): (Permit, Found),
+        rules: &Arc<Rules>,
+        options: ExecOptions,
+        client: Client,
+    ) -> Result<(), Error> {
+        let call = Arc::new(call);
+        let verb = permit.verb();
+        let current = rules.current();
         let subject = subject(&permit, &found);
         if verb == Verb::Exec {
-            let verdict = judge_argv(&rules, &subject, &options.argv);
+            let verdict = judge_argv(&current, &subject, &options.argv);
             self.admit(&call, &permit, &options.argv, &verdict).await?;
         }
         let (desk, inbox) = Desk::new();
-        let (gate, run) = self.gate(rules, subject, &options, verb)?;
+        let (gate, run) = self.gate((rules, current), subject, &options, verb)?;
         let gate = gate.with_answers(inbox);
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
         let opening = self.sessions.spawn(async move {
-            let on_upgrade = hyper::upgrade::on(&mut request);
             gateway
-                .open(
-                    call,
-                    permit,
-                    found,
-                    options,
-                    (gate, run, desk),
-                    (upgrade.protocol(), on_upgrade),
-                )
-                .await?;
-            Ok(upgrade.into_response())
+                .open(call, permit, found, options, (gate, run, desk), client)
+                .await
         });
         opening.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Misuse, "the session could not be opened").with_source(error))
@@ -100,7 +112,7 @@ impl Gateway {
         found: Found,
         options: ExecOptions,
         (gate, argv, desk): (InterceptorGate, Vec<String>, Desk),
-        (protocol, on_upgrade): (Protocol, OnUpgrade),
+        client: Client,
     ) -> Result<(), Error> {
         self.auditor
             .session_started(&call, &permit, &options)
@@ -139,7 +151,7 @@ impl Gateway {
         let overdue = gate.overdue();
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
-            if matches!(protocol, Protocol::WebSocket(_)) {
+            if client.needs_settling() {
                 tokio::time::sleep(SETTLE).await;
             }
             let write_down = |note| {
@@ -159,15 +171,8 @@ impl Gateway {
                     why = overdue => why,
                 }
             };
-            let carried = carry(
-                on_upgrade,
-                protocol,
-                options.streams,
-                container,
-                Relay::new(gate),
-                write_down,
-                stop,
-            );
+            let relay = Relay::new(gate);
+            let carried = client.carry(options.streams, container, relay, write_down, stop);
             let carried = carried.await;
             if let Err(error) = gateway.close_desk(&call, &permit, &desk).await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "question not audited");
@@ -280,7 +285,7 @@ impl Gateway {
     /// or one that starts the same shell so that it can be asked for its lines.
     fn gate(
         &self,
-        rules: Arc<RuleSet>,
+        (rules, current): (&Arc<Rules>, Arc<RuleSet>),
         subject: Subject,
         options: &ExecOptions,
         verb: Verb,
@@ -293,8 +298,13 @@ impl Gateway {
         } else {
             &shell
         };
-        let mut interceptor =
-            Interceptor::new(Arc::clone(&rules), subject, argv, options.streams.tty, None);
+        let mut interceptor = Interceptor::new(
+            Arc::clone(&current),
+            subject,
+            argv,
+            options.streams.tty,
+            None,
+        );
         let mut run = options.argv.clone();
         if self.asks_shells && options.streams.tty && options.streams.stdin && verb == Verb::Exec {
             let query = buffer_query()?;
@@ -306,7 +316,7 @@ impl Gateway {
         if let Some(person) = &self.second_person {
             interceptor = interceptor.with_approvals(person.wait);
         }
-        let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
+        let gate = InterceptorGate::new(interceptor, Arc::clone(rules), current);
         Ok((gate, run))
     }
 }

@@ -18,6 +18,8 @@ mod login;
 mod logs;
 #[cfg(feature = "kube")]
 mod onward;
+#[cfg(feature = "dockin-ops")]
+mod ops;
 mod own;
 #[cfg(feature = "kube")]
 mod pass;
@@ -38,6 +40,8 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+#[cfg(feature = "dockin-ops")]
+pub use self::ops::{DockinOps, OpsDoor, OpsLabels};
 pub use self::{
     address_list::AddressList,
     cluster::{Cluster, Found, Health, Listing},
@@ -81,6 +85,8 @@ pub struct GatewayBuilder {
     idle_timeout: Option<Duration>,
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    #[cfg(feature = "dockin-ops")]
+    dockin_ops: Option<Arc<DockinOps>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -104,6 +110,9 @@ pub struct Gateway {
     /// Whether shells that can are asked for the lines they hold.
     asks_shells: bool,
     second_person: Option<SecondPerson>,
+    /// What clients of Dockin-Ops find; nothing, without.
+    #[cfg(feature = "dockin-ops")]
+    dockin_ops: Option<Arc<DockinOps>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -163,6 +172,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Serves clients of Dockin-Ops too, under `/v1/dockin/opserver/`.
+    #[cfg(feature = "dockin-ops")]
+    pub fn dockin_ops(mut self, ops: DockinOps) -> Self {
+        self.dockin_ops = Some(Arc::new(ops));
+        self
+    }
+
     /// Whether interactive shells that can, which are bash and zsh, are asked for the line they
     /// hold before it goes on; they are by default. Without that, lines are read from keys and
     /// screen alone, as those of other shells are.
@@ -206,6 +222,8 @@ impl GatewayBuilder {
             refusals: RefusalMemory::default(),
             asks_shells: self.asks_shells,
             second_person: self.second_person,
+            #[cfg(feature = "dockin-ops")]
+            dockin_ops: self.dockin_ops,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -253,6 +271,8 @@ impl Gateway {
             idle_timeout: None,
             asks_shells: true,
             second_person: None,
+            #[cfg(feature = "dockin-ops")]
+            dockin_ops: None,
         }
     }
 
@@ -281,6 +301,8 @@ impl Gateway {
                 }
             });
         }
+        #[cfg(feature = "dockin-ops")]
+        tokio::spawn(Arc::clone(&self).follow_ops_rules(stop.clone()));
         let gateway = Arc::clone(&self);
         let until = stop.clone();
         tokio::spawn(async move {
@@ -599,6 +621,10 @@ impl Gateway {
 
 impl Server for Gateway {
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        #[cfg(feature = "dockin-ops")]
+        if self.is_ops(request.uri().path()) {
+            return self.ops(peer, request).await;
+        }
         let aggregated = wants_aggregated_discovery(request.headers());
         match self.route(peer, request).await {
             Ok(response) => response,
