@@ -142,6 +142,8 @@ audit: audit/audit.jsonl
 # Ends sessions in which nothing is typed, printed or forwarded for so long.
 # idle_timeout: 30m
 # bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
+# Clients of Dockin-Ops, in their own protocol: see "Dockin-Ops clients" in the README.
+# dockin_ops: {{ key: ops.key, rules: {{ default: {{ whitelist: [127.0.0.1] }} }} }}
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit, write.
 access:

@@ -5,7 +5,7 @@ use dockin_core::{
     access::Authorizer,
     access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
-    gateway::{Cluster, ClusterFolder, Gateway, Logins},
+    gateway::{Cluster, ClusterFolder, Gateway, Logins, OpsDoor},
     identity::{AccountFile, Authenticator, Chain, ClientCertificates, SessionTokens, TokenFile},
     policy::{Reload, Rules},
     recording::RecordingStore,
@@ -78,6 +78,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);
     }
+    if let Some(ops) = &config.dockin_ops {
+        builder = builder.dockin_ops(ops.settings()?);
+    }
     let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)?;
     if let Some(wanted) = &config.resource_manager {
@@ -124,6 +127,11 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             }
         }
     });
+    if let Some(listen) = config.dockin_ops.as_ref().and_then(|ops| ops.listen) {
+        let door = OpsDoor::open(listen).await?;
+        eprintln!("clients of Dockin-Ops on http://{}", door.address()?);
+        tokio::spawn(door.serve(Arc::clone(&gateway), stop.clone()));
+    }
     eprintln!("listening on https://{address}");
     gateway.serve(listener, server_tls, stop).await;
     Ok(())

@@ -152,12 +152,13 @@ pub(crate) fn servers() -> Result<(), String> {
 pub(crate) const FUZZ_SECONDS: u32 = 20;
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 /// What an embedding program may choose one of.
-const CORE_FEATURES: [&str; 8] = [
+const CORE_FEATURES: [&str; 9] = [
     "docker",
     "process",
     "kube",
     "agent",
     "gateway",
+    "dockin-ops",
     "authority",
     "oidc",
     "ldap",

@@ -385,6 +385,34 @@ mod tests {
         assert!(matches!(error, ProtocolError::TooLong { .. }), "{error}");
     }
 
+    /// Cutting the input anywhere gives the same events.
+    #[test]
+    fn how_the_bytes_arrive_does_not_matter() {
+        let mut wire = text(br#"{"type":"cmd","cmd":"a"}"#);
+        wire.extend_from_slice(&frame(0x89, b"p"));
+        wire.extend_from_slice(&frame(0x01, br#"{"type":"resize","cols":80,"#));
+        wire.extend_from_slice(&frame(0x80, br#""rows":24}"#));
+        wire.extend_from_slice(&frame(0x88, b"\x03\xe8"));
+        let size = TerminalSize {
+            width: 80,
+            height: 24,
+        };
+        let expected = [
+            Event::Stdin(Bytes::from_static(b"a")),
+            Event::Resize(size),
+            Event::Close,
+        ];
+        for cut in 0..=wire.len() {
+            let mut server = server();
+            let mut input = BytesMut::from(wire.get(..cut).unwrap());
+            server.handle_input(Instant::now(), &mut input).unwrap();
+            input.extend_from_slice(wire.get(cut..).unwrap());
+            server.handle_input(Instant::now(), &mut input).unwrap();
+            let events: Vec<Event> = std::iter::from_fn(|| server.poll_event()).collect();
+            assert_eq!(events, expected, "cut at {cut}");
+        }
+    }
+
     #[test]
     fn output_is_text_messages_of_bytes_as_they_are() {
         let mut server = server();
