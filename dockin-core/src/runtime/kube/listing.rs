@@ -2,6 +2,7 @@
 
 use http::Method;
 use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -14,22 +15,6 @@ use crate::{
 #[derive(Deserialize)]
 struct List<T> {
     items: Vec<T>,
-}
-
-/// A pod with what became of it.
-#[derive(Deserialize)]
-struct ListedPod {
-    #[serde(flatten)]
-    pod: WirePod,
-    #[serde(default)]
-    status: PodStatus,
-    metadata: Creation,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Creation {
-    creation_timestamp: Option<jiff::Timestamp>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,8 +68,9 @@ impl KubeRuntime {
                 format!("/api/v1/namespaces/{namespace}/pods")
             }
         };
-        let list: List<ListedPod> = self.read(&path).await?;
-        Ok(list.items.into_iter().map(Pod::from).collect())
+        let list: List<Value> = self.read(&path).await?;
+        let pods: Result<Vec<Pod>, serde_json::Error> = list.items.into_iter().map(pod).collect();
+        pods.map_err(|error| self.unreadable(error))
     }
 
     /// Every node, as the apiserver describes it.
@@ -104,52 +90,58 @@ impl KubeRuntime {
         let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
         let body = body.map_err(|_| self.unavailable("stopped in the middle of its answer"))?;
         let body = body.map_err(|error| self.unavailable("broke off").with_source(error))?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| {
-            let message = format!("cluster `{}` gave a list that cannot be read", self.name);
-            Error::new(ErrorKind::Misbehaved, message).with_source(error)
-        })
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: serde_json::Error) -> Error {
+        let message = format!("cluster `{}` gave a list that cannot be read", self.name);
+        Error::new(ErrorKind::Misbehaved, message).with_source(error)
     }
 }
 
-impl From<ListedPod> for Pod {
-    fn from(listed: ListedPod) -> Self {
-        let mut pod = Self::from(listed.pod);
-        pod.ip = listed.status.pod_ip.filter(|ip| !ip.is_empty());
-        pod.created = listed
-            .metadata
-            .creation_timestamp
-            .map_or(0, |made| made.as_second());
-        for status in listed.status.container_statuses {
-            let mut containers = pod.containers.iter_mut();
-            let Some(container) = containers.find(|one| one.name == status.name) else {
-                continue;
-            };
-            container.id = status.id;
-            container.restarts = status.restart_count;
-            container.state = match status.state {
-                State {
-                    terminated: Some(Terminated { exit_code }),
-                    ..
-                } => ContainerState::Terminated {
-                    exit_code,
-                    started: 0,
-                    finished: 0,
-                },
-                State {
-                    running: Some(_), ..
-                } => ContainerState::Running { started: 0 },
-                State { .. } => ContainerState::Waiting,
-            };
-        }
-        pod
+/// A pod of a list, with what became of it.
+fn pod(mut listed: Value) -> Result<Pod, serde_json::Error> {
+    let status = listed.get_mut("status").map(Value::take);
+    let status: Option<PodStatus> = status.map(serde_json::from_value).transpose()?;
+    let status = status.unwrap_or_default();
+    let made = listed.pointer("/metadata/creationTimestamp");
+    let made = made.and_then(Value::as_str);
+    let made: Option<Timestamp> = made.and_then(|made| made.parse().ok());
+    let mut pod = Pod::from(serde_json::from_value::<WirePod>(listed)?);
+    pod.ip = status.pod_ip.filter(|ip| !ip.is_empty());
+    pod.created = made.map_or(0, Timestamp::as_second);
+    for status in status.container_statuses {
+        let mut containers = pod.containers.iter_mut();
+        let Some(container) = containers.find(|one| one.name == status.name) else {
+            continue;
+        };
+        container.id = status.id;
+        container.restarts = status.restart_count;
+        container.state = match status.state {
+            State {
+                terminated: Some(Terminated { exit_code }),
+                ..
+            } => ContainerState::Terminated {
+                exit_code,
+                started: 0,
+                finished: 0,
+            },
+            State {
+                running: Some(_), ..
+            } => ContainerState::Running { started: 0 },
+            State { .. } => ContainerState::Waiting,
+        };
     }
+    Ok(pod)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use super::{List, ListedPod};
+    use serde_json::Value;
+
+    use super::{List, pod};
     use crate::{
         directory::{ContainerState, Pod},
         kubernetes::{Phase, phase},
@@ -157,11 +149,15 @@ mod tests {
 
     #[test]
     fn a_listed_pod_has_its_address_and_what_its_containers_do() {
-        let list: List<ListedPod> = serde_json::from_str(
+        let list: List<Value> = serde_json::from_str(
             r#"{"kind":"PodList","items":[{"metadata":{"name":"web","namespace":"shop","uid":"u","creationTimestamp":"1970-01-01T00:01:40Z"},"spec":{"nodeName":"n1","containers":[{"name":"app","image":"app:1"},{"name":"side"}]},"status":{"podIP":"10.0.0.7","containerStatuses":[{"name":"app","restartCount":2,"containerID":"containerd://00","state":{"running":{"startedAt":"1970-01-01T00:01:40Z"}}},{"name":"side","state":{"terminated":{"exitCode":3}}},{"name":"gone"}]}},{"metadata":{"name":"new","namespace":"shop","creationTimestamp":null},"spec":{"containers":[]}}]}"#,
         )
         .unwrap();
-        let pods: Vec<Pod> = list.items.into_iter().map(Pod::from).collect();
+        let pods: Vec<Pod> = list
+            .items
+            .into_iter()
+            .map(|one| pod(one).unwrap())
+            .collect();
         let [web, new] = pods.as_slice() else {
             panic!("{pods:?}");
         };
