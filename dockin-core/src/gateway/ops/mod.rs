@@ -102,6 +102,8 @@ const PREFIX: &str = "/v1/dockin/opserver/";
 const TOKEN_HEADER: &str = "access-token";
 /// The header of proxies.
 const REAL_IP: &str = "x-real-ip";
+/// Bytes of a name at most, as in Kubernetes.
+const MAX_NAME: usize = 253;
 /// Bytes of a form at most.
 const MAX_FORM: usize = 256 * 1024;
 /// How often the gateway's rules are looked at.
@@ -514,6 +516,7 @@ impl Gateway {
     /// Lets a request pass that names a rule from an address in its list, or refuses it and writes
     /// that down.
     async fn ops_admitted(&self, ops: &DockinOps, call: &Call, rule: &str) -> Result<(), Error> {
+        check_length(rule, "rule")?;
         let address = call.client.ip();
         if ops.rules.get(rule).is_some_and(|list| list.admits(address)) {
             return Ok(());
@@ -529,6 +532,15 @@ impl Gateway {
         );
         Err(self.request_refused(call, &wanted, message).await)
     }
+}
+
+/// Refuses what is longer than a name can be, before it stands in messages and records.
+fn check_length(text: &str, what: &str) -> Result<(), Error> {
+    if text.len() > MAX_NAME {
+        let message = format!("`{what}` has more than {MAX_NAME} bytes");
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    Ok(())
 }
 
 /// The parameters of the query and, when there is one, of the form.

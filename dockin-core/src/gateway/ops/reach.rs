@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 
-use super::{DEFAULT_RULE, Gateway};
+use super::{DEFAULT_RULE, Gateway, check_length};
 use crate::{
     Error, ErrorKind, Target,
     access::{Decision, Verb},
@@ -111,6 +111,7 @@ impl Gateway {
         if name.is_empty() {
             return Err(Error::new(ErrorKind::Malformed, "`name` is missing"));
         }
+        check_length(name, "name")?;
         let address: Option<IpAddr> = name.parse().ok();
         let clusters = self
             .ops_clusters(call, rule, asked.cluster.as_deref())
@@ -156,7 +157,7 @@ impl Gateway {
         let error = Error::new(ErrorKind::Forbidden, message);
         // In which cluster and namespace it would be is not known, and not for him to know.
         let target = Target {
-            pod: name.chars().take(253).collect(),
+            pod: name.to_owned(),
             ..Target::namespace("*", "*")
         };
         match self

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use http::Response;
 use jiff::{Timestamp, Zoned};
 
-use super::{DockinOps, Gateway, PREFIX, Wish, answer::success};
+use super::{DockinOps, Gateway, PREFIX, Wish, answer::success, check_length};
 use crate::{
     Error, ErrorKind,
     compat::{AccessToken, IV_SIZE},
@@ -81,6 +81,7 @@ impl Gateway {
             "" => super::DEFAULT_RULE,
             rule => rule,
         };
+        check_length(rule, "rule")?;
         let address = peer.address.ip();
         if !ops.rules.get(rule).is_some_and(|list| list.admits(address)) {
             let message = format!(
