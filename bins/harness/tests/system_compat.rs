@@ -87,9 +87,9 @@ fn a_shell_is_judged_resized_written_down_and_ends_with_its_status() {
     assert!(eventually(LIMIT, alone), "{:?}", ops.container.processes());
 }
 
-/// H1, H2: every way to a command is judged.
+/// H1, H2, H17, H20: every way to a command is judged, however it is spelt.
 #[test]
-fn h1_h2_a_command_is_judged_on_every_route() {
+fn h1_h2_h17_h20_a_command_is_judged_on_every_route_however_it_is_spelt() {
     let ops = Ops::start("");
     let _made = ops.container.exec(&["sh", "-c", "echo precious > /keep"]);
     let told = ops.common_exec(&ops.token, &["echo", "hi"]);
@@ -102,13 +102,17 @@ fn h1_h2_a_command_is_judged_on_every_route() {
         &["sh", "-c", "rm -f /keep"],
         &["env", "rm", "-f", "/keep"],
         &["busybox", "rm", "-f", "/keep"],
+        &["/bin/rm", "-f", "/keep"],
+        &["sh", "-c", "'r'\\m -f /keep"],
+        &["sh", "-c", "x=rm; \"$x\" -f /keep"],
+        &["sh", "-c", "$0 -f /keep", "rm"],
     ] {
         let told = ops.common_exec(&ops.token, command);
-        assert!(refused(&told, "no-delete"), "{told}");
+        assert!(refused(&told, "rm"), "{command:?}: {told}");
         assert_eq!(told["Data"], Value::Null);
         let mut shown = ops.terminal("interact-exec", &ops.token, command).unwrap();
         assert_eq!(shown.end(), (1011, "Forbidden".to_owned()));
-        assert!(shown.shown.contains("no-delete"), "{}", shown.shown);
+        assert!(shown.shown.contains("rm"), "{command:?}: {}", shown.shown);
     }
     assert_eq!(ops.container.exec(&["cat", "/keep"]), "precious\n");
     let failing = "echo out; echo 100%d >&2; exit 4";

@@ -18,5 +18,5 @@ pub use access_token::AccessToken;
 pub use envelope::{EnvelopeKey, IV_SIZE};
 pub use reply::{NodeReply, Reply};
 pub use request::OpsRequest;
-pub use rows::{AppInstance, PodAddress, image_version, wide_node, wide_pods};
+pub use rows::{AppInstance, PodAddress, image_version, pod_state, wide_node, wide_pods};
 pub use terminal::{TerminalServer, welcome};

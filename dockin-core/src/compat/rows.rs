@@ -121,6 +121,14 @@ pub fn wide_pods<'a>(found: impl IntoIterator<Item = &'a Pod>, cluster: &str, no
     serde_json::to_string(&rows).unwrap_or_default()
 }
 
+/// How a pod is, in the words of kubectl.
+#[must_use]
+pub fn pod_state(pod: &Pod) -> String {
+    let table = pods([pod], IncludeObject::None, 0);
+    let state = table.pointer("/rows/0/cells/2").and_then(Value::as_str);
+    state.unwrap_or_default().to_owned()
+}
+
 /// A node of which no more is known than this, as an element of what `echo` has for nodes.
 #[must_use]
 pub fn wide_node(name: &str, status: &str, cluster: &str) -> Value {
@@ -156,7 +164,7 @@ mod tests {
 
     use crate::directory::{Container, ContainerState, Pod};
 
-    use super::{AppInstance, PodAddress, image_version, wide_node, wide_pods};
+    use super::{AppInstance, PodAddress, image_version, pod_state, wide_node, wide_pods};
     use crate::compat::Reply;
 
     #[test]
@@ -214,6 +222,7 @@ mod tests {
             }],
             ..Pod::default()
         };
+        assert_eq!(pod_state(&pod), "Running");
         assert_eq!(
             wide_pods([&pod], "ft", 160),
             r#"[{"name":"wx-app-20200101-0","ready":"1/1","status":"Running","restarts":2,"age":"60s","ip":"10.0.0.7","node":"10.0.1.1","nominatedNodeName":"<none>","namespace":"test","labels":{},"uid":"u1","ClusterID":"ft"}]"#

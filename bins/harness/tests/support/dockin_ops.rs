@@ -148,12 +148,12 @@ impl Ops {
         let params = self.params(self.container.name(), token, flags, &size);
         let url = format!("ws://{}/v1/dockin/opserver/{route}?{params}", self.door);
         let stream = connect("127.0.0.1", self.door);
-        stream
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
         match tungstenite::client(url.into_client_request().unwrap(), stream) {
             Ok((socket, response)) => {
                 assert!(!response.headers().contains_key("sec-websocket-protocol"));
+                let glance = Some(Duration::from_millis(200));
+                socket.get_ref().set_read_timeout(glance).unwrap();
                 let shown = String::new();
                 Ok(Terminal { socket, shown })
             }

@@ -14,10 +14,13 @@ use super::{
 use crate::{
     Error, ErrorKind, Target,
     access::Verb,
-    compat::{AppInstance, NodeReply, OpsRequest, PodAddress, image_version, wide_node, wide_pods},
+    compat::{
+        AppInstance, NodeReply, OpsRequest, PodAddress, image_version, pod_state, wide_node,
+        wide_pods,
+    },
     directory::Pod,
     gateway::{Call, Cluster},
-    kubernetes::{self, phase},
+    kubernetes,
     service::{Body, Peer},
 };
 
@@ -163,7 +166,7 @@ impl Gateway {
                     sub_sys_tag: label(&pod, &labels.subsystem_tag),
                     dcn: label(&pod, &labels.dcn),
                     version: image_version(image).to_owned(),
-                    state: phase(&pod).as_str().to_owned(),
+                    state: pod_state(&pod),
                     cluster_id: cluster.name().to_owned(),
                     pod_name: pod.name,
                     namespace: pod.namespace,
