@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
@@ -235,13 +235,14 @@ impl Terminal {
         thread::sleep(Duration::from_millis(200));
     }
 
-    /// Reads to the end: code and reason of the Close frame.
+    /// Reads to the end, and hangs up as opsctl does: code and reason of the Close frame.
     pub(crate) fn end(&mut self) -> (u16, String) {
         let begun = Instant::now();
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => self.shown.push_str(&text),
                 Ok(Message::Close(Some(frame))) => {
+                    self.socket.get_ref().shutdown(Shutdown::Both).unwrap();
                     return (frame.code.into(), frame.reason.to_string());
                 }
                 Ok(_) => {}
