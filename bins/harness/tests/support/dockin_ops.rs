@@ -60,9 +60,7 @@ impl Ops {
             prepare: Some(write_key),
             ..HouseOptions::default()
         });
-        let log = house.gateway().log();
-        let (_, door) = log.split_once("clients of Dockin-Ops on http://").unwrap();
-        let door = door.split_whitespace().next().unwrap().parse().unwrap();
+        let door = door(&mut house);
         for (user, group) in [("bob", "admins"), ("eve", "nobody")] {
             add_account(&house, user, group);
         }
@@ -79,6 +77,12 @@ impl Ops {
         };
         ops.token = ops.auth("bob");
         ops
+    }
+
+    /// Starts the gateway again, with what its configuration says now.
+    pub(crate) fn restart(&mut self) {
+        self.house.restart_gateway();
+        self.door = door(&mut self.house);
     }
 
     /// A request as opsctl sends it, from an address, with more headers.
@@ -253,6 +257,12 @@ impl Terminal {
             }
         }
     }
+}
+
+fn door(house: &mut House) -> SocketAddr {
+    let log = house.gateway().log();
+    let (_, door) = log.split_once("clients of Dockin-Ops on http://").unwrap();
+    door.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn write_key(data: &Path) {
