@@ -220,14 +220,16 @@ rules:
         (open, "blacklist", &["cat"], "ls", Decision::Allow),
         (open, "blacklist", &["cat"], "cat x", Decision::Deny),
         (open, "blacklist", &["cat"], "rm x", Decision::Deny),
-        (closed, "whitelist", &["ls", "pwd"], "ls", Decision::Allow),
-        (closed, "whitelist", &["ls", "pwd"], "cat x", Decision::Deny),
-        (closed, "whitelist", &["ls", "pwd"], "pwd", Decision::Deny),
+        (closed, "whitelist", &["ls", "id"], "ls", Decision::Allow),
+        (closed, "whitelist", &["ls", "id"], "cat x", Decision::Deny),
+        (closed, "whitelist", &["ls", "id"], "id", Decision::Deny),
         (closed, "blacklist", &["ls"], "cat x", Decision::Allow),
-        (closed, "blacklist", &["ls"], "pwd", Decision::Deny),
+        (closed, "blacklist", &["ls"], "id", Decision::Deny),
     ] {
         let main = Arc::new(RuleSet::parse(main).unwrap());
         let contact = main.contact().to_owned();
+        let alone = [&list(filter, names), &*main]
+            .map(|rules| self::decision(rules, &Subject::default(), line));
         let joined = list(filter, names).beside(main);
         let verdict = judge_line(
             &joined,
@@ -236,6 +238,10 @@ rules:
             &mut SessionState::default(),
         );
         assert_eq!(verdict.decision, decision, "{filter} {names:?}: {line}");
+        assert!(
+            alone.iter().all(|one| *one <= decision),
+            "{line}: {alone:?}"
+        );
         assert_eq!(verdict.contact, contact);
     }
 }
