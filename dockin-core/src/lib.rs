@@ -23,6 +23,8 @@ pub mod access_policy;
 pub mod agent;
 pub mod approval;
 pub mod audit;
+#[cfg(feature = "dockin-ops")]
+pub mod compat;
 pub mod directory;
 mod error;
 #[cfg(feature = "gateway")]

@@ -115,7 +115,8 @@ fn sized<'a>(
     subject: &'a Subject,
     command: &'a Resolved,
 ) -> impl Iterator<Item = (&'a Rule, u64)> {
-    rules.candidates(command).into_iter().filter_map(|rule| {
+    let candidates = rules.all().flat_map(|rules| rules.candidates(command));
+    candidates.filter_map(|rule| {
         let limit = rule.size_over?;
         let arguments = command.argv.get(1..).unwrap_or_default();
         let speaks = rule.scope.covers(subject, rule.effect)

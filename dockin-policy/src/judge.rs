@@ -157,7 +157,7 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
         contact: rules.contact().to_owned(),
     };
     for command in &analysis.commands {
-        let verdict = judge(rules, subject, command);
+        let verdict = judge_by_all(rules, subject, command);
         let named = verdict.rule.is_some() && worst.rule.is_none();
         if verdict.decision > worst.decision || (verdict.decision == worst.decision && named) {
             worst = verdict;
@@ -165,7 +165,8 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
     }
     for (shape, span) in &analysis.shapes {
         for rule in rules
-            .shaped(*shape)
+            .all()
+            .flat_map(|rules| rules.shaped(*shape))
             .filter(|rule| rule.scope.covers(subject, rule.effect))
         {
             let decision = rule.effect.decision();
@@ -210,6 +211,19 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
         worst.programs = None;
     }
     worst
+}
+
+/// Judges one program by every set that must allow it.
+fn judge_by_all(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
+    let mut verdict = judge(rules, subject, command);
+    for rules in rules.all().skip(1) {
+        let other = judge(rules, subject, command);
+        let named = other.rule.is_some() && verdict.rule.is_none();
+        if other.decision > verdict.decision || (other.decision == verdict.decision && named) {
+            verdict = other;
+        }
+    }
+    verdict
 }
 
 /// Judges one program: every rule for the subject that matches is heard, the most severe wins,

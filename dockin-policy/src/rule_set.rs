@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -20,6 +23,8 @@ pub struct RuleSet {
     index: Index,
     /// Some rule counts for large files only.
     has_size_rules: bool,
+    /// Rules that must allow it too.
+    also: Option<Arc<Self>>,
 }
 
 /// Which rules may speak of a command, so that not all have to be asked.
@@ -173,12 +178,18 @@ impl RuleSet {
             on_unknown: text.on_unknown.decision(),
             has_size_rules: rules.iter().any(|rule| rule.size_over.is_some()),
             rules,
+            also: None,
         })
     }
 
     /// Whether a rule needs to know the size of a file.
-    pub(crate) const fn has_size_rules(&self) -> bool {
-        self.has_size_rules
+    pub(crate) fn has_size_rules(&self) -> bool {
+        self.all().any(|rules| rules.has_size_rules)
+    }
+
+    /// These rules, and those that must allow it too.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |rules| rules.also.as_deref())
     }
 
     /// The rules that may speak of `command`, in their order.
@@ -284,7 +295,18 @@ impl RuleSet {
             has_size_rules: false,
             index: Index::new(&rules),
             rules,
+            also: None,
         })
+    }
+
+    /// Asks `main` too about whatever is judged, and the more severe verdict counts: what these
+    /// rules allow runs only if `main` allows it.
+    #[must_use]
+    pub fn beside(mut self, main: Arc<Self>) -> Self {
+        self.contact.clone_from(&main.contact);
+        self.on_unknown = self.on_unknown.max(main.on_unknown);
+        self.also = Some(main);
+        self
     }
 
     /// Its name.

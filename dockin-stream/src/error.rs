@@ -44,6 +44,12 @@ pub enum ProtocolError {
         /// Bytes allowed.
         max: usize,
     },
+    /// A message that its protocol has no reading for.
+    #[error("{what} is malformed")]
+    Malformed {
+        /// What it should have been.
+        what: &'static str,
+    },
     /// The connection ended inside a frame.
     #[error("connection ended inside a frame")]
     Truncated,

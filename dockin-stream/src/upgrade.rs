@@ -168,6 +168,16 @@ impl Accepted {
     }
 }
 
+/// The 101 to a WebSocket of none of the Kubernetes protocols; it names no subprotocol.
+///
+/// # Errors
+///
+/// [`UpgradeError::Handshake`].
+pub fn accept_websocket<B: Default>(headers: &HeaderMap) -> Result<Response<B>, UpgradeError> {
+    let unused = Protocol::WebSocket(Subprotocol::V1);
+    Ok(Accepted::websocket(headers, unused, None)?.into_response())
+}
+
 /// A client's request to upgrade.
 #[derive(Clone)]
 pub struct Offer {

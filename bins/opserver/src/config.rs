@@ -1,3 +1,4 @@
+mod dockin_ops;
 mod door;
 mod identity;
 mod store;
@@ -17,6 +18,7 @@ use dockin_core::{
     gateway::RequestLimits,
     tls,
 };
+pub(crate) use dockin_ops::DockinOps;
 use dockin_policy::{access, io::access_file::AccessFiles};
 pub(crate) use door::{Connections, Enrolment};
 pub(crate) use identity::{IdentityConfig, Method, ServiceAccountsConfig};
@@ -93,6 +95,9 @@ pub(crate) struct Config {
     /// The resource manager that plugins ask; none when absent.
     #[serde(default)]
     pub(crate) resource_manager: Option<ResourceManager>,
+    /// Clients of Dockin-Ops; they find nothing when absent.
+    #[serde(default)]
+    pub(crate) dockin_ops: Option<DockinOps>,
 }
 
 const fn yes() -> bool {
@@ -398,6 +403,7 @@ impl Config {
                 .iter_mut()
                 .flat_map(ResourceManager::paths),
         );
+        paths.extend(self.dockin_ops.iter_mut().flat_map(DockinOps::paths));
         for path in paths {
             *path = base.join(&*path);
         }

@@ -5,7 +5,7 @@ use dockin_core::{
     access::Authorizer,
     access_policy::{AccessChange, AccessPolicy},
     audit::{AuditSink, BestEffort, FileSink},
-    gateway::{Cluster, ClusterFolder, Gateway},
+    gateway::{Cluster, ClusterFolder, Gateway, OpsDoor},
     policy::Reload,
     recording::RecordingStore,
     runtime::agent::{AgentRuntime, AgentsTls},
@@ -90,6 +90,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(policy) = access_policy {
         builder = builder.reviews(policy);
     }
+    if let Some(ops) = &config.dockin_ops {
+        builder = builder.dockin_ops(ops.settings()?);
+    }
     let mut plugins = None;
     if let Some(wanted) = &config.resource_manager {
         let manager = resource_manager::Service::new(wanted)?;
@@ -140,6 +143,11 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             }
         }
     });
+    if let Some(listen) = config.dockin_ops.as_ref().and_then(|ops| ops.listen) {
+        let door = OpsDoor::open(listen).await?;
+        eprintln!("clients of Dockin-Ops on http://{}", door.address()?);
+        tokio::spawn(door.serve(Arc::clone(&gateway), stop.clone()));
+    }
     let scheme = config.tls.as_ref().map_or("http", |_| "https");
     eprintln!("listening on {scheme}://{address}");
     gateway.serve(listener, transport, stop).await;

@@ -161,12 +161,13 @@ pub(crate) fn servers() -> Result<(), String> {
 pub(crate) const FUZZ_SECONDS: u32 = 20;
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 /// What an embedding program may choose one of.
-const CORE_FEATURES: [&str; 9] = [
+const CORE_FEATURES: [&str; 10] = [
     "docker",
     "process",
     "kube",
     "agent",
     "gateway",
+    "dockin-ops",
     "authority",
     "oidc",
     "ldap",

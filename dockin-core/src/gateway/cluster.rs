@@ -244,6 +244,20 @@ impl Cluster {
         }
     }
 
+    /// The names of its agents, and whether each answers; a kube-apiserver knows its nodes itself.
+    #[cfg(feature = "dockin-ops")]
+    pub(super) async fn nodes(&self) -> Vec<(&str, bool)> {
+        match &self.kind {
+            Kind::Agents(nodes) => {
+                let answers = join_all(nodes.iter().map(|node| node.runtime.probe())).await;
+                let names = nodes.iter().map(|node| node.name.as_str());
+                names.zip(answers.iter().map(Result::is_ok)).collect()
+            }
+            #[cfg(feature = "kube")]
+            Kind::Kube(_) => Vec::new(),
+        }
+    }
+
     /// The pod of that name and what runs it.
     ///
     /// A pod that is not found while an agent does not answer may be there all the same: that is

@@ -11,9 +11,9 @@ use dockin_policy::{
     copy_limit, judge_argv,
     recording::{CastHeader, RecordedSession},
 };
-use dockin_stream::{ExitStatus, Relay, upgrade::Protocol};
+use dockin_stream::{ExitStatus, Relay};
 use http::{Request, Response};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::body::Incoming;
 
 use super::{
     Call, Cluster, Found, Gateway, STOPPING,
@@ -24,10 +24,11 @@ use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
     kubernetes::ExecOptions,
+    policy::Rules,
     recording::Recorder,
     service::{Body, remote_command},
     session::{
-        FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, carry, record_copied,
+        Client, FileCopy, IdleGate, InterceptorGate, Manifest, RecordedGate, record_copied,
         week_time,
     },
 };
@@ -52,7 +53,6 @@ impl Gateway {
         pod: &str,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let call = Arc::new(call);
         let upgrade = remote_command(&request)?;
         let query = request.uri().query().unwrap_or_default();
         let options = match verb {
@@ -68,35 +68,47 @@ impl Gateway {
                 options.container.as_deref(),
             )
             .await?;
-        let rules = self.rules.current();
+        let client = Client::Upgrade {
+            on_upgrade: hyper::upgrade::on(&mut request),
+            protocol: upgrade.protocol(),
+        };
+        self.start(call, (permit, found), &self.rules, options, client)
+            .await?;
+        Ok(upgrade.into_response())
+    }
+
+    /// Judges what the permit is for by `rules`, writes it down and starts it for `client`. On
+    /// return the container's side is open, or nothing is.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        call: Call,
+        (permit, found): (Permit, Found),
+        rules: &Arc<Rules>,
+        options: ExecOptions,
+        client: Client,
+    ) -> Result<(), Error> {
+        let call = Arc::new(call);
+        let verb = permit.verb();
+        let current = rules.current();
         let mut subject = subject(&permit, &found);
         if verb == Verb::Exec {
             let (argv, runtime) = (&options.argv, &*found.runtime);
-            subject.file_sizes = sizes_for_start(&rules, &subject, argv, &permit, runtime).await;
-            let verdict = judge_argv(&rules, &subject, &options.argv);
+            subject.file_sizes = sizes_for_start(&current, &subject, argv, &permit, runtime).await;
+            let verdict = judge_argv(&current, &subject, &options.argv);
             self.admit(&call, &permit, &options.argv, &verdict).await?;
         }
-        let limit = copy_limit(&rules, &subject, &options.argv);
+        let limit = copy_limit(&current, &subject, &options.argv);
         subject.file_sizes.clear();
         let (desk, inbox) = Desk::new(Arc::clone(&found.runtime));
-        let (gate, run) = self.gate(rules, subject, &options, verb)?;
+        let (gate, run) = self.gate((rules, current), subject, &options, verb)?;
         let gate = gate.with_answers(inbox).with_copy_limit(limit);
         let gateway = Arc::clone(self);
         // A task of its own: a client that goes away drops his request, and what is written down
         // as started must be written down as ended all the same.
         let opening = self.sessions.spawn(async move {
-            let on_upgrade = hyper::upgrade::on(&mut request);
             gateway
-                .open(
-                    call,
-                    permit,
-                    found,
-                    options,
-                    (gate, run, desk),
-                    (upgrade.protocol(), on_upgrade),
-                )
-                .await?;
-            Ok(upgrade.into_response())
+                .open(call, permit, found, options, (gate, run, desk), client)
+                .await
         });
         opening.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Misuse, "the session could not be opened").with_source(error))
@@ -111,7 +123,7 @@ impl Gateway {
         found: Found,
         options: ExecOptions,
         (gate, argv, desk): (InterceptorGate, Vec<String>, Desk),
-        (protocol, on_upgrade): (Protocol, OnUpgrade),
+        client: Client,
     ) -> Result<(), Error> {
         self.auditor
             .session_started(&call, &permit, &options)
@@ -155,7 +167,7 @@ impl Gateway {
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
             let _live = live;
-            if matches!(protocol, Protocol::WebSocket(_)) {
+            if client.needs_settling() {
                 tokio::time::sleep(SETTLE).await;
             }
             let write_down = |note| {
@@ -175,15 +187,8 @@ impl Gateway {
                     why = overdue => why,
                 }
             };
-            let carried = carry(
-                on_upgrade,
-                protocol,
-                options.streams,
-                container,
-                Relay::new(gate),
-                write_down,
-                stop,
-            );
+            let relay = Relay::new(gate);
+            let carried = client.carry(options.streams, container, relay, write_down, stop);
             let carried = carried.await;
             if let Err(error) = gateway.close_desk(&call, &permit, &desk).await {
                 tracing::error!(session = %permit.session(), error = error.chain(), "question not audited");
@@ -296,7 +301,7 @@ impl Gateway {
     /// or one that starts the same shell so that it can be asked for its lines.
     fn gate(
         &self,
-        rules: Arc<RuleSet>,
+        (rules, current): (&Arc<Rules>, Arc<RuleSet>),
         subject: Subject,
         options: &ExecOptions,
         verb: Verb,
@@ -309,8 +314,13 @@ impl Gateway {
         } else {
             &shell
         };
-        let mut interceptor =
-            Interceptor::new(Arc::clone(&rules), subject, argv, options.streams.tty, None);
+        let mut interceptor = Interceptor::new(
+            Arc::clone(&current),
+            subject,
+            argv,
+            options.streams.tty,
+            None,
+        );
         let mut run = options.argv.clone();
         if self.asks_shells && options.streams.tty && options.streams.stdin && verb == Verb::Exec {
             let query = buffer_query()?;
@@ -323,7 +333,7 @@ impl Gateway {
             interceptor = interceptor.with_approvals(person.wait);
         }
         interceptor = interceptor.with_file_sizes(LONGEST_WAIT);
-        let gate = InterceptorGate::new(interceptor, Arc::clone(&self.rules), rules);
+        let gate = InterceptorGate::new(interceptor, Arc::clone(rules), current);
         Ok((gate, run))
     }
 }

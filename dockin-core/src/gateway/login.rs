@@ -157,7 +157,7 @@ impl Gateway {
         Ok(secret(&answer))
     }
 
-    fn logins(&self) -> Result<&Logins, Error> {
+    pub(super) fn logins(&self) -> Result<&Logins, Error> {
         self.logins.as_ref().ok_or_else(|| {
             let what = "this gateway has no accounts to log in to: ask who keeps it for a token";
             Error::new(ErrorKind::NotFound, what)

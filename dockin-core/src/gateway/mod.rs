@@ -27,6 +27,8 @@ mod logs;
 mod object_cache;
 #[cfg(feature = "kube")]
 mod onward;
+#[cfg(feature = "dockin-ops")]
+mod ops;
 mod own;
 #[cfg(feature = "kube")]
 mod pass;
@@ -53,6 +55,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 #[cfg(feature = "authority")]
 pub use self::enrolment::{Enrolment, EnrolmentOptions};
+#[cfg(feature = "dockin-ops")]
+pub use self::ops::{DockinOps, OpsDoor, OpsLabels};
 pub use self::{
     address_list::AddressList,
     beside::Beside,
@@ -112,6 +116,8 @@ pub struct GatewayBuilder {
     cluster_domain: Option<String>,
     #[cfg(feature = "authority")]
     enrolment: Option<Enrolment>,
+    #[cfg(feature = "dockin-ops")]
+    dockin_ops: Option<Arc<DockinOps>>,
 }
 
 /// The one door to the containers of many clusters.
@@ -147,6 +153,9 @@ pub struct Gateway {
     cluster_domain: Option<String>,
     #[cfg(feature = "authority")]
     enrolment: Option<Enrolment>,
+    /// What clients of Dockin-Ops find; nothing, without.
+    #[cfg(feature = "dockin-ops")]
+    dockin_ops: Option<Arc<DockinOps>>,
     /// Sessions that are open; they outlive the connections they came on.
     sessions: TaskTracker,
     /// Ends them.
@@ -203,6 +212,13 @@ impl GatewayBuilder {
     /// this it is refused at once.
     pub fn approvals(mut self, approvals: Arc<dyn Approvals>, wait: Duration) -> Self {
         self.second_person = Some(SecondPerson { approvals, wait });
+        self
+    }
+
+    /// Serves clients of Dockin-Ops too, under `/v1/dockin/opserver/`.
+    #[cfg(feature = "dockin-ops")]
+    pub fn dockin_ops(mut self, ops: DockinOps) -> Self {
+        self.dockin_ops = Some(Arc::new(ops));
         self
     }
 
@@ -311,6 +327,8 @@ impl GatewayBuilder {
             cluster_domain: self.cluster_domain,
             #[cfg(feature = "authority")]
             enrolment: self.enrolment,
+            #[cfg(feature = "dockin-ops")]
+            dockin_ops: self.dockin_ops,
             sessions: TaskTracker::new(),
             cut: CancellationToken::new(),
         })
@@ -367,6 +385,8 @@ impl Gateway {
             cluster_domain: None,
             #[cfg(feature = "authority")]
             enrolment: None,
+            #[cfg(feature = "dockin-ops")]
+            dockin_ops: None,
         }
     }
 
@@ -398,6 +418,8 @@ impl Gateway {
         }
         tokio::spawn(Arc::clone(&self).keep_objects(stop.clone()));
         let telling = tokio::spawn(Arc::clone(&self.live).tell(stop.clone()));
+        #[cfg(feature = "dockin-ops")]
+        tokio::spawn(Arc::clone(&self).follow_ops_rules(stop.clone()));
         let gateway = Arc::clone(&self);
         let until = stop.clone();
         tokio::spawn(async move {
@@ -801,6 +823,10 @@ impl Server for Gateway {
                 ControlFlow::Continue(request) => request,
             },
         };
+        #[cfg(feature = "dockin-ops")]
+        if self.is_ops(request.uri().path()) {
+            return self.ops(peer, request).await;
+        }
         let aggregated = wants_aggregated_discovery(request.headers());
         match self.route(peer, request).await {
             Ok(response) => response,

@@ -6,7 +6,7 @@ use std::{
 
 use dockin_stream::{
     Event, ExitStatus, Gate, Outcome, Relay, StreamSet, Transferred,
-    io::{Endpoint, run_relay},
+    io::{BoxCodec, Endpoint, run_relay},
     upgrade::Protocol,
 };
 use futures::SinkExt;
@@ -54,6 +54,25 @@ pub(crate) async fn carry<G, W, F>(
     upgrade: OnUpgrade,
     protocol: Protocol,
     streams: StreamSet,
+    container: BoxSession,
+    relay: Relay<G>,
+    write_down: W,
+    stop: impl Future<Output = String> + Send,
+) -> Carried
+where
+    G: Gate + Unpin,
+    G::Note: Unpin,
+    W: FnMut(G::Note) -> F + Unpin,
+    F: Future<Output = Result<(), ExitStatus>>,
+{
+    let codec = |now| protocol.server_codec(streams, now);
+    carry_with(upgrade, codec, container, relay, write_down, stop).await
+}
+
+/// As [`carry`], with the codec that `codec` makes once the client has upgraded.
+pub(crate) async fn carry_with<G, W, F>(
+    upgrade: OnUpgrade,
+    codec: impl FnOnce(Instant) -> Option<BoxCodec>,
     mut container: BoxSession,
     relay: Relay<G>,
     write_down: W,
@@ -68,7 +87,7 @@ where
     let Ok((socket, early)) = upgraded(upgrade).await else {
         return Carried::nothing();
     };
-    let Some(codec) = protocol.server_codec(streams, Instant::now()) else {
+    let Some(codec) = codec(Instant::now()) else {
         return Carried::nothing();
     };
     let mut client = Endpoint::new(socket, codec, early);

@@ -2,6 +2,10 @@
 
 #[cfg(any(feature = "agent", feature = "gateway"))]
 mod carry;
+#[cfg(feature = "gateway")]
+mod client;
+#[cfg(feature = "dockin-ops")]
+mod collector;
 mod copy;
 #[cfg(feature = "gateway")]
 mod gate;
@@ -14,8 +18,12 @@ mod recorded_gate;
 
 #[cfg(feature = "gateway")]
 pub(crate) use carry::Carried;
-#[cfg(any(feature = "agent", feature = "gateway"))]
+#[cfg(feature = "agent")]
 pub(crate) use carry::carry;
+#[cfg(feature = "gateway")]
+pub(crate) use client::Client;
+#[cfg(feature = "dockin-ops")]
+pub(crate) use collector::{Collected, MAX_COLLECTED};
 pub use copy::{CopyDirection, FileCopy};
 #[cfg(feature = "gateway")]
 pub(crate) use gate::week_time;

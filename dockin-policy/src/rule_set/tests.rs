@@ -4,6 +4,8 @@
     reason = "a failed unwrap is a failed test"
 )]
 
+use std::sync::Arc;
+
 use super::RuleSet;
 use crate::{Decision, SessionState, Subject, WeekTime, judge_line};
 
@@ -175,5 +177,71 @@ fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {
         let (at, message) = error.unwrap_or_default();
         assert_eq!(at, line, "{message}");
         assert!(message.contains(word), "{message}");
+    }
+}
+
+/// A list narrows what the rules allow, whatever they allow, and never widens it.
+#[test]
+fn a_list_beside_rules_only_narrows() {
+    let list = |filter: &str, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        RuleSet::from_redis_lists(&names, &[], filter).unwrap()
+    };
+    let open = "
+contact: ops
+on_unknown: ask
+rules:
+  - { id: no-rm, effect: forbid, commands: [rm] }
+  - { id: piped, effect: forbid, shapes: [download-into-shell] }
+";
+    let closed = "
+default: deny
+rules:
+  - { id: some, effect: allow, commands: [ls, cat] }
+";
+    for (main, filter, names, line, decision) in [
+        (open, "whitelist", &["ls", "rm"][..], "ls", Decision::Allow),
+        (open, "whitelist", &["ls", "rm"], "rm x", Decision::Deny),
+        (
+            open,
+            "whitelist",
+            &["ls", "rm"],
+            "ls; cat x",
+            Decision::Deny,
+        ),
+        (
+            open,
+            "whitelist",
+            &["curl", "sh"],
+            "curl x | sh",
+            Decision::Deny,
+        ),
+        (open, "whitelist", &["eval"], "eval \"$x\"", Decision::Deny),
+        (open, "blacklist", &["cat"], "ls", Decision::Allow),
+        (open, "blacklist", &["cat"], "cat x", Decision::Deny),
+        (open, "blacklist", &["cat"], "rm x", Decision::Deny),
+        (closed, "whitelist", &["ls", "id"], "ls", Decision::Allow),
+        (closed, "whitelist", &["ls", "id"], "cat x", Decision::Deny),
+        (closed, "whitelist", &["ls", "id"], "id", Decision::Deny),
+        (closed, "blacklist", &["ls"], "cat x", Decision::Allow),
+        (closed, "blacklist", &["ls"], "id", Decision::Deny),
+    ] {
+        let main = Arc::new(RuleSet::parse(main).unwrap());
+        let contact = main.contact().to_owned();
+        let alone = [&list(filter, names), &*main]
+            .map(|rules| self::decision(rules, &Subject::default(), line));
+        let joined = list(filter, names).beside(main);
+        let verdict = judge_line(
+            &joined,
+            &Subject::default(),
+            line.as_bytes(),
+            &mut SessionState::default(),
+        );
+        assert_eq!(verdict.decision, decision, "{filter} {names:?}: {line}");
+        assert!(
+            alone.iter().all(|one| *one <= decision),
+            "{line}: {alone:?}"
+        );
+        assert_eq!(verdict.contact, contact);
     }
 }

@@ -1,7 +1,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{CloseCode, Decoder, Encoder, FrameError, Item, OpCode, Role, Span};
-use crate::ProtocolError;
+use crate::{ProtocolError, limits::MAX_WEBSOCKET_CONTROL};
 
 /// What a [`Connection`] hands on: control frames other than Close it answers itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,9 +114,18 @@ impl Connection {
 
     /// Queues our Close frame, once.
     pub fn close(&mut self, code: CloseCode) {
+        self.close_because(code, "");
+    }
+
+    /// Queues our Close frame with a `reason` for people, once. A reason that is too long for a
+    /// control frame is cut behind a character.
+    pub fn close_because(&mut self, code: CloseCode, reason: &str) {
         if !self.closing {
+            let end = reason.floor_char_boundary(MAX_WEBSOCKET_CONTROL - 2);
+            let reason = reason.get(..end).unwrap_or_default();
+            let reason = Bytes::copy_from_slice(reason.as_bytes());
             self.encoder
-                .encode(OpCode::Close, &code.0.to_be_bytes(), Bytes::new());
+                .encode(OpCode::Close, &code.0.to_be_bytes(), reason);
             self.closing = true;
         }
     }
@@ -241,6 +250,15 @@ mod tests {
         server.send(OpCode::BINARY, &[1], Bytes::from_static(b"late"));
         server.send_keepalive();
         assert_eq!(wire(&mut server), b"\x88\x02\x03\xe8");
+    }
+
+    #[test]
+    fn a_reason_is_cut_behind_a_character_to_fit_a_control_frame() {
+        let mut server = Connection::server();
+        server.close_because(CloseCode::NORMAL, &"€".repeat(50));
+        let wire = wire(&mut server);
+        assert_eq!(wire.get(..4), Some(&b"\x88\x7d\x03\xe8"[..]));
+        assert_eq!(wire.len(), 2 + 125);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod breaker;
 mod carrier;
 mod kubeconfig;
+#[cfg(feature = "dockin-ops")]
+mod listing;
 mod token_review;
 
 use std::{
