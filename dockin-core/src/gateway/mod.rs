@@ -5,9 +5,11 @@
 //! `ports` carry what their names say; `routes` is the one table of paths.
 
 mod address_list;
+mod admit;
 mod approval;
 mod auditor;
 mod beside;
+mod builder;
 mod cluster;
 mod cluster_file;
 mod cluster_folder;
@@ -39,14 +41,14 @@ mod reviews;
 mod routes;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     ops::ControlFlow,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use dockin_policy::{access::Attributes, audit::redact_text};
+use dockin_policy::audit::redact_text;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
@@ -60,6 +62,7 @@ pub use self::ops::{DockinOps, OpsDoor, OpsLabels};
 pub use self::{
     address_list::AddressList,
     beside::Beside,
+    builder::GatewayBuilder,
     cluster::{Cluster, Found, Health, Listing},
     cluster_folder::{ClusterChange, ClusterFolder},
     limits::RequestLimits,
@@ -75,12 +78,11 @@ use self::{
     routes::{Route, Routed},
 };
 use crate::{
-    Error, ErrorKind, Target, TargetError,
-    access::{self, Authorizer, Decision, Permit, SessionId, Verb},
+    Error, ErrorKind, TargetError,
+    access::{Authorizer, Verb},
     access_policy::{AccessChange, AccessPolicy},
-    approval::Approvals,
     audit::AuditSink,
-    identity::{Authenticator, Credentials, Principal, authenticate},
+    identity::{Authenticator, Principal},
     policy::{Reload, Rules},
     recording::RecordingStore,
     service::{
@@ -90,35 +92,6 @@ use crate::{
     store::{RuleAddresses, Store},
     tls::TlsChange,
 };
-
-/// Builds a [`Gateway`] from its ports.
-#[must_use]
-pub struct GatewayBuilder {
-    authenticator: Arc<dyn Authenticator>,
-    authorizer: Arc<dyn Authorizer>,
-    audit: Arc<dyn AuditSink>,
-    rules: Arc<Rules>,
-    recordings: Option<Arc<RecordingStore>>,
-    clusters: Vec<Cluster>,
-    folder: Option<ClusterFolder>,
-    limits: RequestLimits,
-    logins: Option<Logins>,
-    access_policy: Option<Arc<AccessPolicy>>,
-    idle_timeout: Option<Duration>,
-    asks_shells: bool,
-    second_person: Option<SecondPerson>,
-    beside: Option<Arc<dyn Beside>>,
-    store: Option<Arc<dyn Store>>,
-    rule_addresses: Option<Arc<RuleAddresses>>,
-    object_cache: Option<Arc<dyn Store>>,
-    connections: ConnectionLimits,
-    authority: Option<PathBuf>,
-    cluster_domain: Option<String>,
-    #[cfg(feature = "authority")]
-    enrolment: Option<Enrolment>,
-    #[cfg(feature = "dockin-ops")]
-    dockin_ops: Option<Arc<DockinOps>>,
-}
 
 /// The one door to the containers of many clusters.
 pub struct Gateway {
@@ -162,179 +135,6 @@ pub struct Gateway {
     cut: CancellationToken,
 }
 
-impl GatewayBuilder {
-    /// Adds a cluster; the first one is also served without the `/clusters/{name}` prefix.
-    pub fn cluster(mut self, cluster: Cluster) -> Self {
-        self.clusters.push(cluster);
-        self
-    }
-
-    /// Finds more clusters in `folder`, and follows what becomes of them.
-    pub fn cluster_folder(mut self, folder: ClusterFolder) -> Self {
-        self.folder = Some(folder);
-        self
-    }
-
-    /// What one person may ask, in place of [`RequestLimits::default`].
-    pub const fn limits(mut self, limits: RequestLimits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Lets people log in and have personal tokens. The authenticator must know them.
-    pub fn logins(mut self, logins: Logins) -> Self {
-        self.logins = Some(logins);
-        self
-    }
-
-    /// Records sessions; without this none is.
-    pub fn recordings(mut self, store: Arc<RecordingStore>) -> Self {
-        self.recordings = Some(store);
-        self
-    }
-
-    /// Answers the `SubjectAccessReview`s of API servers by `policy`, under `/auth/authz` and
-    /// `/clusters/{name}/auth/authz`, for principals that it allows to ask.
-    pub fn reviews(mut self, policy: Arc<AccessPolicy>) -> Self {
-        self.access_policy = Some(policy);
-        self
-    }
-
-    /// Ends a session in which nothing is typed and nothing printed for `limit`, and a
-    /// port-forward without a byte either way; the client is told, and the audit trail. Pings do
-    /// not count. Without this no session is ended for that.
-    pub const fn idle_timeout(mut self, limit: Duration) -> Self {
-        self.idle_timeout = Some(limit);
-        self
-    }
-
-    /// Holds what the rules say `ask` about until `approvals` answers, for up to `wait`; without
-    /// this it is refused at once.
-    pub fn approvals(mut self, approvals: Arc<dyn Approvals>, wait: Duration) -> Self {
-        self.second_person = Some(SecondPerson { approvals, wait });
-        self
-    }
-
-    /// Serves clients of Dockin-Ops too, under `/v1/dockin/opserver/`.
-    #[cfg(feature = "dockin-ops")]
-    pub fn dockin_ops(mut self, ops: DockinOps) -> Self {
-        self.dockin_ops = Some(Arc::new(ops));
-        self
-    }
-
-    /// Whether interactive shells that can, which are bash and zsh, are asked for the line they
-    /// hold before it goes on; they are by default. Without that, lines are read from keys and
-    /// screen alone, as those of other shells are.
-    pub const fn ask_shells(mut self, ask: bool) -> Self {
-        self.asks_shells = ask;
-        self
-    }
-
-    /// Has `service` see every request, and every client certificate, before the gateway does.
-    pub fn beside(mut self, service: Arc<dyn Beside>) -> Self {
-        self.beside = Some(service);
-        self
-    }
-
-    /// Tells `store` which sessions are open, and asks it for those of the gateways beside this one.
-    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// Lets clusters that have a rule be reached from the addresses that `lists` has for it alone,
-    /// beside what their own whitelists say.
-    pub fn rule_addresses(mut self, lists: Arc<RuleAddresses>) -> Self {
-        self.rule_addresses = Some(lists);
-        self
-    }
-
-    /// Keeps the pods and nodes of every cluster in `store`, for who looks for them there. One
-    /// gateway does it for each cluster, and another when that one is gone.
-    pub fn object_cache(mut self, store: Arc<dyn Store>) -> Self {
-        self.object_cache = Some(store);
-        self
-    }
-
-    /// How many connections there may be, in place of [`ConnectionLimits::default`].
-    pub const fn connections(mut self, limits: ConnectionLimits) -> Self {
-        self.connections = limits;
-        self
-    }
-
-    /// The file of the authority of the gateway's own certificate, PEM: anybody may read it under
-    /// `/dockin/v1/authority`, and kubeconfigs have it in them. It is read for each.
-    pub fn authority(mut self, file: PathBuf) -> Self {
-        self.authority = Some(file);
-        self
-    }
-
-    /// Serves each cluster under `CLUSTER.domain` as well, found by the host of a request or of
-    /// the handshake.
-    pub fn cluster_domain(mut self, domain: &str) -> Self {
-        self.cluster_domain = Some(domain.to_ascii_lowercase());
-        self
-    }
-
-    /// Gives certificates to agents that show an invitation, and renews them.
-    #[cfg(feature = "authority")]
-    pub fn enrolment(mut self, enrolment: Enrolment) -> Self {
-        self.enrolment = Some(enrolment);
-        self
-    }
-
-    /// The gateway.
-    ///
-    /// # Errors
-    ///
-    /// `Misuse` without a cluster and a folder of them, or when two have the same name.
-    pub fn build(self) -> Result<Gateway, Error> {
-        if self.clusters.is_empty() && self.folder.is_none() {
-            return Err(Error::new(
-                ErrorKind::Misuse,
-                "`clusters` is empty: name at least one",
-            ));
-        }
-        let mut names: Vec<&str> = self.clusters.iter().map(Cluster::name).collect();
-        names.sort_unstable();
-        if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
-            return Err(Error::new(
-                ErrorKind::Misuse,
-                format!("cluster `{twice}` is named twice"),
-            ));
-        }
-        Ok(Gateway {
-            authenticator: self.authenticator,
-            authorizer: self.authorizer,
-            auditor: Auditor::new(self.audit),
-            rules: self.rules,
-            recordings: self.recordings,
-            clusters: ClusterSet::new(self.clusters.into_iter().map(Arc::new).collect()),
-            folder: Mutex::new(self.folder),
-            limiter: Limiter::new(self.limits),
-            logins: self.logins,
-            access_policy: self.access_policy,
-            idle_timeout: self.idle_timeout,
-            refusals: RefusalMemory::default(),
-            asks_shells: self.asks_shells,
-            second_person: self.second_person,
-            beside: self.beside,
-            live: LiveSessions::new(self.store),
-            rule_addresses: self.rule_addresses,
-            object_cache: self.object_cache,
-            connections: self.connections,
-            authority: self.authority,
-            cluster_domain: self.cluster_domain,
-            #[cfg(feature = "authority")]
-            enrolment: self.enrolment,
-            #[cfg(feature = "dockin-ops")]
-            dockin_ops: self.dockin_ops,
-            sessions: TaskTracker::new(),
-            cut: CancellationToken::new(),
-        })
-    }
-}
-
 /// How long sessions may go on after the order to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// What the clients of those that are cut are told.
@@ -362,32 +162,7 @@ impl Gateway {
         audit: Arc<dyn AuditSink>,
         rules: Arc<Rules>,
     ) -> GatewayBuilder {
-        GatewayBuilder {
-            authenticator,
-            authorizer,
-            audit,
-            rules,
-            recordings: None,
-            clusters: Vec::new(),
-            folder: None,
-            limits: RequestLimits::default(),
-            logins: None,
-            access_policy: None,
-            idle_timeout: None,
-            asks_shells: true,
-            second_person: None,
-            beside: None,
-            store: None,
-            rule_addresses: None,
-            object_cache: None,
-            connections: ConnectionLimits::default(),
-            authority: None,
-            cluster_domain: None,
-            #[cfg(feature = "authority")]
-            enrolment: None,
-            #[cfg(feature = "dockin-ops")]
-            dockin_ops: None,
-        }
+        GatewayBuilder::new(authenticator, authorizer, audit, rules)
     }
 
     /// Serves `listener` until `stop`; then sessions have 10 s to end, and those that are still
@@ -629,183 +404,6 @@ impl Gateway {
             Route::Review(endpoint) => self.access_review(call, cluster, endpoint, request).await,
             _ => Err(Error::new(ErrorKind::Misuse, "route handled twice")),
         }
-    }
-
-    async fn authenticate(
-        &self,
-        peer: &Peer,
-        headers: &HeaderMap,
-    ) -> Result<Arc<Principal>, Error> {
-        let credentials = Credentials {
-            bearer: bearer(headers),
-            certificate: peer.certificate.clone(),
-            address: Some(peer.address.ip()),
-        };
-        let result = authenticate(&*self.authenticator, &credentials).await;
-        if let Err(error) = &result
-            && (credentials.bearer.is_some() || credentials.certificate.is_some())
-        {
-            self.auditor.login_failed(peer.address, error).await?;
-        }
-        result
-    }
-
-    /// The cluster of that name, the first one without a name, if the caller may do anything
-    /// there from where he is. Whether there is one of a name is told to nobody else.
-    async fn reached_cluster(
-        &self,
-        call: &Call,
-        name: Option<&str>,
-        path: &str,
-    ) -> Result<Arc<Cluster>, Error> {
-        let found = self.clusters.find(name);
-        let known = found.as_ref().map(|cluster| cluster.name().to_owned());
-        let name = name.or(known.as_deref()).unwrap_or_default();
-        let user = &call.principal.user;
-        let wanted = || Attributes {
-            verb: "reach".to_owned(),
-            path: path.to_owned(),
-            cluster: Some(name.to_owned()),
-            ..Attributes::default()
-        };
-        if !self.authorizer.reaches(&call.principal, name).await {
-            let message = format!(
-                "user `{user}` may not reach cluster `{name}`; `dockctl login` writes \
-                 down which ones you may"
-            );
-            let error = refusal::refused(&message, &call.principal, &wanted());
-            let everything = Target::namespace(name, "*");
-            let list = self
-                .authorizer
-                .decide(&call.principal, Verb::List, &everything);
-            let error = match list.await {
-                Decision::Deny {
-                    rule: Some(rule), ..
-                } => error.with_rule(rule),
-                _ => error.with_rule("no rule matches"),
-            };
-            return Err(self.refused(call, &wanted(), error).await);
-        }
-        let Some(cluster) = found else {
-            let message = format!("cluster \"{name}\" not found");
-            return Err(Error::new(ErrorKind::NotFound, message));
-        };
-        let address = call.client.ip();
-        if !cluster.admits(address) {
-            let message = format!(
-                "cluster `{name}` is not reached from {address}, which is not in its `whitelist`; \
-                 come from another network"
-            );
-            let error = Error::new(ErrorKind::Forbidden, message);
-            let error = error.with_rule(format!("`whitelist` of cluster `{name}`"));
-            return Err(self.refused(call, &wanted(), error).await);
-        }
-        if !self.rule_admits(&cluster, address)? {
-            let message = format!(
-                "cluster `{name}` is not reached from {address}, which is not in the list of its \
-                 rule; come from another network"
-            );
-            return Err(self.request_refused(call, &wanted(), message).await);
-        }
-        Ok(cluster)
-    }
-
-    /// Whether the list of the cluster's rule has the address, when there are such lists.
-    fn rule_admits(&self, cluster: &Cluster, address: IpAddr) -> Result<bool, Error> {
-        match (&self.rule_addresses, cluster.rule()) {
-            (Some(lists), Some(rule)) => lists.admits(rule, address),
-            _ => Ok(true),
-        }
-    }
-
-    /// Lets a request pass that the caller may make, or refuses it and writes that down.
-    async fn authorize_request(&self, call: &Call, wanted: &Attributes) -> Result<(), Error> {
-        let decision = self
-            .authorizer
-            .decide_request(&call.principal, wanted)
-            .await;
-        let Decision::Deny { reason, rule } = decision else {
-            return Ok(());
-        };
-        let error = refusal::refused(&reason, &call.principal, wanted);
-        let error = match rule {
-            Some(rule) => error.with_rule(rule),
-            None => error,
-        };
-        Err(self.refused(call, wanted, error).await)
-    }
-
-    /// The refusal, written down; or why it cannot be.
-    #[cfg(feature = "kube")]
-    async fn request_refused(&self, call: &Call, wanted: &Attributes, message: String) -> Error {
-        // It would reach a container past the sessions, or it is none that is carried at all.
-        let error = Error::new(ErrorKind::Forbidden, message).with_rule("never carried");
-        self.refused(call, wanted, error).await
-    }
-
-    /// The refusal, written down; or why it cannot be.
-    async fn refused(&self, call: &Call, wanted: &Attributes, error: Error) -> Error {
-        match self.auditor.request_denied(call, wanted, &error).await {
-            Ok(()) => error,
-            Err(unwritten) => unwritten,
-        }
-    }
-
-    /// The permit, or a refusal that is written down.
-    async fn authorize(&self, call: &Call, verb: Verb, target: Target) -> Result<Permit, Error> {
-        let authorizer = &*self.authorizer;
-        let session = SessionId::new();
-        let wanted = target.clone();
-        let result = access::authorize(authorizer, &call.principal, verb, target, session).await;
-        let result =
-            result.map_err(|error| refusal::explained(error, &call.principal, verb, &wanted));
-        if let Err(error) = &result {
-            // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
-            let upgrades = matches!(verb, Verb::Exec | Verb::Attach | Verb::PortForward);
-            if !(upgrades && self.refusals.seen_before(call, (verb, &wanted))) {
-                self.auditor
-                    .access_denied(call, verb, &wanted, error)
-                    .await?;
-            }
-        }
-        result
-    }
-
-    /// The pod and its container, and the permit for it. Whether a pod exists is told only to
-    /// those who may use it.
-    async fn permit(
-        &self,
-        call: &Call,
-        cluster: &Cluster,
-        verb: Verb,
-        (namespace, pod): (&str, &str),
-        container: Option<&str>,
-    ) -> Result<(Permit, Found), Error> {
-        let (permit, found) = self
-            .pod_permit(call, cluster, verb, (namespace, pod))
-            .await?;
-        let container = &found.pod.container(container)?.name;
-        let target = permit
-            .target()
-            .clone()
-            .with_container(container)
-            .map_err(malformed)?;
-        let permit = self.authorize(call, verb, target).await?;
-        Ok((permit, found))
-    }
-
-    /// The pod, and the permit for it as a whole.
-    async fn pod_permit(
-        &self,
-        call: &Call,
-        cluster: &Cluster,
-        verb: Verb,
-        (namespace, pod): (&str, &str),
-    ) -> Result<(Permit, Found), Error> {
-        let target = Target::pod(cluster.name(), namespace, pod).map_err(malformed)?;
-        let permit = self.authorize(call, verb, target).await?;
-        let found = cluster.find(call, namespace, pod).await?;
-        Ok((permit, found))
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use client::refusal;
 pub use client::{HttpConnection, HttpEndpoint, PeerCheck};
 pub use connections::{Connection, ConnectionLimits, raise_open_files};
 pub use port_forward::{Dial, PortsEnd, RuntimeDialer, dial_over_spdy, serve_ports};
-#[cfg(feature = "gateway")]
+#[cfg(any(feature = "gateway", feature = "kube"))]
 pub(crate) use respond::full_body;
 pub use respond::{Body, BodyError, empty, json, status_response, stream_body, text};
 pub use serve::{Caller, Peer, Server, serve, serve_limited};

@@ -531,7 +531,9 @@ impl Gateway {
             "rule `{rule}` is not to be had from {address}: it is not known, or the address is \
              not in its `whitelist`"
         );
-        Err(self.request_refused(call, &wanted, message).await)
+        let error = Error::new(ErrorKind::Forbidden, message);
+        let error = error.with_rule(format!("`whitelist` of rule `{rule}`"));
+        Err(self.refused(call, &wanted, error).await)
     }
 }
 
