@@ -45,7 +45,7 @@ use crate::{
     House,
     node::{AgentNode, CriNode, Node, Streaming},
     objects::Objects,
-    pod_watch::{nodes, watch_nothing, watch_pods},
+    pod_watch::{Known, known, nodes, watch_nothing, watch_pods},
     token_review::ServiceAccountTokens,
 };
 
@@ -101,6 +101,8 @@ struct State {
     objects: Objects,
     accounts: ServiceAccountTokens,
     seen: Mutex<Vec<Seen>>,
+    /// Every pod that some list had: a watch tells which of them are gone.
+    listed: Mutex<Known>,
     /// Bytes that `/metrics/endless` gave, and that `/metrics/sink` took.
     moved: AtomicU64,
 }
@@ -170,6 +172,7 @@ impl ApiServer {
             objects: Objects::new(),
             accounts: ServiceAccountTokens::new(),
             seen: Mutex::default(),
+            listed: Mutex::default(),
             moved: AtomicU64::new(0),
         });
         let listener = runtime
@@ -256,6 +259,10 @@ impl Drop for ApiServer {
 }
 
 impl State {
+    fn listed(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seen(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -331,7 +338,8 @@ impl State {
                     && request.uri().query().unwrap_or_default().contains("watch=") =>
             {
                 let state = Arc::clone(self);
-                watch_pods(move || {
+                let listed = state.listed().clone();
+                watch_pods(listed, move || {
                     let state = Arc::clone(&state);
                     async move { state.node.pods().await }
                 })
@@ -403,6 +411,7 @@ impl State {
             .filter(|pod| namespace.is_none_or(|namespace| pod.namespace == namespace))
             .filter(|pod| options.matches(pod))
             .collect();
+        self.listed().extend(known(&pods));
         document(&if wants_table(request.headers()) {
             upstream_table(&pods, options.include)
         } else {

@@ -12,41 +12,44 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 type Body = BoxBody<Bytes, hyper::Error>;
-type Known = BTreeMap<(String, String), Value>;
+/// Pods by namespace and name.
+pub(crate) type Known = BTreeMap<(String, String), Value>;
 
 /// How often the node is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// An event a line for every pod there is, and then for every change, until the client goes.
-pub(crate) fn watch_pods<F>(pods: impl Fn() -> F + Send + 'static) -> Response<Body>
+/// An event a line for every change since lists had what is `listed`, until the client goes.
+pub(crate) fn watch_pods<F>(listed: Known, pods: impl Fn() -> F + Send + 'static) -> Response<Body>
 where
     F: Future<Output = Vec<Pod>> + Send + 'static,
 {
     let (events, told) = mpsc::channel(16);
     tokio::spawn(async move {
-        let mut known = Known::new();
+        let mut before = listed;
         loop {
             tokio::time::sleep(LOOK).await;
-            let now: Known = pods()
-                .await
-                .iter()
-                .map(|pod| {
-                    let place = (pod.namespace.clone(), pod.name.clone());
-                    (place, kubernetes::pod(pod))
-                })
-                .collect();
-            for event in changes(&known, &now) {
+            let now = known(&pods().await);
+            for event in changes(&before, &now) {
                 if events.send(event).await.is_err() {
                     return;
                 }
             }
-            known = now;
+            before = now;
         }
     });
     lines(stream::unfold(told, |mut told| async move {
         let event = told.recv().await?;
         Some((event, told))
     }))
+}
+
+pub(crate) fn known(pods: &[Pod]) -> Known {
+    pods.iter()
+        .map(|pod| {
+            let place = (pod.namespace.clone(), pod.name.clone());
+            (place, kubernetes::pod(pod))
+        })
+        .collect()
 }
 
 fn changes(before: &Known, now: &Known) -> Vec<Value> {

@@ -49,7 +49,9 @@ fn house() -> House {
     House::start(&HouseOptions {
         edits: vec![(
             "access:\n  - ".to_owned(),
-            "access_rules: { file: access.yaml }\n#".to_owned(),
+            "limits: { requests_per_second: 100000, burst: 100000 }\n\
+             access_rules: { file: access.yaml }\n#"
+                .to_owned(),
         )],
         prepare: Some(|data: &Path| fs::write(data.join("access.yaml"), rules(true)).unwrap()),
         ..HouseOptions::default()
