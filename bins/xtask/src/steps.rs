@@ -83,13 +83,6 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         "stream adapters",
         &["test", "--package", "dockin-stream", "--all-features"],
     )?;
-    // No program of this workspace has the feature, so the tests above leave these out.
-    let ldap = ["test", "--package", "dockin-core", "--features", "ldap"];
-    run.cargo("ldap", &[&ldap[..], &["--lib", "identity::"]].concat())?;
-    run.cargo(
-        "ldap server",
-        &[&ldap[..], &["--test", "identity_ldap"]].concat(),
-    )?;
     run.cargo(
         "fuzz corpora",
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
