@@ -151,9 +151,11 @@ fn check_request(offered: Offered, offer: &Offer, headers: &HeaderMap) {
 
     let ports = Accepted::port_forward(headers);
     let expected = match (websocket, spdy) {
-        (true, _) => names
-            .contains(&TUNNEL_SUBPROTOCOL)
-            .then_some(Protocol::TunnelledPorts),
+        (true, _) if names.contains(&TUNNEL_SUBPROTOCOL) => Some(Protocol::TunnelledPorts),
+        (true, _) => match chosen(&portforward::channel::SUBPROTOCOLS) {
+            None if names.is_empty() => Some(Protocol::ChannelPorts(Subprotocol::V4)),
+            chosen => chosen.map(Protocol::ChannelPorts),
+        },
         (false, true) => names
             .contains(&portforward::SUBPROTOCOL)
             .then_some(Protocol::SpdyPorts),
@@ -164,6 +166,11 @@ fn check_request(offered: Offered, offer: &Offer, headers: &HeaderMap) {
     // The client of this offer, if the answer is to it, concludes what the server did.
     for accepted in [command, ports].into_iter().flatten() {
         let protocol = accepted.protocol();
+        if matches!(protocol, Protocol::ChannelPorts(_)) {
+            // The names are those of a session, and which of the two is meant the path says: none
+            // of the offers here is for these.
+            continue;
+        }
         let response: Response<()> = accepted.into_response();
         if let Ok(concluded) = offer.check(&response) {
             assert_eq!(concluded, protocol, "{offered:?} to {headers:?}");
