@@ -71,8 +71,10 @@ pub fn accept_request<'a>(
         return Err(HandshakeError::Version);
     }
     let key = only(values(headers, "sec-websocket-key")).ok_or(HandshakeError::Key)?;
+    // Padding stands at the end alone, also where a decoder takes pieces that are padded each.
+    let whole = key.split_once('=').is_some_and(|(_, end)| end == "=");
     match STANDARD.decode(key) {
-        Ok(bytes) if bytes.len() == KEY_SIZE => Ok(accept_key(key)),
+        Ok(bytes) if bytes.len() == KEY_SIZE && whole => Ok(accept_key(key)),
         _ => Err(HandshakeError::Key),
     }
 }
@@ -256,6 +258,14 @@ mod tests {
                 HandshakeError::Key,
             ),
             ("Upgrade", "websocket", "13", "!!!", HandshakeError::Key),
+            // 14 bytes and 2 bytes, each with its padding.
+            (
+                "Upgrade",
+                "websocket",
+                "13",
+                "dGhlIHNhbXBsZSBub50=ZjQ=",
+                HandshakeError::Key,
+            ),
         ] {
             assert_eq!(request(connection, upgrade, version, key), Err(error));
         }
