@@ -71,10 +71,8 @@ pub fn accept_request<'a>(
         return Err(HandshakeError::Version);
     }
     let key = only(values(headers, "sec-websocket-key")).ok_or(HandshakeError::Key)?;
-    // Padding stands at the end alone, also where a decoder takes pieces that are padded each.
-    let whole = key.split_once('=').is_some_and(|(_, end)| end == "=");
     match STANDARD.decode(key) {
-        Ok(bytes) if bytes.len() == KEY_SIZE && whole => Ok(accept_key(key)),
+        Ok(bytes) if bytes.len() == KEY_SIZE => Ok(accept_key(key)),
         _ => Err(HandshakeError::Key),
     }
 }
