@@ -246,7 +246,10 @@ impl<'a> Parser<'a> {
             }
             self.skip_blanks();
         }
-        let bare = matches!(self.peek(), None | Some(b'\n' | b';' | b'&' | b')'));
+        let bare = match self.peek() {
+            Some(b'&') => self.dialect == Dialect::Sh || self.peek_at(1) != Some(b'>'),
+            next => matches!(next, None | Some(b'\n' | b';' | b')')),
+        };
         let first = if bare && (negated || self.at > 0) && self.at_word_end(b"time") {
             // `time` alone measures nothing.
             self.nothing()
@@ -395,6 +398,9 @@ impl<'a> Parser<'a> {
                     });
                 }
                 b'}' if self.dialect == Dialect::Zsh && stop.has(Stop::BRACE) => break,
+                b'}' if self.dialect == Dialect::Zsh && self.reserved() == b"}" => {
+                    return Err(self.malformed());
+                }
                 _ => {}
             }
             let word = if words.len() == assignments {

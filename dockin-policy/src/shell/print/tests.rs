@@ -75,8 +75,14 @@ fn placeless<'a>(command: &Command<'a>) -> Command<'a> {
                 }
             }
         }
-        Kind::Function { body, inner, .. } => {
+        Kind::Function {
+            body,
+            outside,
+            inner,
+            ..
+        } => {
             *body = b"";
+            outside.clear();
             **inner = placeless(inner);
         }
         Kind::Simple { .. } | Kind::Arithmetic(_) | Kind::Test(_) => {}
@@ -234,6 +240,21 @@ const PIECES: &[&str] = &[
     "select x in a; ",
     "{fd}>f ",
 ];
+
+#[test]
+fn words_that_are_the_shells_elsewhere_stay_words() {
+    for text in [
+        "! then &>>f ",
+        "! esac &>>f",
+        "! ! then >f",
+        "! >f then",
+        "! then 2>f",
+    ] {
+        for dialect in DIALECTS {
+            assert_eq!(differs(text.as_bytes(), dialect), None);
+        }
+    }
+}
 
 proptest! {
     /// What can be read is printed as the same tree.
