@@ -32,6 +32,7 @@ pub mod gateway;
 pub mod identity;
 #[cfg(feature = "service")]
 pub mod kubernetes;
+mod percent;
 pub mod policy;
 #[cfg(feature = "gateway")]
 mod rate;
@@ -50,4 +51,5 @@ mod target;
 pub mod tls;
 
 pub use error::{Error, ErrorKind};
+pub use percent::percent_encode;
 pub use target::{Target, TargetError};

@@ -8,6 +8,7 @@ mod tls;
 use std::{future::Future, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use dockin_core::percent_encode;
 use dockin_stream::{
     Subprotocol,
     upgrade::{Offer, UpgradeError},
@@ -306,7 +307,7 @@ impl Query {
         self.0.push(if self.0.is_empty() { '?' } else { '&' });
         self.0.push_str(name);
         self.0.push('=');
-        self.0.push_str(&encode(value));
+        self.0.push_str(&percent_encode(value));
     }
 
     /// Adds `name=value` when there is a value.
@@ -320,27 +321,6 @@ impl Query {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3.
-pub(crate) fn encode(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            for nibble in [byte >> 4, byte & 15] {
-                encoded.push(
-                    HEX.get(usize::from(nibble))
-                        .copied()
-                        .map_or('0', char::from),
-                );
-            }
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::{
     path::PathBuf,
 };
 
+use dockin_core::percent_encode;
 use serde::{Deserialize, Serialize};
 
-use crate::{client::encode, failure::Failure};
+use crate::failure::Failure;
 
 /// What logging in to a gateway gave.
 #[derive(Clone, Deserialize, Serialize)]
@@ -99,5 +100,5 @@ fn path(server: &str) -> Result<PathBuf, Failure> {
     })?;
     Ok(home
         .join("sessions")
-        .join(format!("{}.json", encode(server))))
+        .join(format!("{}.json", percent_encode(server))))
 }

@@ -1,8 +1,6 @@
-use crate::{
-    client::{Client, encode},
-    failure::Failure,
-    kubeconfig::Connection,
-};
+use dockin_core::percent_encode;
+
+use crate::{client::Client, failure::Failure, kubeconfig::Connection};
 
 /// A pod that a command is about, and the way to it.
 #[derive(Clone, Debug)]
@@ -27,7 +25,7 @@ impl Target {
     pub(crate) fn path(&self, subresource: Option<&str>) -> String {
         let mut path = pods_path(Some(&self.namespace));
         path.push('/');
-        path.push_str(&encode(&self.pod));
+        path.push_str(&percent_encode(&self.pod));
         if let Some(subresource) = subresource {
             path.push('/');
             path.push_str(subresource);
@@ -39,7 +37,7 @@ impl Target {
 /// The path of the pods of one namespace, or of all.
 pub(crate) fn pods_path(namespace: Option<&str>) -> String {
     match namespace {
-        Some(namespace) => format!("/api/v1/namespaces/{}/pods", encode(namespace)),
+        Some(namespace) => format!("/api/v1/namespaces/{}/pods", percent_encode(namespace)),
         None => "/api/v1/pods".to_owned(),
     }
 }

@@ -40,6 +40,7 @@ pub use pty::Pty;
 pub use redis::Redis;
 pub use replica::{Balancer, Replica};
 pub use server::{Server, binary};
+pub use wire::parsed;
 
 use std::{
     process::{Command, Output},

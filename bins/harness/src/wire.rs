@@ -10,6 +10,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
+use serde_json::Value;
 
 use crate::House;
 
@@ -77,6 +78,31 @@ impl House {
         )
     }
 
+    /// Sends `body`, nothing when it is null, with the bearer token, if it is not empty; gives the
+    /// answer's status and document, null when it is no JSON.
+    ///
+    /// # Panics
+    ///
+    /// As [`exchange`](Self::exchange), or the answer is no HTTP.
+    #[must_use]
+    pub fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let authorization = match token {
+            "" => String::new(),
+            token => format!("authorization: Bearer {token}\r\n"),
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: dockin\r\n{authorization}content-length: {}\r\n\
+             content-type: application/json\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        parsed(&self.exchange(request.as_bytes()))
+    }
+
     /// A TLS connection to the gateway.
     ///
     /// # Panics
@@ -124,4 +150,22 @@ impl House {
             .with_no_client_auth();
         Arc::new(config)
     }
+}
+
+/// Status and document of an answer over HTTP/1.1; null when it is no JSON.
+///
+/// # Panics
+///
+/// It has no status.
+#[must_use]
+pub fn parsed(answer: &str) -> (u16, Value) {
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    (
+        status.expect("an answer over HTTP"),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
 }

@@ -21,7 +21,7 @@ use std::{
 
 use dockin_core::tls::authority::Authority;
 use dockin_harness::{
-    Finished, House, HouseOptions, Input, Kubectl, Transport, binary, eventually, finish,
+    Finished, House, HouseOptions, Input, Kubectl, Transport, binary, eventually, finish, parsed,
 };
 use jiff::Timestamp;
 use rustls::{
@@ -34,31 +34,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A change of a file is seen within a quarter of a second.
 const SEEN: Duration = Duration::from_millis(600);
 const PASSWORD: &str = "correct horse battery";
-
-/// Sends a request with what proves who asks, if anything; gives status and document.
-fn send(house: &House, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let authorization = match token {
-        "" => String::new(),
-        token => format!("authorization: Bearer {token}\r\n"),
-    };
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: dockin\r\n{authorization}content-length: {}\r\n\
-         content-type: application/json\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    parsed(&house.exchange(request.as_bytes()))
-}
-
-fn parsed(answer: &str) -> (u16, Value) {
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
-}
 
 fn add_account(house: &House, user: &str, groups: &[&str], password: &str) -> Finished {
     let mut command = Command::new(binary("dockin-opserver"));
@@ -87,7 +62,7 @@ fn account(house: &House, verb: &str, user: &str) {
 
 fn login(house: &House, user: &str, password: &str) -> (u16, Value) {
     let body = json!({ "user": user, "password": password });
-    send(house, "POST", "/dockin/v1/login", "", &body)
+    house.send("POST", "/dockin/v1/login", "", &body)
 }
 
 fn session(house: &House, user: &str) -> String {
@@ -98,7 +73,7 @@ fn session(house: &House, user: &str) -> String {
 
 /// Who the gateway thinks asks.
 fn who(house: &House, token: &str) -> (u16, String) {
-    let (status, told) = send(house, "GET", "/dockin/v1/clusters", token, &Value::Null);
+    let (status, told) = house.send("GET", "/dockin/v1/clusters", token, &Value::Null);
     (status, told["user"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -127,7 +102,7 @@ fn people_log_in_and_out_and_make_tokens_for_programs() {
     // A token for a program: bounded, listed, revoked, and no way to more of them.
     let make = |token: &str, days: u32| {
         let wish = json!({ "note": "nightly", "days": days });
-        send(&house, "POST", "/dockin/v1/tokens", token, &wish)
+        house.send("POST", "/dockin/v1/tokens", token, &wish)
     };
     assert_eq!(make(token, 91).0, 400);
     let (status, made) = make(token, 30);
@@ -136,7 +111,7 @@ fn people_log_in_and_out_and_make_tokens_for_programs() {
     let id = made["id"].as_str().unwrap();
     assert_eq!(who(&house, program), (200, "bob".to_owned()));
     assert_eq!(make(program, 30).0, 403);
-    let (_, listed) = send(&house, "GET", "/dockin/v1/tokens", program, &Value::Null);
+    let (_, listed) = house.send("GET", "/dockin/v1/tokens", program, &Value::Null);
     assert_eq!(listed["tokens"][0]["id"], id, "{listed}");
     assert!(!listed.to_string().contains(program), "{listed}");
     for _ in 0..9 {
@@ -156,15 +131,17 @@ fn people_log_in_and_out_and_make_tokens_for_programs() {
     thread::sleep(SEEN);
     let eve = session(&house, "eve");
     let path = format!("/dockin/v1/tokens/{id}");
-    assert_eq!(send(&house, "DELETE", &path, &eve, &Value::Null).0, 404);
+    assert_eq!(house.send("DELETE", &path, &eve, &Value::Null).0, 404);
     assert_eq!(who(&house, program).0, 200);
-    assert_eq!(send(&house, "DELETE", &path, token, &Value::Null).0, 200);
+    assert_eq!(house.send("DELETE", &path, token, &Value::Null).0, 200);
     assert_eq!(who(&house, program).0, 401);
 
     // Out is out, and in no other session.
     let second = session(&house, "bob");
     assert_eq!(
-        send(&house, "POST", "/dockin/v1/logout", token, &Value::Null).0,
+        house
+            .send("POST", "/dockin/v1/logout", token, &Value::Null)
+            .0,
         200
     );
     assert_eq!(who(&house, token).0, 401);
@@ -231,13 +208,13 @@ fn floods_of_logins_wait_and_bad_ones_tell_nothing() {
         json!("x"),
         json!({ "user": "b", "password": "p", "x": 1 }),
     ] {
-        let (status, told) = send(&house, "POST", "/dockin/v1/login", "", &body);
+        let (status, told) = house.send("POST", "/dockin/v1/login", "", &body);
         assert_eq!((status, &told["kind"]), (400, &json!("Status")), "{told}");
     }
     let huge = json!({ "user": "bob", "password": "x".repeat(100_000) });
-    assert_eq!(send(&house, "POST", "/dockin/v1/login", "", &huge).0, 400);
+    assert_eq!(house.send("POST", "/dockin/v1/login", "", &huge).0, 400);
     assert_eq!(
-        send(&house, "GET", "/dockin/v1/login", "", &Value::Null).0,
+        house.send("GET", "/dockin/v1/login", "", &Value::Null).0,
         401
     );
     let failed = house
@@ -273,13 +250,7 @@ fn tokens_that_prove_nobody_are_told_so() {
         "dk_x",
         "x",
     ] {
-        let (status, told) = send(
-            &house,
-            "GET",
-            "/clusters/local/api/v1/pods",
-            bad,
-            &Value::Null,
-        );
+        let (status, told) = house.send("GET", "/clusters/local/api/v1/pods", bad, &Value::Null);
         assert_eq!(
             (status, &told["reason"]),
             (401, &json!("Unauthorized")),
@@ -421,7 +392,7 @@ fn api_servers_ask_by_review_and_are_told_the_rule() {
         // GET and POST are one action, or half of it would be a way around.
         for verb in ["create", "get"] {
             let asked = review(version, "nobody", groups, exec(verb, "web"));
-            let (status, told) = send(&house, "POST", path, &apiserver, &asked);
+            let (status, told) = house.send("POST", path, &apiserver, &asked);
             assert_eq!(
                 (status, &told["status"]["allowed"]),
                 (200, &json!(true)),
@@ -429,7 +400,7 @@ fn api_servers_ask_by_review_and_are_told_the_rule() {
             );
             assert_eq!(told["apiVersion"], version, "{told}");
             let asked = review(version, "nobody", groups, exec(verb, "vault"));
-            let (status, told) = send(&house, "POST", path, &apiserver, &asked);
+            let (status, told) = house.send("POST", path, &apiserver, &asked);
             assert_eq!(
                 (status, &told["status"]["denied"]),
                 (200, &json!(true)),
@@ -446,7 +417,7 @@ fn api_servers_ask_by_review_and_are_told_the_rule() {
     ]});
     let asked = review("auth.tkestack.io/v1", "alice", "group", list);
     let path = "/clusters/local/auth/batchauthz";
-    let (status, told) = send(&house, "POST", path, &apiserver, &asked);
+    let (status, told) = house.send("POST", path, &apiserver, &asked);
     assert_eq!(status, 200, "{told}");
     let each = &told["status"]["allowedList"];
     assert_eq!(
@@ -464,22 +435,22 @@ fn api_servers_ask_by_review_and_are_told_the_rule() {
         "groups",
         exec("create", "web"),
     );
-    let (status, told) = send(&house, "POST", "/auth/authz", house.token(), &asked);
+    let (status, told) = house.send("POST", "/auth/authz", house.token(), &asked);
     assert_eq!(
         (status, &told["reason"]),
         (403, &json!("Forbidden")),
         "{told}"
     );
-    assert_eq!(send(&house, "POST", "/auth/authz", "", &asked).0, 401);
+    assert_eq!(house.send("POST", "/auth/authz", "", &asked).0, 401);
     // Without a cluster it is none.
-    let (_, told) = send(&house, "POST", "/auth/authz", &apiserver, &asked);
+    let (_, told) = house.send("POST", "/auth/authz", &apiserver, &asked);
     assert_eq!(told["status"]["denied"], true, "{told}");
     for bad in [
         json!({}),
         json!({ "apiVersion": "v1", "kind": "Pod", "spec": {} }),
         review("authorization.k8s.io/v1", "alice", "groups", json!({})),
     ] {
-        let (status, told) = send(&house, "POST", "/auth/authz", &apiserver, &bad);
+        let (status, told) = house.send("POST", "/auth/authz", &apiserver, &bad);
         assert_eq!(
             (status, &told["reason"]),
             (400, &json!("BadRequest")),

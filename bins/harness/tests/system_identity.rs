@@ -20,7 +20,7 @@ use dockin_harness::{House, HouseOptions, Input, Program, binary, eventually, fi
 use jiff::Timestamp;
 use oidc_provider::Provider;
 use serde_json::{Value, json};
-use support::{ACCOUNTS, LIMIT, decode, encode, exec, house, is_refused, send, who};
+use support::{ACCOUNTS, LIMIT, decode, encode, exec, house, is_refused, who};
 
 /// A gateway that knows the people of a real provider.
 struct Door {
@@ -338,7 +338,7 @@ fn the_tenant_that_the_provider_tells_decides_which_rules_count() {
     let list = |tenant: Value| {
         let token = door.sign(&json!({}), &json!({ "org": tenant }));
         let path = "/clusters/local/api/v1/namespaces/default/pods";
-        send(&door.house, "GET", path, &token, &Value::Null)
+        door.house.send("GET", path, &token, &Value::Null)
     };
     assert_eq!(list(json!("acme")).0, 200);
     // The same user of another tenant is somebody else, and one that nobody knows has no rules.

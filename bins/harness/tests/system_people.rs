@@ -29,7 +29,7 @@ use dockin_harness::{
 use ldap_server::{SERVICE_PASSWORD, Slapd};
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use support::{LIMIT, decode, encode, exec, house, is_refused, send, who};
+use support::{LIMIT, decode, encode, exec, house, is_refused, who};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpSocket,
@@ -121,7 +121,7 @@ fn people_of_the_directory_log_in_with_dockctl_and_work_with_kubectl() {
 
     let ask = |password: &str| {
         let body = json!({ "user": "alice", "password": password });
-        send(&house, "POST", "/dockin/v1/login", "", &body)
+        house.send("POST", "/dockin/v1/login", "", &body)
     };
     let (first, second) = (ask("alicepw").1, ask("alicepw").1);
     let (first, second) = (
@@ -130,13 +130,15 @@ fn people_of_the_directory_log_in_with_dockctl_and_work_with_kubectl() {
     );
     // A revoked one is nobody's; personal tokens are for people with an account.
     assert_eq!(
-        send(&house, "POST", "/dockin/v1/logout", first, &Value::Null).0,
+        house
+            .send("POST", "/dockin/v1/logout", first, &Value::Null)
+            .0,
         200
     );
     is_refused(&house, first, "was ended");
     let wish = json!({ "note": "nightly", "days": 1 });
     assert_eq!(
-        send(&house, "POST", "/dockin/v1/tokens", second, &wish).0,
+        house.send("POST", "/dockin/v1/tokens", second, &wish).0,
         403
     );
     assert_eq!(who(&house, second), Ok("ldap:alice".to_owned()));
@@ -275,7 +277,7 @@ users:
             ("alice", "web") => "/clusters/local/api/v1/namespaces/other/pods/web".to_owned(),
             _ => format!("/clusters/local/api/v1/namespaces/default/pods/{pod}"),
         };
-        let (status, told) = send(&house, "GET", &path, &token, &Value::Null);
+        let (status, told) = house.send("GET", &path, &token, &Value::Null);
         assert_eq!(status, 403, "{told}");
         let message = told["message"].as_str().unwrap();
         let audit = house.audit();
@@ -381,6 +383,6 @@ fn a_flood_of_logins_of_many_names_from_many_addresses_is_bounded() {
     // Nobody else has noticed, and when it is over people log in.
     assert_eq!(who(&house, house.token()), Ok("alice".to_owned()));
     let body = json!({ "user": "bob", "password": password });
-    let (status, told) = send(&house, "POST", "/dockin/v1/login", "", &body);
+    let (status, told) = house.send("POST", "/dockin/v1/login", "", &body);
     assert_eq!(status, 200, "{told}");
 }

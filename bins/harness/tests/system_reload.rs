@@ -72,21 +72,10 @@ fn asked(house: &House) -> [bool; 4] {
     let body = json!({
         "apiVersion": "auth.tkestack.io/v1", "kind": "SubjectAccessReview", "metadata": {},
         "spec": { "user": "alice", "resourceAttributesList": list },
-    })
-    .to_string();
-    let token = house.token();
-    let answer = house.exchange(
-        format!(
-            "POST /clusters/local/auth/batchauthz HTTP/1.1\r\nhost: dockin\r\n\
-             authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .as_bytes(),
-    );
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    let (_, document) = answer.split_once("\r\n\r\n").unwrap();
-    let told: Value = serde_json::from_str(document).unwrap();
+    });
+    let path = "/clusters/local/auth/batchauthz";
+    let (status, told) = house.send("POST", path, house.token(), &body);
+    assert_eq!(status, 200, "{told}");
     let each = told["status"]["allowedList"].as_array().unwrap();
     let allowed: Vec<bool> = each
         .iter()

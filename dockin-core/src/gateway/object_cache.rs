@@ -28,6 +28,7 @@ use crate::{
 use crate::{
     ErrorKind,
     identity::{Principal, Proof},
+    percent_encode,
     runtime::kube::{KubeCluster, KubeRuntime},
     service::{Body, empty},
 };
@@ -249,11 +250,11 @@ async fn keep_watched(
         if page.metadata.next.is_empty() {
             break page.metadata.resource_version;
         }
-        next = format!("&continue={}", escaped(&page.metadata.next));
+        next = format!("&continue={}", percent_encode(&page.metadata.next));
     };
     sweep(store, kind, cluster, &there).await?;
     let seconds = WATCH.as_secs();
-    let version = escaped(&version);
+    let version = percent_encode(&version);
     let query = format!("watch=true&resourceVersion={version}&timeoutSeconds={seconds}");
     let response = ask(&runtime, &format!("{path}?{query}")).await?;
     let mut frames = BodyStream::new(response.into_body());
@@ -367,16 +368,4 @@ async fn ask(runtime: &KubeRuntime, path: &str) -> Result<Response<Body>, Error>
 #[cfg(feature = "kube")]
 fn broken(what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the API server: {what}"))
-}
-
-/// A value of a query; tokens of lists are base64, versions are digits.
-#[cfg(feature = "kube")]
-fn escaped(text: &str) -> String {
-    let one = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(one).collect()
 }

@@ -47,10 +47,10 @@ pub enum KnownPerson {
     Directory(DirectoryPerson),
 }
 
-/// Attempts for one name at once, and a second.
-const FOR_NAME: (f64, f64) = (5.0, 1.0 / 12.0);
-/// Attempts from one address at once, and a second: many people may share one.
-const FROM_ADDRESS: (f64, f64) = (20.0, 1.0 / 3.0);
+/// Attempts for one name at once, and after what time there is one more.
+const FOR_NAME: (u32, Duration) = (5, Duration::from_secs(12));
+/// The same from one address: many people may share one.
+const FROM_ADDRESS: (u32, Duration) = (20, Duration::from_secs(3));
 /// Attempts under way at once; each may keep 8 KiB and a connection to the directory.
 const UNDER_WAY: usize = 64;
 /// When a flood may be over.
@@ -62,12 +62,14 @@ impl Passwords {
     /// Logins to `accounts` alone.
     #[must_use]
     pub fn new(accounts: Arc<AccountFile>) -> Self {
-        let (name, address) = (FOR_NAME, FROM_ADDRESS);
+        let rates = |(burst, every): (u32, Duration)| {
+            Mutex::new(Rates::new(every.as_secs_f64().recip(), f64::from(burst)))
+        };
         Self {
             accounts,
             directory: None,
-            by_name: Mutex::new(Rates::new(name.1, name.0)),
-            by_address: Mutex::new(Rates::new(address.1, address.0)),
+            by_name: rates(FOR_NAME),
+            by_address: rates(FROM_ADDRESS),
             under_way: Semaphore::new(UNDER_WAY),
             store: None,
         }
@@ -232,14 +234,14 @@ const fn shared_counts<'a>(name: &'a str, address: &'a str) -> [CountKey<'a>; 2]
         CountKey {
             what: "login-address",
             whom: address,
-            burst: 20,
-            every: Duration::from_secs(3),
+            burst: FROM_ADDRESS.0,
+            every: FROM_ADDRESS.1,
         },
         CountKey {
             what: "login-name",
             whom: name,
-            burst: 5,
-            every: Duration::from_secs(12),
+            burst: FOR_NAME.0,
+            every: FOR_NAME.1,
         },
     ]
 }

@@ -1,7 +1,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, percent_encode};
 
 /// A kubeconfig for one person at one gateway, without a secret: kubectl runs
 /// `dockctl credential` for a token, which knows one after `dockctl login`.
@@ -32,7 +32,7 @@ impl Kubeconfig<'_> {
         let user = format!("dockin-{}", self.user);
         let clusters = self.clusters.iter().map(|name| {
             json!({ "name": name, "cluster": {
-                "server": format!("{}/clusters/{}", self.server, segment(name)),
+                "server": format!("{}/clusters/{}", self.server, percent_encode(name)),
                 "certificate-authority-data": STANDARD.encode(self.authority),
             }})
         });
@@ -43,20 +43,14 @@ impl Kubeconfig<'_> {
             }
             json!({ "name": name, "context": context })
         });
+        let exec = credential_plugin("dockctl", "--server", self.server, "dockctl login");
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": self.clusters.first().map_or("", String::as_str),
             "clusters": clusters.collect::<Vec<_>>(),
             "contexts": contexts.collect::<Vec<_>>(),
-            "users": [ { "name": user, "user": { "exec": {
-                "apiVersion": "client.authentication.k8s.io/v1",
-                "command": "dockctl",
-                "args": ["credential", "--server", self.server],
-                "interactiveMode": "Never",
-                "provideClusterInfo": false,
-                "installHint": "install dockctl, and log in with `dockctl login`",
-            }}}],
+            "users": [ { "name": user, "user": { "exec": exec } } ],
         });
         serde_saphyr::to_string(&config).map_err(|error| {
             Error::new(ErrorKind::Misuse, "the kubeconfig cannot be written")
@@ -65,15 +59,20 @@ impl Kubeconfig<'_> {
     }
 }
 
-/// A cluster's name as a segment of a path: all but unreserved characters are escaped.
-fn segment(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    name.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect()
+/// What a kubeconfig says of `command`, dockctl by whatever path, which kubectl runs for a token:
+/// `dockctl credential OPTION OF`. `hint` is what makes one be there.
+///
+/// Spec: Kubernetes `client.authentication.k8s.io/v1`.
+#[must_use]
+pub fn credential_plugin(command: &str, option: &str, of: &str, hint: &str) -> Value {
+    json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": command,
+        "args": ["credential", option, of],
+        "interactiveMode": "Never",
+        "provideClusterInfo": false,
+        "installHint": format!("install dockctl, and log in with `{hint}`"),
+    })
 }
 
 #[cfg(test)]

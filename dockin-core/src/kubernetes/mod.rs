@@ -13,7 +13,7 @@ pub mod selector;
 mod status;
 pub mod table;
 
-pub use kubeconfig::Kubeconfig;
+pub use kubeconfig::{Kubeconfig, credential_plugin};
 pub use pod::{Phase, namespace, namespace_list, phase, pod, pod_list};
 pub use query::{ExecOptions, ListOptions, LogQuery};
 pub use request::{is_discovery, only_reads, request_attributes};

@@ -1,6 +1,6 @@
 //! Pods behind a node agent: its kubelet-like API over mutual TLS.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::{
     directory::{Directory, Pod},
     identity::{AgentList, agent_list::Listed},
     kubernetes::{ExecOptions, LogQuery, pod_not_found},
+    percent_encode,
     service::{Body, BoxIo, HttpEndpoint, dial_over_spdy, empty, upgraded},
     tls::{self, Live},
 };
@@ -137,7 +138,7 @@ impl AgentRuntime {
     }
 
     fn request(&self, permit: &Permit, method: Method, uri: &str) -> Result<Request<Body>, Error> {
-        let user = HeaderValue::from_str(&percent(&permit.principal().user));
+        let user = HeaderValue::from_str(&percent_encode(&permit.principal().user));
         let session = HeaderValue::from_str(&permit.session().to_string());
         let (Ok(user), Ok(session)) = (user, session) else {
             return Err(Error::new(ErrorKind::Misuse, "session header"));
@@ -268,17 +269,4 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
         Error::new(ErrorKind::Unavailable, "no randomness from the system").with_source(error)
     })?;
     Ok(bytes)
-}
-
-/// Escapes all but unreserved characters. RFC 3986 §2.3.
-fn percent(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut escaped, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                escaped.push(char::from(byte));
-            } else {
-                let _infallible = write!(escaped, "%{byte:02X}");
-            }
-            escaped
-        })
 }

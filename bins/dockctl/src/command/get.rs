@@ -3,18 +3,14 @@ use std::{
     process::ExitCode,
 };
 
+use dockin_core::percent_encode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, encode},
-    failure::Failure,
-    kubeconfig::Connection,
-    low_args::PodFormat,
-    printable::printable,
-    table::Table,
-    target::pods_path,
+    client::Client, failure::Failure, kubeconfig::Connection, low_args::PodFormat,
+    printable::printable, table::Table, target::pods_path,
 };
 
 /// Pods to show.
@@ -43,7 +39,11 @@ pub(crate) async fn run(get: Get) -> Result<ExitCode, Failure> {
     } else {
         let mut pods = Vec::new();
         for name in &get.names {
-            pods.push(client.json(&format!("{path}/{}", encode(name))).await?);
+            pods.push(
+                client
+                    .json(&format!("{path}/{}", percent_encode(name)))
+                    .await?,
+            );
         }
         pods
     };

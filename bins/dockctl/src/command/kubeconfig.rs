@@ -8,7 +8,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use dockin_core::kubernetes::Kubeconfig;
+use dockin_core::{
+    kubernetes::{Kubeconfig, credential_plugin},
+    percent_encode,
+};
 use http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -116,7 +119,7 @@ fn build(args: &KubeconfigArgs, token: &str, authority: &[u8]) -> Result<KubeCon
         args.cluster
             .iter()
             .map(|name| {
-                let path = crate::client::encode(name);
+                let path = percent_encode(name);
                 (name.clone(), format!("{server}/clusters/{path}"))
             })
             .collect()
@@ -179,7 +182,7 @@ fn plugin_for(path: &Path) -> Result<serde_json::Value, Failure> {
         Failure::usage("--credential-plugin needs the name of a file with --token-file")
     })?;
     let (command, hint) = (login::own_path(), "dockctl oidc-login");
-    Ok(login::plugin(&command, "--token-file", absolute, hint))
+    Ok(credential_plugin(&command, "--token-file", absolute, hint))
 }
 
 /// The gateway's address without a slash at its end.

@@ -11,6 +11,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use dockin_core::{kubernetes::credential_plugin, percent_encode};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::kubeconfig::{checked_authority, checked_server, write};
 use crate::{
-    client::{Client, encode},
+    client::Client,
     failure::Failure,
     kubeconfig::Connection,
     low_args::{CredentialArgs, LoginArgs, ServerArgs},
@@ -227,7 +228,7 @@ impl Wanted<'_> {
         }
         for name in names {
             clusters.push(json!({ "name": name, "cluster": {
-                "server": format!("{}/clusters/{}", self.server, encode(name)),
+                "server": format!("{}/clusters/{}", self.server, percent_encode(name)),
                 "certificate-authority-data": STANDARD.encode(self.authority),
             }}));
         }
@@ -254,7 +255,7 @@ impl Wanted<'_> {
             .collect();
         let mut users = list(&mut config, "users");
         users.retain(|one| text(one, "/name") != self.user);
-        let exec = plugin(&self.command, "--server", self.server, "dockctl login");
+        let exec = credential_plugin(&self.command, "--server", self.server, "dockctl login");
         users.push(json!({ "name": self.user, "user": { "exec": exec }}));
         for (name, list) in [
             ("clusters", clusters),
@@ -340,18 +341,6 @@ fn password(args: &LoginArgs) -> Result<String, Failure> {
         }
     }
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// What a kubeconfig says of the program that kubectl runs for a token.
-pub(crate) fn plugin(command: &str, option: &str, of: &str, hint: &str) -> Value {
-    json!({
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": command,
-        "args": ["credential", option, of],
-        "interactiveMode": "Never",
-        "provideClusterInfo": false,
-        "installHint": format!("install dockctl, and log in with `{hint}`"),
-    })
 }
 
 /// This program, by a path that holds whatever the working directory is.

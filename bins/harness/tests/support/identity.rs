@@ -24,36 +24,9 @@ pub(crate) fn house(identity: &str, access: &[&str]) -> House {
     })
 }
 
-pub(crate) fn send(
-    house: &House,
-    method: &str,
-    path: &str,
-    token: &str,
-    body: &Value,
-) -> (u16, Value) {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let authorization = match token {
-        "" => String::new(),
-        token => format!("authorization: Bearer {token}\r\n"),
-    };
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: dockin\r\n{authorization}content-length: {}\r\n\
-         content-type: application/json\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let answer = house.exchange(request.as_bytes());
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
 /// Who the gateway thinks asks; the message of its refusal otherwise.
 pub(crate) fn who(house: &House, token: &str) -> Result<String, String> {
-    let (status, told) = send(house, "GET", "/dockin/v1/clusters", token, &Value::Null);
+    let (status, told) = house.send("GET", "/dockin/v1/clusters", token, &Value::Null);
     let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
     match status {
         200 => Ok(text("user")),
@@ -65,7 +38,7 @@ pub(crate) fn who(house: &House, token: &str) -> Result<String, String> {
 /// That `token` proves nobody, is told so in `words`, and is written down without itself.
 pub(crate) fn is_refused(house: &House, token: &str, words: &str) {
     let path = "/clusters/local/api/v1/namespaces/default/pods";
-    let (status, told) = send(house, "GET", path, token, &Value::Null);
+    let (status, told) = house.send("GET", path, token, &Value::Null);
     assert_eq!(
         (status, &told["reason"]),
         (401, &json!("Unauthorized")),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    DockinOps, Gateway, Known, Wish,
+    DockinOps, Gateway, Wish,
     answer::{document, success},
     reach::Place,
 };
@@ -36,10 +36,8 @@ impl Gateway {
         wish: &Wish,
     ) -> Result<Response<Body>, Error> {
         let asked = wish.envelope(ops)?;
-        let known = self.ops_known(ops, peer, wish, Some(&asked)).await?;
-        let rule = known.rule(asked.rule.as_deref()).to_owned();
-        self.ops_admitted(ops, &known.call, &rule).await?;
-        let call = &known.call;
+        let (call, rule) = self.ops_let_in(ops, peer, wish, Some(&asked)).await?;
+        let call = &call;
         let texts = match asked.resource.as_str() {
             "pod" | "pods" | "po" => self.ops_echo_pods(call, &rule, &asked).await?,
             "node" | "nodes" | "no" => {
@@ -121,13 +119,11 @@ impl Gateway {
         wish: &Wish,
     ) -> Result<Response<Body>, Error> {
         let asked = wish.envelope(ops)?;
-        let known = self.ops_known(ops, peer, wish, Some(&asked)).await?;
-        let rule = known.rule(asked.rule.as_deref()).to_owned();
-        self.ops_admitted(ops, &known.call, &rule).await?;
+        let (call, rule) = self.ops_let_in(ops, peer, wish, Some(&asked)).await?;
         if asked.name.is_empty() {
             return Err(Error::new(ErrorKind::Malformed, "`name` is missing"));
         }
-        let call = &known.call;
+        let call = &call;
         let only = asked.cluster.as_deref();
         let clusters = self.ops_clusters(call, &rule, only).await;
         let labels = &ops.labels;
@@ -203,16 +199,12 @@ impl Gateway {
                 ..PodAddress::default()
             }));
         }
-        let known: Known = self.ops_known(ops, peer, wish, None).await?;
-        let rule = known.rule(Some(wish.text("rule")?)).to_owned();
-        self.ops_admitted(ops, &known.call, &rule).await?;
+        let (call, rule) = self.ops_let_in(ops, peer, wish, None).await?;
         let asked = OpsRequest {
             name,
             ..OpsRequest::default()
         };
-        let place = self
-            .ops_place(&known.call, &rule, &asked, Verb::Get)
-            .await?;
+        let place = self.ops_place(&call, &rule, &asked, Verb::Get).await?;
         Ok(success(PodAddress {
             pod_name: place.pod.name,
             cluster_id: place.cluster.name().to_owned(),

@@ -514,6 +514,25 @@ impl Gateway {
         })
     }
 
+    /// Who asks, and the rule by which he does and may: the way in of whatever looks at clusters.
+    /// `asked` is what the request has sealed; without it the rule is a parameter.
+    async fn ops_let_in(
+        &self,
+        ops: &DockinOps,
+        peer: &Peer,
+        wish: &Wish,
+        asked: Option<&OpsRequest>,
+    ) -> Result<(Call, String), Error> {
+        let known = self.ops_known(ops, peer, wish, asked).await?;
+        let said = match asked {
+            Some(asked) => asked.rule.as_deref(),
+            None => Some(wish.text("rule")?),
+        };
+        let rule = known.rule(said).to_owned();
+        self.ops_admitted(ops, &known.call, &rule).await?;
+        Ok((known.call, rule))
+    }
+
     /// Lets a request pass that names a rule from an address in its list, or refuses it and writes
     /// that down.
     async fn ops_admitted(&self, ops: &DockinOps, call: &Call, rule: &str) -> Result<(), Error> {

@@ -120,10 +120,7 @@ impl Gateway {
         (argv, streams): (Vec<String>, StreamSet),
         client: impl FnOnce(&str, &str, &str) -> Client,
     ) -> Result<(), Error> {
-        let known = self.ops_known(ops, peer, wish, Some(asked)).await?;
-        let rule = known.rule(asked.rule.as_deref()).to_owned();
-        let call = known.call;
-        self.ops_admitted(ops, &call, &rule).await?;
+        let (call, rule) = self.ops_let_in(ops, peer, wish, Some(asked)).await?;
         let place = self.ops_place(&call, &rule, asked, Verb::Exec).await?;
         let pod = &place.pod;
         let container = match asked.container.as_str() {

@@ -37,12 +37,9 @@ impl Gateway {
                 .identity(&signed.sealed, &signed.now, signed.seconds);
             return Ok(success(identity));
         };
-        let known = self.ops_known(ops, peer, wish, None).await?;
-        let said = wish.text("rule")?;
-        let rule = known.rule(Some(said)).to_owned();
-        self.ops_admitted(ops, &known.call, &rule).await?;
+        let (call, rule) = self.ops_let_in(ops, peer, wish, None).await?;
         let token = AccessToken {
-            user: known.call.principal.user.clone(),
+            user: call.principal.user.clone(),
             rule,
             secret: String::new(),
         };

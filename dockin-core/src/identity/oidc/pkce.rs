@@ -4,6 +4,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::percent_encode;
+
 /// The secrets of one login: what ties the answer, the code and the token to who asked.
 ///
 /// `Debug` shows none of them.
@@ -164,13 +166,7 @@ pub(super) fn form(members: &[(&str, &str)]) -> String {
         }
         text.push_str(name);
         text.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                text.push(char::from(byte));
-            } else {
-                text.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        text.push_str(&percent_encode(value));
     }
     text
 }

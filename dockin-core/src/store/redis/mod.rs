@@ -32,7 +32,9 @@ mod script;
 
 use std::{fmt, fs, path::PathBuf, time::Duration};
 
-use ::redis::{Client, ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
+use ::redis::{
+    Client, ConnectionAddr, IntoConnectionInfo as _, Script, ScriptInvocation, TlsCertificates,
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -299,43 +301,20 @@ impl Store for RedisStore {
         uid: &str,
         json: &str,
     ) -> Result<(), Error> {
-        let mut call = script::CACHE_OBJECT.prepare_invoke();
-        for key in object_keys(place) {
-            call.key(key);
-        }
+        let mut call = about_object(&script::CACHE_OBJECT, place);
         if place.kind == ObjectKind::Pod && !uid.is_empty() {
             call.key(format!("{POD_BY_UID}{uid}"));
         }
-        let ObjectPlace {
-            cluster,
-            namespace,
-            name,
-            ..
-        } = place;
-        call.arg(format!("{cluster}/{namespace}"))
-            .arg(format!("{namespace}/{name}"))
-            .arg(json)
-            .arg(POD_BY_UID_KEPT);
+        call.arg(json).arg(POD_BY_UID_KEPT);
         self.0.run(&call).await
     }
 
     async fn uncache_object(&self, place: &ObjectPlace<'_>) -> Result<(), Error> {
-        let mut call = script::UNCACHE_OBJECT.prepare_invoke();
-        for key in object_keys(place) {
-            call.key(key);
-        }
-        let ObjectPlace {
-            cluster,
-            namespace,
-            name,
-            ..
-        } = place;
-        call.arg(format!("{cluster}/{namespace}"))
-            .arg(format!("{namespace}/{name}"))
-            .arg(match place.kind {
-                ObjectKind::Pod => POD_BY_UID,
-                ObjectKind::Node => "",
-            });
+        let mut call = about_object(&script::UNCACHE_OBJECT, place);
+        call.arg(match place.kind {
+            ObjectKind::Pod => POD_BY_UID,
+            ObjectKind::Node => "",
+        });
         self.0.run(&call).await
     }
 
@@ -371,6 +350,23 @@ fn count_key(key: &CountKey<'_>) -> String {
 }
 
 /// All of its name, the one that is found by it, and all of its cluster.
+/// A script with what both of these begin with: the keys of an object, and where it is.
+fn about_object<'a>(script: &'a Script, place: &ObjectPlace<'_>) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    for key in object_keys(place) {
+        call.key(key);
+    }
+    let ObjectPlace {
+        cluster,
+        namespace,
+        name,
+        ..
+    } = place;
+    call.arg(format!("{cluster}/{namespace}"))
+        .arg(format!("{namespace}/{name}"));
+    call
+}
+
 fn object_keys(place: &ObjectPlace<'_>) -> [String; 3] {
     let (letter, name) = (letter(place.kind), place.name);
     [
