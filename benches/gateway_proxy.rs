@@ -314,7 +314,7 @@ fn length(bytes: &[u8]) -> Option<usize> {
 
 /// A pod of some 2 KiB.
 fn pod() -> String {
-    let variables: Vec<String> = (0..40)
+    let variables: Vec<String> = (0..48)
         .map(|number| format!("{{\"name\":\"VARIABLE_{number}\",\"value\":\"value {number}\"}}"))
         .collect();
     format!(
