@@ -29,6 +29,7 @@ pub mod directory;
 mod error;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+mod hex;
 pub mod identity;
 #[cfg(feature = "service")]
 pub mod kubernetes;

@@ -19,7 +19,7 @@ use super::{
 };
 #[cfg(feature = "gateway")]
 use crate::store::Store;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, hex::hex};
 
 /// A fresh bearer token: `dk_` and 32 random bytes in base64url. Only its hash is ever stored.
 ///
@@ -40,10 +40,7 @@ pub fn new_token() -> Result<String, Error> {
 /// A plain hash is enough because a token has 256 random bits: there is nothing to guess.
 #[must_use]
 pub fn hash_token(token: &str) -> String {
-    Sha256::digest(token.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&Sha256::digest(token.as_bytes()))
 }
 
 /// One token of a [`TokenFile`]. A user may have several.
