@@ -151,7 +151,7 @@ fn predicted(analysis: &Analysis) -> Prediction {
         programs: analysis
             .commands
             .iter()
-            .filter(|command| command.is_program && command.certainty <= Certainty::Maybe)
+            .filter(|command| command.is_program && command.certainty <= Certainty::Inherited)
             .map(|command| program(analysis, command))
             .collect(),
         unknown: unknown.map(|unknown| unknown.what),
