@@ -146,7 +146,7 @@ pub(in crate::shell) fn git_written(arguments: &[Value], tree: Option<Value>) ->
         ),
         "apply" => !has(&["--check", "--stat", "--numstat", "--summary", "--cached"]),
         "read-tree" => has(&["-u", "--reset"]),
-        "restore" => !(has(&["--staged", "-S"]) && !has(&["--worktree", "-W"])),
+        "restore" => !has(&["--staged", "-S"]) || has(&["--worktree", "-W"]),
         "submodule" => matches!(first, "update" | "deinit" | "add" | "foreach"),
         "lfs" => matches!(first, "checkout" | "pull"),
         _ => false,
@@ -176,12 +176,12 @@ pub(in crate::shell) fn git_written(arguments: &[Value], tree: Option<Value>) ->
             let paths = values_of(rest, &["-o", "--output", "--output-directory"]);
             found.extend(paths.iter().map(|path| join(&start, path)));
         }
-        "config" => {
-            // What only asks has one operand.
-            if operands().count() > 1 && !has(&["--get", "--get-all", "get", "list", "-l"]) {
-                let paths = values_of(rest, &["-f", "--file"]);
-                found.extend(paths.iter().map(|path| join(&start, path)));
-            }
+        // What only asks has one operand.
+        "config"
+            if operands().count() > 1 && !has(&["--get", "--get-all", "get", "list", "-l"]) =>
+        {
+            let paths = values_of(rest, &["-f", "--file"]);
+            found.extend(paths.iter().map(|path| join(&start, path)));
         }
         "bundle" if first == "create" => {
             found.extend(operands().nth(1).map(|path| join(&start, path)));
