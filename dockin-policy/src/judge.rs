@@ -61,7 +61,7 @@ impl WeekTime {
 }
 
 /// Bytes of a line that are looked at.
-const MAX_LINE: usize = 64 * 1024;
+pub(crate) const MAX_LINE: usize = 64 * 1024;
 /// Characters of a command that a verdict shows.
 const MAX_SHOWN: usize = 120;
 
