@@ -136,17 +136,15 @@ fn no_construct_makes_work_or_stack_grow_faster_than_the_line() {
     // Long texts are read as scripts: depth is counted, and never a call.
     with_a_small_stack(|| {
         for (open, line) in lines(LONG).step_by(2) {
-            for dialect in [Dialect::Bash] {
-                let cost = allocated(|| {
-                    let read = read_script(line.as_bytes(), dialect);
-                    assert!(read.map_or_else(|at| at <= line.len(), |count| count <= line.len()));
-                });
-                assert!(
-                    cost <= ANY_LINE + PER_BYTE * line.len(),
-                    "{open:?} {dialect:?}: {cost} bytes for {}",
-                    line.len()
-                );
-            }
+            let cost = allocated(|| {
+                let read = read_script(line.as_bytes(), Dialect::Bash);
+                assert!(read.map_or_else(|at| at <= line.len(), |count| count <= line.len()));
+            });
+            assert!(
+                cost <= ANY_LINE + PER_BYTE * line.len(),
+                "{open:?}: {cost} bytes for {}",
+                line.len()
+            );
         }
     });
     // What is judged is followed as well.

@@ -72,6 +72,13 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         {
             all().skip(1).collect()
         }
+        "7z" | "7za" | "7zr" | "unar" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|it| it.strip_prefix("-o"))
+            .map(|folder| Value::Known(folder.to_owned()))
+            .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+            .collect(),
         "objcopy" => all().next_back().into_iter().collect(),
         "script" => all().collect(),
         "split" => all().nth(1).into_iter().collect(),
@@ -148,7 +155,7 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
-        "tar" => {
+        "tar" | "bsdtar" | "gtar" => {
             let creates = arguments
                 .first()
                 .and_then(Value::known)
