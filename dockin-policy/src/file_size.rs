@@ -121,7 +121,7 @@ fn sized<'a>(
         let arguments = command.argv.get(1..).unwrap_or_default();
         let speaks = rule.scope.covers(subject, rule.effect)
             && rule.names(command)
-            && rule.arguments.match_all(arguments) != Match::No;
+            && rule.arguments.match_all(arguments, false) != Match::No;
         speaks.then_some((rule, limit))
     })
 }

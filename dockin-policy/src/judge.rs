@@ -61,7 +61,7 @@ impl WeekTime {
 }
 
 /// Bytes of a line that are looked at.
-const MAX_LINE: usize = 64 * 1024;
+pub(crate) const MAX_LINE: usize = 64 * 1024;
 /// Characters of a command that a verdict shows.
 const MAX_SHOWN: usize = 120;
 
@@ -293,6 +293,10 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
         }
     }
     match command.certainty {
+        // As where an argument is not known.
+        Certainty::Inherited if verdict.decision == Decision::Deny => {
+            verdict.decision = rules.on_unknown;
+        }
         // Who defines a function has not run it; who calls it is judged then.
         Certainty::Latent if verdict.decision == Decision::Deny => {
             verdict.decision = rules.on_unknown.max(Decision::Ask);

@@ -1,5 +1,6 @@
 //! What a line would run, to be compared with what runs.
 
+use crate::judge::MAX_LINE;
 use crate::shell::{Analysis, Certainty, ParseError, Resolved, SessionState, Value, analyze_line};
 
 /// The programs that a line would start, as far as that can be known before it runs.
@@ -133,6 +134,12 @@ fn is_like(pattern: &str, word: &str) -> bool {
 /// ```
 #[must_use]
 pub fn predict_line(line: &[u8], session: &mut SessionState) -> Prediction {
+    if line.len() > MAX_LINE {
+        return Prediction {
+            unknown: Some("a line longer than is looked at"),
+            ..Prediction::default()
+        };
+    }
     let (analysis, error) = analyze_line(line, session);
     let mut prediction = predicted(&analysis);
     match error {
@@ -151,7 +158,7 @@ fn predicted(analysis: &Analysis) -> Prediction {
         programs: analysis
             .commands
             .iter()
-            .filter(|command| command.is_program && command.certainty <= Certainty::Maybe)
+            .filter(|command| command.is_program && command.certainty <= Certainty::Inherited)
             .map(|command| program(analysis, command))
             .collect(),
         unknown: unknown.map(|unknown| unknown.what),

@@ -5,7 +5,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::{
     Decision, Subject,
     judge::WeekTime,
-    shell::{Resolved, Shape, Value},
+    shell::{Certainty, PLAIN, Resolved, Shape, Value},
 };
 
 /// What one rule says, checked.
@@ -228,7 +228,8 @@ impl Rule {
             return Match::No;
         }
         let arguments = command.argv.get(1..).unwrap_or_default();
-        let held = self.arguments.match_all(arguments);
+        let inherited = command.certainty == Certainty::Inherited;
+        let held = self.arguments.match_all(arguments, inherited);
         match self.size_over {
             Some(limit) => held.min(self.oversized(command, limit, subject)),
             None => held,
@@ -294,14 +295,17 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
             let prefix = path.split(['*', '?', '[', '\\']).next().unwrap_or_default();
             let prefix = normalize_prefix(prefix);
             let may = path.starts_with(['/', '~'])
-                && patterns
-                    .iter()
-                    .any(|pattern| pattern.may_begin_with(&prefix));
+                && patterns.iter().any(|pattern| {
+                    match pattern.literal().or_else(|| pattern.folder()) {
+                        Some(other) if !path.contains("**") => may_meet(path, other),
+                        _ => pattern.may_begin_with(&prefix),
+                    }
+                });
             if may { Match::Maybe } else { Match::No }
         }
-        Value::Unknown { prefix, .. } => {
+        Value::Unknown { prefix, reason, .. } => {
             let prefix = normalize_prefix(prefix);
-            if patterns.is_empty() || is_elsewhere(&prefix) {
+            if patterns.is_empty() || is_elsewhere(&prefix) && *reason == PLAIN {
                 return Match::No;
             }
             let folder = |pattern: &Pattern| {
@@ -309,11 +313,14 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
                     !folder.contains(['*', '?', '[', '{']) && prefix.starts_with(folder)
                 })
             };
+            // `/tmp/$x` is no file of `/tmp` where `$x` is `../etc/passwd`.
+            let leaves = *reason != PLAIN && !prefix.starts_with("/dev/fd/");
             if patterns.iter().any(folder) {
                 Match::Yes
-            } else if patterns
-                .iter()
-                .any(|pattern| pattern.may_begin_with(&prefix))
+            } else if leaves
+                || patterns
+                    .iter()
+                    .any(|pattern| pattern.may_begin_with(&prefix))
             {
                 Match::Maybe
             } else {
@@ -321,6 +328,20 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
             }
         }
     }
+}
+
+/// Whether a path with wildcards may be `other`, a folder above it or a file below it.
+fn may_meet(path: &str, other: &str) -> bool {
+    let parts = |text: &'_ str| -> Vec<String> {
+        let parts = text.split('/').filter(|it| !matches!(*it, "" | "."));
+        parts.map(str::to_owned).collect()
+    };
+    let (wild, plain) = (parts(path), parts(other));
+    wild.iter().any(|part| part == "..")
+        || wild
+            .iter()
+            .zip(&plain)
+            .all(|(wild, plain)| crate::shell::matches(wild, plain) != Some(false))
 }
 
 /// Below a folder for files that nobody needs.
@@ -339,7 +360,10 @@ fn normalize_prefix(prefix: &str) -> String {
 
 impl Arguments {
     /// All conditions that are given, by the weakest of them.
-    pub(crate) fn match_all(&self, arguments: &[Value]) -> Match {
+    ///
+    /// `inherited`: what is not known may be what the environment has. That holds places, names and
+    /// numbers: an argument of which nothing is known is no verb then, and no option.
+    pub(crate) fn match_all(&self, arguments: &[Value], inherited: bool) -> Match {
         let operands = self.operands(arguments);
         let unknown = |mut values: std::slice::Iter<'_, Value>| {
             if values.any(|value| value.known().is_none()) {
@@ -362,7 +386,12 @@ impl Arguments {
         };
         let mut weakest = Match::Yes;
         if !self.verb.is_empty() {
-            weakest = weakest.min(self.verb(&operands));
+            weakest = weakest.min(if inherited {
+                let told = operands.iter().copied().filter(|it| !is_open(it));
+                self.verb(&told.collect::<Vec<_>>())
+            } else {
+                self.verb(&operands)
+            });
         }
         if self.min_operands > 0 {
             weakest = weakest.min(Match::from_bool(operands.len() >= self.min_operands));
@@ -371,19 +400,23 @@ impl Arguments {
             return weakest;
         }
         let anything = unknown(arguments.iter());
+        let optional = arguments
+            .iter()
+            .any(|it| may_be_option(it) && !(inherited && is_open(it)));
         if !self.any_flag.is_empty() {
-            let maybe = if arguments.iter().any(may_be_option) {
-                Match::Maybe
-            } else {
-                Match::No
-            };
+            let maybe = if optional { Match::Maybe } else { Match::No };
             weakest = weakest.min(or(self.any_flag(arguments), maybe));
         }
         if !self.any_operand.is_empty() {
             weakest = weakest.min(or(any_operand(), anything));
         }
         if !self.signal.is_empty() {
-            weakest = weakest.min(or(self.signal(arguments), anything));
+            let maybe = if optional || !inherited {
+                anything
+            } else {
+                Match::No
+            };
+            weakest = weakest.min(or(self.signal(arguments), maybe));
         }
         if self.world_writable {
             let first = operands
@@ -472,6 +505,12 @@ fn may_be_option(value: &Value) -> bool {
         Value::Pattern(text) => text.starts_with(['-', '*', '?', '[']),
         Value::Unknown { prefix, .. } => prefix.is_empty() || prefix.starts_with('-'),
     }
+}
+
+/// Whether nothing is known of how an argument begins, or it is an option's value.
+fn is_open(value: &Value) -> bool {
+    matches!(value, Value::Unknown { prefix, .. }
+        if prefix.is_empty() || prefix.starts_with("--") && prefix.contains('='))
 }
 
 /// Whether the argument `text` is or contains the option `flag`.

@@ -114,6 +114,20 @@ impl RuleSet {
     /// | `hours` | only then, in UTC: `mon-fri 22:00-06:00`, `sat,sun`, `09:00-17:00`, any of several |
     /// | `users`, `groups`, `clusters`, `namespaces`, `pods`, `containers`, `labels` | only these, with wildcards |
     ///
+    /// With `default: deny` programs and builtins need a rule that allows them, `echo` and `umask`
+    /// too. No rule is needed for what only steers the shell itself and reaches nothing outside of
+    /// it: its flow (`:`, `true`, `false`, `[`, `test`, `let`, `break`, `continue`, `return`,
+    /// `exit`, `shift`), its variables (`export`, `readonly`, `declare`, `typeset`, `local`,
+    /// `read`, `mapfile`, `readarray`, `getopts`), the folder where it stands (`cd`, `pushd`,
+    /// `popd`, `pwd`), and what runs something else that is judged by its own name (`eval`, `.`,
+    /// `source`, `exec`, `command`, `builtin`). A redirection is judged by its path.
+    ///
+    /// A variable that the session never set is empty, as far as the names of programs go; but the
+    /// environment may have it, and then `cp x $DEST` writes anywhere. What a rule says of what may
+    /// be is heard as far as `on_unknown`. Environments hold places, names and numbers: what one may
+    /// have is taken for an operand, and for no option or verb that nobody wrote. So `cat $LOG` runs,
+    /// `cp x $DEST` does not where some file is protected, and `git $X` is no `git push`.
+    ///
     /// ```
     /// use dockin_policy::RuleSet;
     ///

@@ -215,15 +215,42 @@ const WAYS_OF_SMALL_SHELLS: &[(&str, &[&str])] = &[
     ("a prompt that hides", &["PS1='rm '\r", "rm keep\r"]),
 ];
 
+/// In a shell that is in vi mode since before the session.
+const WAYS_OF_VI: &[(&str, &[&str])] = &[
+    ("an editor", &["echo rm keep\r", "\x1bk0dwv"]),
+    ("an editor on what was typed", &["rm keep\x1b", "v"]),
+    ("an editor behind a word", &["rm keep", "\x1bb", "v"]),
+    (
+        "an editor, moved to",
+        &["rm ll keep", "\x1b0", "l", "l", "v"],
+    ),
+    (
+        "an editor, the letter in a sequence",
+        &["rm keep\x1b", "[", "v"],
+    ),
+    (
+        "an editor, the letter in another",
+        &["rm keep\x1b", "O", "v"],
+    ),
+    ("a comment taken away", &["#rm keep\x1b", "1#"]),
+    ("a comment of the past", &["#rm keep\r", "\x1bk", "1#"]),
+    ("put", &["#rm keep\x1b0x$", "\r"]),
+    ("changed", &["ls keep", "\x1bccrm keep\r"]),
+    ("replaced", &["xm keep\x1b0rr\r"]),
+    ("history", &["echo rm keep\r", "\x1bk0dw\r"]),
+    ("moved, then text", &["m keep\x1b0ir\r"]),
+    ("again", &["rm keep\x1bdd", "P\r"]),
+];
+
 /// Types each of `ways` into a shell of its own; the names of those that deleted the file.
-fn deleting(argv: &[&str], ways: &[(&'static str, &[&str])]) -> Vec<&'static str> {
+fn deleting(argv: &[&str], inputrc: &str, ways: &[(&'static str, &[&str])]) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     // A few shells at a time: what they wait for is mostly time.
     for ways in ways.chunks(10) {
         std::thread::scope(|scope| {
             let running: Vec<_> = ways
                 .iter()
-                .map(|(name, keys)| (*name, scope.spawn(|| keeps_the_file(argv, keys))))
+                .map(|(name, keys)| (*name, scope.spawn(|| keeps_the_file(argv, inputrc, keys))))
                 .collect();
             wrong.extend(
                 running
@@ -235,10 +262,13 @@ fn deleting(argv: &[&str], ways: &[(&'static str, &[&str])]) -> Vec<&'static str
     wrong
 }
 
-fn keeps_the_file(argv: &[&str], keys: &[&str]) -> bool {
+fn keeps_the_file(argv: &[&str], inputrc: &str, keys: &[&str]) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let keep = directory.path().join("keep");
     std::fs::write(&keep, "x").unwrap();
+    if !inputrc.is_empty() {
+        std::fs::write(directory.path().join(".inputrc"), inputrc).unwrap();
+    }
     let mut session = Session::start(argv, directory.path());
     session.rest();
     for text in keys {
@@ -252,20 +282,37 @@ fn keeps_the_file(argv: &[&str], keys: &[&str]) -> bool {
 
 #[test]
 fn no_key_of_bash_runs_what_enter_would_not() {
-    let wrong = deleting(&["bash", "--norc", "--noprofile"], WAYS);
+    let wrong = deleting(&["bash", "--norc", "--noprofile"], "", WAYS);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn no_key_of_small_shells_runs_what_enter_would_not() {
     for argv in [&["dash"][..], &["busybox", "ash"]] {
-        let wrong = deleting(argv, WAYS_OF_SMALL_SHELLS);
+        let wrong = deleting(argv, "", WAYS_OF_SMALL_SHELLS);
         assert!(wrong.is_empty(), "{argv:?}: {wrong:#?}");
     }
+}
+
+#[test]
+fn vi_mode_that_nobody_saw_switched_on_runs_nothing_unjudged() {
+    let bash = ["env", "EDITOR=true", "bash", "--norc", "--noprofile"];
+    let inputrc = "set editing-mode vi\nset keyseq-timeout 1\n";
+    let wrong = deleting(&bash, inputrc, WAYS_OF_VI);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // Without the interceptor's doubt the file would be gone: it is, where a rule allows it.
+    assert!(!keeps_the_file(&bash, inputrc, &["mv keep kept\x1b0\r"]));
 }
 
 /// The file is deleted when nothing forbids it, so that the other tests prove something.
 #[test]
 fn what_is_not_forbidden_deletes_the_file() {
-    assert!(!keeps_the_file(&["dash"], &["mv keep kept\r"]));
+    assert!(!keeps_the_file(&["dash"], "", &["mv keep kept\r"]));
+    let bash = ["bash", "--norc", "--noprofile"];
+    for keys in [
+        &["ls keep\r", "mv \x1b.", " ", "n", "v", "\r"][..],
+        &["mv keep new", "\x1bb", "x", "v", "\r"],
+    ] {
+        assert!(!keeps_the_file(&bash, "", keys), "{keys:?}");
+    }
 }

@@ -77,7 +77,7 @@ const LEAKS: usize = 0;
 const FALSE_DENIALS: usize = 0;
 /// Harmless lines that are denied or asked about.
 const BENIGN_DENIED: usize = 0;
-const BENIGN_ASKED: usize = 11;
+const BENIGN_ASKED: usize = 15;
 
 fn line_cases() -> Vec<Case> {
     let cases: Vec<Case> = serde_json::from_str(&read("policy_public.json")).unwrap();

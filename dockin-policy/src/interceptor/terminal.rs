@@ -1,5 +1,6 @@
 //! A person at a terminal: keys, echo, and the Enter that is held between them.
 
+mod holding;
 mod judging;
 mod vi;
 
@@ -11,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{judging::Line, vi::ViMode};
+use self::vi::{BehindEscape, ViMode};
 use super::{
-    action::{Actions, Confidence, JudgedLine, LineSource},
+    action::Actions,
     foreground::Foreground,
     judgement::Judgement,
     query::{Answer, Answers, BufferQuery, Message},
@@ -73,8 +74,11 @@ pub(super) struct Terminal {
     is_filled: bool,
     /// The line follows `^O`, which fetches it from the history.
     is_operating: bool,
-    /// What keys mean to a line editor in vi mode; none unless one was switched on.
-    vi: Option<ViMode>,
+    /// What keys mean to a line editor in vi mode, if it is in that.
+    vi: ViMode,
+    /// A line of this session switched vi mode on.
+    is_vi_told: bool,
+    behind_escape: BehindEscape,
     /// The last key was `^X`, the start of a readline chord.
     chord: bool,
     /// Inside a refused bracketed paste, whose rest is swallowed.
@@ -132,6 +136,8 @@ enum Submit {
     EndOfFile,
     /// Opens an editor on the line and runs what comes out of it.
     Editor,
+    /// Text, or in vi mode one of the last two.
+    Letter,
 }
 
 /// A refused line that may still stand in the shell's buffer.
@@ -171,7 +177,9 @@ impl Terminal {
             is_anchor_quiet: false,
             is_filled: false,
             is_operating: false,
-            vi: None,
+            vi: ViMode::Insert,
+            is_vi_told: false,
+            behind_escape: BehindEscape::default(),
             chord: false,
             drops_paste: false,
             searches: false,
@@ -189,40 +197,6 @@ impl Terminal {
             answer: None,
             misses: 0,
         });
-    }
-
-    /// Asks for the held line, when a line editor is there to answer; true while the answer is
-    /// waited for.
-    fn is_asking(&mut self, waited: Duration, is_quiet: bool, actions: &mut Actions) -> bool {
-        let is_over = waited >= LONGEST_WAIT;
-        let may_ask = self.query.as_ref().is_some_and(|query| {
-            query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
-        });
-        // Keys of a search must be echoed first: whether it goes on can only be seen.
-        if may_ask && self.searches && !is_quiet && !is_over {
-            return true;
-        }
-        let is_editing = may_ask
-            && !self.editor.is_pasting()
-            && !self.screen.is_alternate()
-            && !self.is_searching();
-        let Some(query) = &mut self.query else {
-            return false;
-        };
-        if query.answer.is_some() {
-            return false;
-        }
-        if is_editing {
-            query.asked = true;
-            actions.forward(Bytes::from_static(BufferQuery::KEY));
-            return true;
-        }
-        if query.asked && waited >= ANSWER_WAIT {
-            query.misses += 1;
-            query.asked = false;
-            return false;
-        }
-        query.asked
     }
 
     pub(super) const fn judgement(&mut self) -> &mut Judgement {
@@ -361,7 +335,17 @@ impl Terminal {
     /// Forwards keys up to the first one that must wait.
     fn scan(&mut self, now: Instant, chunk: Bytes, actions: &mut Actions) {
         let mut start = 0;
+        // A terminal sends a sequence at once: what comes later may be letters behind an escape.
+        let mut is_late = !self.decoder.is_between_keys();
         for (at, byte) in chunk.iter().copied().enumerate() {
+            is_late &= !self.decoder.is_between_keys();
+            if is_late && matches!(byte, b'v' | b'#') && self.may_be_vi() && !self.drops_paste {
+                self.decoder = KeyDecoder::new();
+                self.editor.doubt();
+                self.behind_escape = BehindEscape::default();
+                self.hold(now, &chunk, start..at, Submit::Letter, actions);
+                return;
+            }
             if self.decoder.is_between_keys() && !self.editor.is_touched() && !self.is_full_screen()
             {
                 self.begin_line(now);
@@ -375,23 +359,13 @@ impl Terminal {
                 continue;
             }
             let Some(submit) = self.submit(key) else {
-                self.edit(key);
+                self.edit(now, key);
                 if self.is_refused_paste(now, actions) {
                     start = at + 1;
                 }
                 continue;
             };
-            actions.forward(chunk.slice(start..at));
-            let behind = chunk.slice(at + 1..);
-            self.backlog_bytes += behind.len();
-            if !behind.is_empty() {
-                self.backlog.push_front(behind);
-            }
-            self.held = Some(Held {
-                key: chunk.slice(at..=at),
-                submit,
-                since: now,
-            });
+            self.hold(now, &chunk, start..at, submit, actions);
             return;
         }
         actions.forward(chunk.slice(start..));
@@ -424,14 +398,17 @@ impl Terminal {
 
     /// What `key` submits, if it does.
     fn submit(&mut self, key: Key) -> Option<Submit> {
-        let is_command = self.vi.is_some_and(|mode| mode != ViMode::Insert);
+        let is_command = self.vi != ViMode::Insert;
         if !self.editor.is_pasting() && !self.editor.is_quoting() {
-            self.vi = self.vi.map(|mode| mode.behind(key));
+            self.vi = self.vi.behind(key);
             match key {
-                Key::Char('v') if is_command && !self.is_full_screen() => {
+                Key::Char('v') if is_command && self.is_vi_told && !self.is_full_screen() => {
                     return Some(Submit::Editor);
                 }
-                Key::Char('#') if is_command => return Some(Submit::Comment),
+                Key::Char('#') if is_command && self.is_vi_told => return Some(Submit::Comment),
+                Key::Char('v' | '#') if is_command && self.may_be_vi() => {
+                    return Some(Submit::Letter);
+                }
                 _ => {}
             }
         }
@@ -462,8 +439,14 @@ impl Terminal {
         }
     }
 
-    fn edit(&mut self, key: Key) {
+    fn edit(&mut self, now: Instant, key: Key) {
         let was_touched = self.editor.is_touched();
+        let is_at_rest = self
+            .last_output
+            .is_some_and(|output| now.saturating_duration_since(output) >= SETTLED);
+        let screen = &self.screen;
+        self.behind_escape
+            .take(key, || is_at_rest.then(|| screen.line(false)).flatten());
         match key {
             // The kernel drops the line at an interrupt even in the middle of a paste.
             Key::Control(0x03) => {
@@ -482,101 +465,6 @@ impl Terminal {
         }
     }
 
-    /// Judges the held line if it is known by now; false when it is not.
-    fn try_release(&mut self, now: Instant, actions: &mut Actions) -> bool {
-        let Some(held) = &self.held else { return true };
-        let (submit, since) = (held.submit, held.since);
-        if self.is_full_screen() {
-            // The command row must have what was typed before it can be read.
-            let quiet_since = self.last_output.map_or(since, |output| output.max(since));
-            let is_shown = now.saturating_duration_since(quiet_since) >= QUIET
-                || now.saturating_duration_since(since) >= LONGEST_WAIT;
-            if !is_shown && self.editor.text().contains('!') {
-                return false;
-            }
-            self.release_in_full_screen(now, actions);
-            return true;
-        }
-        match submit {
-            Submit::Editor => {
-                let opinion = self.judgement.judge_unknown();
-                let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
-                self.conclude(now, opinion, line, actions);
-                return true;
-            }
-            Submit::Comment => {
-                let reading = self.read();
-                let shown = reading.screen.trim_start();
-                let keys = reading.keys.trim_start();
-                // With a count it takes the sign away where one stands.
-                let bare = [keys, shown].iter().find_map(|it| it.strip_prefix('#'));
-                if bare.is_none() && !self.editor.is_sure() && !reading.has_prompt {
-                    let opinion = self.judgement.judge_unknown();
-                    let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
-                    self.conclude(now, opinion, line, actions);
-                    return true;
-                }
-                let text = match bare {
-                    Some(bare) => format!("{}{bare}", self.pieces),
-                    None => format!("#{}", self.editor.text()),
-                };
-                let opinion = self.judgement.judge(text.as_bytes());
-                let line = Line::new(text, Confidence::Likely, LineSource::Keys);
-                self.conclude(now, opinion, line, actions);
-                return true;
-            }
-            _ => {}
-        }
-        let quiet_since = self.last_output.map_or(since, |output| output.max(since));
-        let waited = now.saturating_duration_since(since);
-        let is_over = waited >= LONGEST_WAIT;
-        let is_quiet =
-            self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
-        if self.is_asking(waited, is_quiet, actions) {
-            return false;
-        }
-        let reading = self.read();
-        let is_answered = self
-            .query
-            .as_ref()
-            .is_some_and(|query| query.answer.is_some());
-        if is_answered && !is_quiet && !is_over && self.waits_for_redraw(&reading) {
-            return false;
-        }
-        if !is_answered && !reading.agrees && !is_quiet && !is_over {
-            return false;
-        }
-        if !is_answered
-            && !is_quiet
-            && !is_over
-            && !self.is_anchor_quiet
-            && self.would_refuse(&reading)
-        {
-            return false;
-        }
-        self.judge(now, &reading, submit, actions);
-        true
-    }
-
-    /// Sends the held key and starts the next line.
-    fn release(&mut self, actions: &mut Actions) {
-        let Some(held) = self.held.take() else { return };
-        actions.forward(held.key);
-        match held.submit {
-            Submit::Quoted => {
-                // Whoever took it as Enter has a new line now, a line editor has a longer one.
-                self.editor.insert('\n');
-                self.editor.apply(Key::Unknown);
-            }
-            Submit::Operate => {
-                self.finish_line();
-                self.editor.doubt();
-                self.is_operating = true;
-            }
-            _ => self.finish_line(),
-        }
-    }
-
     fn finish_line(&mut self) {
         self.pieces.clear();
         self.leave_prompt();
@@ -591,7 +479,8 @@ impl Terminal {
         }
         self.editor.start_line();
         self.screen.clear_anchor();
-        self.vi = self.vi.map(|_| ViMode::Insert);
+        self.vi = ViMode::Insert;
+        self.behind_escape = BehindEscape::default();
         self.chord = false;
         self.is_filled = false;
         self.searches = false;
@@ -601,14 +490,6 @@ impl Terminal {
     const fn leave_prompt(&mut self) {
         if let Some(query) = &mut self.query {
             query.at_prompt = false;
-        }
-    }
-
-    /// Sends a held `^D` that changes the line or nothing.
-    fn release_key(&mut self, actions: &mut Actions) {
-        if let Some(held) = self.held.take() {
-            actions.forward(held.key);
-            self.editor.apply(Key::Control(0x04));
         }
     }
 

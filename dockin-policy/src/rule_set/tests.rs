@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::RuleSet;
-use crate::{Decision, SessionState, Subject, WeekTime, judge_line};
+use crate::{Decision, Dialect, SessionState, Subject, WeekTime, judge_line};
 
 fn decision(rules: &RuleSet, subject: &Subject, line: &str) -> Decision {
     judge_line(
@@ -177,6 +177,113 @@ fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {
         let (at, message) = error.unwrap_or_default();
         assert_eq!(at, line, "{message}");
         assert!(message.contains(word), "{message}");
+    }
+}
+
+/// What steers the shell itself needs no rule where everything else does.
+#[test]
+fn where_nothing_is_allowed_only_what_steers_the_shell_runs() {
+    let rules = RuleSet::parse("default: deny").unwrap();
+    for line in [
+        ":",
+        "true",
+        "false",
+        "[ 1 ]",
+        "test x",
+        "break",
+        "continue",
+        "return",
+        "exit",
+        "shift",
+        "export x=1",
+        "readonly x=1",
+        "local x",
+        "read x",
+        "getopts a x",
+        "cd /",
+        "pwd",
+        "eval :",
+        ". /dev/null",
+        "exec",
+        "command :",
+        "x=1",
+        "! :",
+        "(:)",
+    ] {
+        for dialect in [Dialect::Bash, Dialect::Sh, Dialect::Busybox, Dialect::Zsh] {
+            let mut session = SessionState::new(dialect);
+            let verdict = judge_line(&rules, &Subject::default(), line.as_bytes(), &mut session);
+            assert_eq!(verdict.decision, Decision::Allow, "{line} {dialect:?}");
+        }
+    }
+    for line in [
+        "let 1",
+        "declare x",
+        "typeset x",
+        "mapfile x",
+        "pushd /",
+        "popd",
+        "builtin :",
+    ] {
+        assert_eq!(
+            decision(&rules, &Subject::default(), line),
+            Decision::Allow,
+            "{line}"
+        );
+    }
+    for line in [
+        "echo x",
+        "printf x",
+        "umask",
+        "type x",
+        "type -p x",
+        "jobs",
+        "kill 1",
+        "history",
+        "set",
+        "unset x",
+        "alias x=y",
+        "unalias x",
+        "trap : EXIT",
+        "hash x",
+        "enable x",
+        "bind -l",
+        "complete x",
+        "compgen x",
+        "fc -l",
+        "ulimit",
+        "times",
+        "wait",
+        "help",
+        "shopt",
+        "ls",
+        "eval ls",
+        "exec ls",
+        "command ls",
+        "builtin echo",
+        "cd /; ls",
+        "exit | ls",
+        "> /dev/x; id",
+    ] {
+        assert_eq!(
+            decision(&rules, &Subject::default(), line),
+            Decision::Deny,
+            "{line}"
+        );
+    }
+    for line in [
+        "bindkey",
+        "zle",
+        "print x",
+        "autoload x",
+        "zmodload x",
+        "r",
+        "whence x",
+        "sched",
+    ] {
+        let mut session = SessionState::new(Dialect::Zsh);
+        let verdict = judge_line(&rules, &Subject::default(), line.as_bytes(), &mut session);
+        assert_eq!(verdict.decision, Decision::Deny, "{line}");
     }
 }
 

@@ -17,9 +17,9 @@ use super::{
 
 /// Builtins that change nothing that is followed and run nothing.
 const HARMLESS: &[&str] = &[
-    ":", "true", "false", "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend",
-    "logout", "pwd", "dirs", "help", "type", "ulimit", "kill", "history", "caller", "bind",
-    "getopts", "compgen", "complete", "compopt", "enable", "hash", "fc",
+    "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend", "logout", "pwd", "dirs",
+    "help", "type", "ulimit", "kill", "history", "caller", "bind", "getopts", "compgen",
+    "complete", "compopt", "enable", "hash", "fc",
 ];
 
 /// Builtins that end as it is said of them here; the others may fail.
@@ -203,8 +203,12 @@ impl Runner<'_> {
                 };
                 Out::nothing()
             }
-            "trap" => self.set_trap(arguments),
+            "trap" => {
+                self.record(program, argv, streams);
+                self.set_trap(arguments)
+            }
             "alias" => {
+                self.record(program, argv, streams);
                 let everywhere = zsh
                     && arguments
                         .iter()
@@ -233,6 +237,7 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "unalias" => {
+                self.record(program, argv, streams);
                 for name in arguments.iter().filter_map(Value::known) {
                     self.state.set_alias(name, None);
                 }
@@ -429,16 +434,19 @@ impl Runner<'_> {
                 }
             }
             "hash" => {
+                self.record(program, argv, streams);
                 self.hash(arguments);
                 Out::nothing()
             }
             "enable" if bash => {
+                self.record(program, argv, streams);
                 if arguments.iter().any(|it| it.known() == Some("-f")) {
                     self.soft_unknown("a builtin that is loaded from a file");
                 }
                 Out::nothing()
             }
             "bind" | "bindkey" | "zle" if bash && !arguments.is_empty() => {
+                self.record(program, argv, streams);
                 let runs = arguments.iter().any(|it| {
                     it.known().is_none_or(|text| {
                         text.starts_with("-x")
@@ -459,6 +467,7 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "compgen" | "complete" if bash => {
+                self.record(program, argv, streams);
                 let mut words = arguments.iter();
                 while let Some(word) = words.next() {
                     if matches!(word.known(), Some("-C" | "-W" | "-F")) {
@@ -488,6 +497,7 @@ impl Runner<'_> {
                 Out::Unknown(OUTPUT)
             }
             "fc" | "r" if bash && (program == "fc" || zsh) => {
+                self.record(program, argv, streams);
                 let lists = arguments.iter().any(|it| {
                     it.known()
                         .is_some_and(|it| it.starts_with("-l") || it == "-n")
@@ -512,6 +522,7 @@ impl Runner<'_> {
                     .and_then(Value::known)
                     .is_some_and(|it| it.starts_with('-')) =>
             {
+                self.record(program, argv, streams);
                 let path = known
                     .and_then(|words| words.last().and_then(|name| super::known::path_of(name)));
                 path.map_or(Out::Unknown(OUTPUT), |path| Out::Known(path + "\n"))
@@ -590,10 +601,11 @@ impl Runner<'_> {
                 self.record(program, argv, streams);
                 Out::Unknown(OUTPUT)
             }
+            ":" | "true" => Out::nothing(),
             name if HARMLESS.contains(&name) || zsh && ZSH.contains(&name) => {
                 self.record(program, argv, streams);
                 match name {
-                    ":" | "true" | "umask" | "wait" | "disown" | "times" => Out::nothing(),
+                    "umask" | "wait" | "disown" | "times" => Out::nothing(),
                     _ => Out::Unknown(OUTPUT),
                 }
             }

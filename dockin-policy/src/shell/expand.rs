@@ -64,8 +64,9 @@ impl Fields {
         self.current.present = true;
         self.current.unknown = Some(match self.current.unknown {
             Some((first, start, _)) => {
-                let download = reason == super::value::DOWNLOADED;
-                (if download { reason } else { first }, start, at)
+                use super::value::{DOWNLOADED, PLAIN};
+                let graver = reason == DOWNLOADED || first == PLAIN;
+                (if graver { reason } else { first }, start, at)
             }
             None => (reason, at, at),
         });
@@ -476,7 +477,7 @@ impl Runner<'_> {
     fn calculated(&mut self, inside: &[u8], fields: &mut Fields) {
         match self.arithmetic(inside) {
             Some(number) => fields.expanded(&number.to_string()),
-            None => fields.unknown("the result of a calculation is not known beforehand"),
+            None => fields.unknown(super::value::PLAIN),
         }
     }
 

@@ -7,6 +7,7 @@ mod builtin;
 mod code;
 mod command;
 mod expand;
+mod inherited;
 mod known;
 mod lexer;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use run::{Input, Runner};
 pub use session::SessionState;
 pub use utility::StdinProgram;
 pub(crate) use utility::stdin_program;
-pub(crate) use value::Value;
+pub(crate) use value::{PLAIN, Value};
 
 /// Whose grammar a line is read by. What differs is little; the parser takes what any of them
 /// takes.
@@ -81,10 +82,16 @@ pub(crate) fn analyze_line(
     state: &mut SessionState,
 ) -> (Analysis, Option<ParseError>) {
     let script = parse_with(text, state.dialect(), state.has_comments());
+    let before = inherited::may_ask(text, state).then(|| state.clone());
     let mut runner = Runner::new(state);
     let _out = runner.script(&script, text);
     runner.look_at_watched();
-    (runner.analysis, script.error)
+    let asked = runner.asked_environment;
+    let mut analysis = runner.analysis;
+    if let Some(before) = before.filter(|before| asked || before.inherits_something()) {
+        inherited::look_again(&script, text, before, state, &mut analysis);
+    }
+    (analysis, script.error)
 }
 
 /// What a program started without a shell would do.

@@ -7,7 +7,7 @@ use super::{
     expand::{Fields, Mode, lossy},
     run::Runner,
     session::{Positional, Variable},
-    value::VARIABLE,
+    value::{PLAIN, VARIABLE},
 };
 
 /// What a parameter stands for.
@@ -99,6 +99,7 @@ impl Runner<'_> {
                     fields.quoted("");
                 }
             }
+            Held::Unknown if self.is_number(inside) => fields.unknown(PLAIN),
             Held::Unknown => fields.unknown(VARIABLE),
             Held::Text(text) if quoted => fields.quoted(&text),
             Held::Text(text) => fields.expanded(&text),
@@ -329,12 +330,19 @@ impl Runner<'_> {
             }
             None if self.state.overflowed() => return self.index_only(index, Held::Unknown),
             None => {
-                let held = self.preset(name);
-                self.absent |= held == Held::Unset;
+                let mut held = self.preset(name);
+                if held == Held::Unset {
+                    self.absent = true;
+                    self.asked_environment = true;
+                    if self.inherits {
+                        held = Held::Unknown;
+                    }
+                }
                 return self.index_only(index, held);
             }
             Some(variable) => variable,
         };
+        self.asked_environment |= self.state.is_inherited(name);
         match (variable, index) {
             (Variable::Text(text), None) => Held::Text(text),
             (Variable::Text(text), Some(b"@" | b"*")) => Held::List(vec![text], false),
@@ -412,6 +420,18 @@ impl Runner<'_> {
                 Held::Unknown
             }
             _ => Held::Unset,
+        }
+    }
+
+    /// Whether the parameter holds a number, whatever it is.
+    fn is_number(&self, inside: &[u8]) -> bool {
+        match inside {
+            b"$" | b"?" | b"#" | b"!" => true,
+            b"RANDOM" | b"SRANDOM" | b"SECONDS" | b"EPOCHSECONDS" | b"EPOCHREALTIME"
+            | b"LINENO" | b"PPID" | b"BASHPID" | b"UID" | b"EUID" => {
+                self.state.variable(&lossy(inside)).is_none()
+            }
+            _ => false,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     lexer::without_tabs,
     run::{Certainty, Input, Resolved, Runner},
     session::{Directory, File, Variable},
-    value::{OUTPUT, Out, VARIABLE, Value},
+    value::{OUTPUT, Out, Value},
 };
 
 /// What redirections do to a command.
@@ -72,13 +72,15 @@ impl Runner<'_> {
         let target = self.whole(redirect.target.raw, Mode::Word);
         let is_absent = std::mem::replace(&mut self.absent, was_absent);
         // The environment may have what is not set here.
-        let target = match target {
-            Value::Known(text) if is_absent => Value::Unknown {
-                reason: VARIABLE,
-                prefix: String::new(),
-                suffix: text,
-            },
-            other => other,
+        let target = if is_absent && !self.inherits {
+            self.dead(|runner| {
+                runner.inherits = true;
+                let target = runner.whole(redirect.target.raw, Mode::Word);
+                runner.inherits = false;
+                target
+            })
+        } else {
+            target
         };
         if redirect.operator.first() == Some(&b'{')
             && let Some(end) = redirect.operator.iter().position(|byte| *byte == b'}')

@@ -30,7 +30,7 @@ pub(crate) struct Analysis {
     /// Shapes that several commands make together.
     pub(crate) shapes: Vec<(Shape, Range<usize>)>,
     /// Names of files that shells choose by chance, and what of them is sure.
-    placeholders: BTreeMap<String, (&'static str, &'static str)>,
+    pub(super) placeholders: BTreeMap<String, (&'static str, &'static str)>,
 }
 
 impl Analysis {
@@ -68,6 +68,8 @@ pub(crate) enum Certainty {
     Live,
     /// It depends on something that is not known.
     Maybe,
+    /// It runs so if the environment has a variable that the session never set.
+    Inherited,
     /// In the body of a function that nobody called yet.
     Latent,
     /// It does not run: behind `false &&`, in a text that no shell would take.
@@ -163,6 +165,10 @@ pub(crate) struct Runner<'s> {
     pub(super) nesting: usize,
     /// A variable was expanded that nobody set here; the environment may have it.
     pub(super) absent: bool,
+    /// The same anywhere in the line.
+    pub(super) asked_environment: bool,
+    /// Such a variable holds what nobody knows; else nothing.
+    pub(super) inherits: bool,
     /// Values of variables that are run, as far as they were looked at.
     pub(super) seen_values: Vec<(String, String)>,
     /// The command has a standard input of its own, and whether `exec` makes it the shell's.
@@ -203,6 +209,8 @@ impl<'s> Runner<'s> {
             span: 0..0,
             nesting: 0,
             absent: false,
+            asked_environment: false,
+            inherits: false,
             seen_values: Vec::new(),
             has_input: false,
             keeps_input: false,

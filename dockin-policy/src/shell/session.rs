@@ -1,3 +1,4 @@
+mod inherited;
 mod journal;
 
 use journal::Entry;
@@ -32,6 +33,8 @@ pub struct SessionState {
     exports_all: bool,
     /// Variables that keep what they have, and whether that is sure.
     constants: BTreeMap<String, bool>,
+    /// Variables that hold something else if the environment has another that was never set here.
+    inherited: std::collections::BTreeSet<String>,
     /// Functions that may be or may not be defined.
     doubts: BTreeMap<String, Doubt>,
     /// Aliases may be or may not be set.
@@ -376,6 +379,14 @@ impl SessionState {
 
     pub(super) fn text(&mut self, name: &str, value: impl Into<String>) {
         self.set(name, Variable::Text(value.into()));
+    }
+
+    /// Whether something is kept that runs without standing in the line.
+    pub(super) fn holds_code(&self) -> bool {
+        !(self.aliases.is_empty()
+            && self.functions.is_empty()
+            && self.traps.is_empty()
+            && self.files.is_empty())
     }
 
     /// Whether a word may stand for a text of any kind.

@@ -3,6 +3,7 @@
 
 mod files;
 mod filter;
+mod git;
 mod print;
 
 use super::{Dialect, Value, code};
@@ -11,6 +12,7 @@ use filter::{
     cut, decode, each_line, encode_base64, expression, first_lines, last_lines, sed, sequence,
     translate, unhex,
 };
+pub(super) use git::git_written;
 use print::unescaped;
 pub(super) use print::{echo, printf};
 
@@ -142,6 +144,22 @@ pub(super) fn downloads(name: &str) -> bool {
             | "GET"
             | "lwp-download"
     )
+}
+
+/// Whether what the program prints is a name, a number or a time: no path that leads out of the
+/// folder that stands in front of it.
+pub(super) fn prints_a_name(name: &str, words: &[&str]) -> bool {
+    match name {
+        "date" => words.iter().all(|word| {
+            matches!(*word, "-u" | "--utc" | "-I" | "-R" | "-Iseconds")
+                || word.starts_with('+') && !word.contains("..")
+        }),
+        "hostname" | "uname" | "whoami" | "nproc" | "arch" | "uuidgen" => {
+            words.iter().all(|word| word.starts_with('-'))
+        }
+        "id" => matches!(words, ["-u" | "-g" | "-un" | "-gn" | "-nu" | "-ng"]),
+        _ => false,
+    }
 }
 
 /// Programs that print their input in another form.

@@ -1,5 +1,6 @@
 //! Programs that run the program in their arguments: one table, each with its option grammar.
 
+mod daemon;
 mod table;
 mod xargs;
 
@@ -7,6 +8,8 @@ use super::{
     run::Input,
     value::{OUTPUT, Value},
 };
+pub(super) use daemon::daemon_folder;
+use daemon::{daemon, other_program};
 use table::{Given, WRAPPERS};
 use xargs::xargs;
 
@@ -239,44 +242,6 @@ fn loader(arguments: &[Value]) -> Inner {
     }
 }
 
-fn daemon(arguments: &[Value]) -> Inner {
-    let stops = arguments.iter().any(|it| {
-        matches!(
-            it.known(),
-            Some("-K" | "--stop" | "-T" | "--status" | "-V" | "-H")
-        )
-    });
-    let mut program = None;
-    for (index, argument) in arguments.iter().enumerate() {
-        match argument.known() {
-            Some("--") => break,
-            Some("-x" | "--exec" | "-a" | "--startas") => {
-                let preferred = matches!(argument.known(), Some("-a" | "--startas"));
-                if program.is_none() || preferred {
-                    program = arguments.get(index + 1).cloned();
-                }
-            }
-            Some(text) => {
-                for option in ["--exec=", "--startas="] {
-                    if let Some(path) = text.strip_prefix(option) {
-                        program = Some(Value::Known(path.to_owned()));
-                    }
-                }
-            }
-            None => {}
-        }
-    }
-    let Some(program) = program.filter(|_| !stops) else {
-        return Inner::None;
-    };
-    let rest = arguments
-        .iter()
-        .skip_while(|it| it.known() != Some("--"))
-        .skip(1)
-        .cloned();
-    Inner::Argv(std::iter::once(program).chain(rest).collect())
-}
-
 fn is_split_string(argument: &Value) -> bool {
     argument.known().is_some_and(|text| {
         text.starts_with("-S")
@@ -430,9 +395,19 @@ const LOOSE: &[&str] = &[
     "lxc-attach",
 ];
 
-/// Where else the program of such a wrapper may begin: each argument that an option stands closely
-/// in front of.
-pub(super) fn other_beginnings(name: &str, arguments: &[Value]) -> Vec<usize> {
+/// What such a wrapper may run instead: from each argument on that an option stands closely in
+/// front of.
+pub(super) fn other_programs(name: &str, arguments: &[Value]) -> Vec<Vec<Value>> {
+    if name == "start-stop-daemon" {
+        return other_program(arguments).into_iter().collect();
+    }
+    let beginnings = other_beginnings(name, arguments).into_iter();
+    beginnings
+        .map(|at| arguments.get(at..).unwrap_or_default().to_vec())
+        .collect()
+}
+
+fn other_beginnings(name: &str, arguments: &[Value]) -> Vec<usize> {
     let mut found = Vec::new();
     if !LOOSE.contains(&name) {
         return found;

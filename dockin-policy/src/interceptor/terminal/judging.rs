@@ -466,7 +466,7 @@ impl Terminal {
             self.foreground.start(programs, self.screen.prompt());
         }
         if let Some(mode) = ViMode::set_by(text) {
-            self.vi = mode;
+            self.is_vi_told = mode.is_some();
         }
         if !is_hidden && !self.foreground.is_other_language() {
             self.judgement.remember(text);

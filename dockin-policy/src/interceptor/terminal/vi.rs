@@ -61,9 +61,53 @@ impl ViMode {
     }
 }
 
+/// What was typed behind an escape, in a shell that may be in vi mode since before the session: an
+/// `.inputrc` or a profile of the container says so, and nobody here saw it.
+///
+/// Letters that are commands there are text for a line editor in emacs mode. Which it is shows in
+/// the echo: text makes the line longer.
+#[derive(Debug, Default)]
+pub(super) struct BehindEscape {
+    /// The line where the first letter came, when the screen had come to rest.
+    before: Option<String>,
+    typed: String,
+}
+
+impl BehindEscape {
+    /// Takes the key that comes next; `line` is what the screen shows, when it is at rest.
+    pub(super) fn take(&mut self, key: Key, line: impl FnOnce() -> Option<String>) {
+        match key {
+            Key::Char(letter) => {
+                if self.typed.is_empty() {
+                    self.before = line();
+                }
+                self.typed.push(letter);
+            }
+            _ => *self = Self::default(),
+        }
+    }
+
+    /// Whether `line`, which the screen shows now, proves that what was typed is text; `agrees`:
+    /// it is what an editor in emacs mode would show.
+    pub(super) fn is_text(&self, line: &str, agrees: bool) -> bool {
+        // What vi mode puts or does again could look the same.
+        let is_plain = |letter: char| {
+            letter.is_ascii_alphanumeric() && !"pPuU".contains(letter) || "/-,: ".contains(letter)
+        };
+        let has_grown = || {
+            self.before.as_ref().is_some_and(|before| {
+                line.trim_end().chars().count()
+                    == before.trim_end().chars().count() + self.typed.trim_end().chars().count()
+                    && line.contains(self.typed.trim_end())
+            })
+        };
+        !self.typed.trim().is_empty() && self.typed.chars().all(is_plain) && (agrees || has_grown())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Key, ViMode};
+    use super::{BehindEscape, Key, ViMode};
 
     fn behind(keys: &[Key]) -> ViMode {
         keys.iter()
@@ -89,5 +133,23 @@ mod tests {
         assert_eq!(ViMode::set_by("ls; bindkey -v"), Some(Some(ViMode::Insert)));
         assert_eq!(ViMode::set_by("set -o emacs"), Some(None));
         assert_eq!(ViMode::set_by("vi x"), None);
+    }
+
+    #[test]
+    fn letters_are_text_where_they_made_the_line_longer() {
+        let typed = |before: &str, text: &str| {
+            let mut behind = BehindEscape::default();
+            behind.take(Key::Alt(b'.'), || None);
+            for letter in text.chars() {
+                behind.take(Key::Char(letter), || Some(before.to_owned()));
+            }
+            behind
+        };
+        assert!(typed("ls a", "/x").is_text("ls a/x", false));
+        assert!(typed("ls a", "x").is_text("xls a", true));
+        // They moved the cursor, or put what was there before.
+        assert!(!typed("ls ll", "ll").is_text("ls ll", false));
+        assert!(!typed("pp", "p").is_text("ppp", true));
+        assert!(!typed("ls a", "").is_text("ls a", true));
     }
 }

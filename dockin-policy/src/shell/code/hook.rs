@@ -193,7 +193,7 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                                 && text.contains(['"', '$'])
                                 && awk_writes(text)
                     })
-                    || !all_known;
+                    || !all_known && !awk_program_is_known(arguments);
                 dangerous.then_some(CODE)
             }
             "m4" => (!(known.is_empty() || has("--version") || has("--help"))).then_some(FILE),
@@ -303,6 +303,24 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
         "screen" | "tmux" => (known.len() > 1).then_some(HOOK),
         _ => None,
     }
+}
+
+/// Whether awk's program stands among its arguments, so that those behind it are files.
+fn awk_program_is_known(arguments: &[Value]) -> bool {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument {
+            Value::Known(text) if matches!(text.as_str(), "-F" | "-v") => {
+                if !matches!(rest.next(), Some(Value::Known(_))) {
+                    return false;
+                }
+            }
+            Value::Known(text) if text.starts_with("-F") || text.starts_with("-v") => {}
+            Value::Known(text) => return !text.starts_with('-'),
+            Value::Pattern(_) | Value::Unknown { .. } => return false,
+        }
+    }
+    false
 }
 
 /// Whether an awk program writes a file: a `>` behind a `print`, outside of strings and patterns.

@@ -33,6 +33,11 @@ const fn hooks(
 
 const HOOKS: &[Hooks] = &[
     hooks(&["sort"], &["--compress-program"], Runs::Text),
+    hooks(
+        &["start-stop-daemon"],
+        &["-3", "-4", "--stdout-logger", "--stderr-logger"],
+        Runs::Text,
+    ),
     hooks(&["rg"], &["--pre", "--hostname-bin"], Runs::Text),
     hooks(&["ag", "ack"], &["--pager"], Runs::Text),
     hooks(

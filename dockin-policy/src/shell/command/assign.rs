@@ -116,7 +116,11 @@ impl Runner<'_> {
         }
         let old = match self.state.variable(&name) {
             Some(Variable::Text(old)) => Some(old.clone()),
-            None | Some(Variable::Unset) => Some(String::new()),
+            Some(Variable::Unset) => Some(String::new()),
+            None => {
+                self.asked_environment |= appends;
+                (!self.inherits).then(String::new)
+            }
             _ => None,
         };
         let new = match (appends, old, text) {

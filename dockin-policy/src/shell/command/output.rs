@@ -4,7 +4,7 @@ use crate::shell::{
     known,
     run::{Input, Runner},
     utility,
-    value::{DOWNLOADED, OUTPUT, Out, Value},
+    value::{DOWNLOADED, OUTPUT, Out, PLAIN, Value},
 };
 
 impl Runner<'_> {
@@ -137,6 +137,7 @@ impl Runner<'_> {
                 })
             }
             Input::Unknown(DOWNLOADED) if utility::is_filter(name) => Out::Unknown(DOWNLOADED),
+            _ if utility::prints_a_name(name, &words) => Out::Unknown(PLAIN),
             _ => utility::emulate(name, &left, None).map_or(Out::Unknown(OUTPUT), Out::Known),
         }
     }

@@ -21,7 +21,10 @@ impl Runner<'_> {
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);
-        let written = utility::written(&name, &arguments);
+        let mut written = utility::written(&name, &arguments);
+        if name == "git" {
+            written.extend(utility::git_written(&arguments, self.git_tree()));
+        }
         self.forget_files(&name, &written, &arguments);
         writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
@@ -66,6 +69,15 @@ impl Runner<'_> {
         self.runs_in_turn(&name, program, &argv, &arguments)
     }
 
+    /// Where git's environment says that its files are.
+    fn git_tree(&self) -> Option<Value> {
+        match self.state.variable("GIT_WORK_TREE")? {
+            Variable::Unset => None,
+            Variable::Text(path) => Some(Value::Known(path.clone())),
+            _ => Some(Value::unknown(VARIABLE)),
+        }
+    }
+
     pub(super) fn runs_in_turn(
         &mut self,
         name: &str,
@@ -82,8 +94,7 @@ impl Runner<'_> {
             let inner = inner.into_iter().chain(arguments.iter().cloned()).collect();
             self.dead(|runner| runner.inner(inner));
         }
-        for at in wrapper::other_beginnings(name, arguments) {
-            let inner = arguments.get(at..).unwrap_or_default().to_vec();
+        for inner in wrapper::other_programs(name, arguments) {
             self.dead(|runner| runner.inner(inner));
         }
         match wrapper::unwrap(name, argv, &self.stdin) {
@@ -92,6 +103,10 @@ impl Runner<'_> {
                 let own = arguments.len().saturating_sub(inner.len());
                 let given = arguments.get(..own).unwrap_or_default().to_vec();
                 return self.below(|runner| {
+                    if name == "start-stop-daemon" {
+                        let folder = wrapper::daemon_folder(arguments);
+                        runner.change_directory(folder.as_deref());
+                    }
                     runner.environment(name, &given);
                     runner.inner(inner)
                 });

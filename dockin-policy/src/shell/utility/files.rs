@@ -44,7 +44,14 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
     match name {
         "tee" | "truncate" | "rm" | "rmdir" | "unlink" | "shred" | "sponge" | "fallocate"
         | "strip" => all().collect(),
-        "mv" => all().chain(behind(&["-t", "--target-directory"])).collect(),
+        "mv" => {
+            // A folder takes along what stands in it.
+            let mut found: Vec<Value> = all().collect();
+            let taken: Vec<Value> = found.iter().flat_map(all_below).collect();
+            found.extend(taken);
+            found.extend(copied(name, arguments));
+            found
+        }
         // They put another file in its place, and delete it.
         "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "lzma" | "unlzma"
         | "compress" | "uncompress" | "lzop" | "pigz" | "pbzip2"
@@ -65,25 +72,33 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         {
             all().skip(1).collect()
         }
+        "7z" | "7za" | "7zr" | "unar" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|it| it.strip_prefix("-o"))
+            .map(|folder| Value::Known(folder.to_owned()))
+            .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+            .collect(),
         "objcopy" => all().next_back().into_iter().collect(),
         "script" => all().collect(),
         "split" => all().nth(1).into_iter().collect(),
         "csplit" => behind(&["-f", "--prefix"]),
         "cpio" => behind(&["-D", "--directory", "-O", "-F", "--file"]),
+        "start-stop-daemon" => behind(&[
+            "-O",
+            "--output",
+            "-p",
+            "--pidfile",
+            "-1",
+            "--stdout",
+            "-2",
+            "--stderr",
+        ]),
         "strace" | "ltrace" | "perf" | "time" => behind(&["-o", "--output"]),
         "tcpdump" | "tshark" => behind(&["-w"]),
         "gpg" | "gpg2" | "iconv" | "shuf" | "bison" | "flex" | "yacc" | "convert" | "rustc"
         | "pandoc" | "age" => behind(&["-o", "--output"]),
-        "git" => git_written(arguments),
-        "cp" | "install" | "ln" | "rsync" | "scp" | "link" => {
-            // `-t DIR` names the place first.
-            let named = behind(&["-t", "--target-directory"]);
-            if named.is_empty() {
-                all().next_back().into_iter().collect()
-            } else {
-                named
-            }
-        }
+        "cp" | "install" | "ln" | "rsync" | "scp" | "link" => copied(name, arguments),
         "dd" => arguments
             .iter()
             .filter_map(|it| match it {
@@ -140,14 +155,20 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
-        "tar" => {
+        "tar" | "bsdtar" | "gtar" => {
             let creates = arguments
                 .first()
                 .and_then(Value::known)
                 .is_some_and(|text| {
                     text.trim_start_matches('-').contains('c') && !text.starts_with("--")
                 });
-            let mut found = behind(&["-C", "--directory"]);
+            let mut found = Vec::new();
+            if extracts(arguments) {
+                for folder in behind(&["-C", "--directory", "--one-top-level"]) {
+                    found.extend(all_below(&folder));
+                    found.push(folder);
+                }
+            }
             if creates {
                 found.extend(arguments.get(1).cloned());
                 found.extend(behind(&["-f", "--file"]));
@@ -167,7 +188,10 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
             found
         }
         "unzip" => {
-            let found = behind(&["-d"]);
+            let found: Vec<Value> = behind(&["-d"])
+                .into_iter()
+                .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+                .collect();
             let lists = arguments
                 .iter()
                 .filter_map(Value::known)
@@ -183,6 +207,57 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         "patch" => all().next().into_iter().collect(),
         _ => Vec::new(),
     }
+}
+
+/// Where a program that copies puts its files: at the place that it is told, or, when that is a
+/// folder, in it under the names that they have.
+fn copied(name: &str, arguments: &[Value]) -> Vec<Value> {
+    let operands = operands(name, arguments);
+    // `-t DIR` names the place first.
+    let named = values_of(arguments, &["-t", "--target-directory"]);
+    let (places, sources) = match (named.is_empty(), operands.split_last()) {
+        (false, _) => (named, operands.as_slice()),
+        (true, Some((last, sources))) => (vec![(*last).clone()], sources),
+        (true, None) => return Vec::new(),
+    };
+    let is_recursive = matches!(name, "rsync" | "scp")
+        || has_flag(arguments, 'r', "--recursive")
+        || has_flag(arguments, 'R', "--recursive")
+        || has_flag(arguments, 'a', "--archive");
+    let mut found = places.clone();
+    let folders = places.iter().filter_map(|place| match place {
+        Value::Known(path) => Some(path.trim_end_matches('/')),
+        Value::Pattern(_) | Value::Unknown { .. } => None,
+    });
+    for folder in folders {
+        for source in sources {
+            match source {
+                // `cp -r folder/. there`
+                Value::Known(path) if is_recursive && path.ends_with(['.', '/']) => {
+                    found.push(Value::Pattern(format!("{folder}/**")));
+                }
+                Value::Known(path) => {
+                    let path = path.trim_end_matches('/');
+                    let is_far = matches!(name, "scp" | "rsync");
+                    let mut parts = path.rsplit(|c| c == '/' || is_far && c == ':');
+                    let name = parts.next().unwrap_or_default();
+                    found.push(Value::Known(format!("{folder}/{name}")));
+                }
+                Value::Pattern(path) => {
+                    let name = path.rsplit('/').next().unwrap_or_default();
+                    found.push(Value::Pattern(format!("{folder}/{name}")));
+                }
+                Value::Unknown { .. } => {}
+            }
+        }
+    }
+    found
+}
+
+/// Whatever stands below a folder.
+fn all_below(folder: &Value) -> Option<Value> {
+    let path = folder.known()?;
+    Some(Value::Pattern(format!("{}/**", path.trim_end_matches('/'))))
 }
 
 /// The files that a program reads, from its arguments: those of the usual ones.
@@ -217,7 +292,7 @@ pub(in crate::shell) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
 }
 
 /// The values of options: behind them, glued on, in a cluster, or behind an abbreviation.
-fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
+pub(super) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
     let mut found = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
         let Some(text) = argument.known() else {
@@ -297,31 +372,4 @@ fn extracts(arguments: &[Value]) -> bool {
                     && text.contains('x')
         })
     })
-}
-
-/// Files that git takes away or writes over.
-fn git_written(arguments: &[Value]) -> Vec<Value> {
-    let words: Vec<Option<&str>> = arguments.iter().map(Value::known).collect();
-    let verb = words.iter().position(|it| {
-        matches!(
-            it,
-            Some("rm" | "mv" | "checkout" | "restore" | "archive" | "format-patch")
-        )
-    });
-    let Some(verb) = verb else { return Vec::new() };
-    let rest = arguments.get(verb + 1..).unwrap_or_default();
-    match words.get(verb) {
-        Some(Some("archive" | "format-patch")) => values_of(rest, &["-o", "--output"]),
-        Some(Some("checkout")) => rest
-            .iter()
-            .skip_while(|it| it.known() != Some("--"))
-            .skip(1)
-            .cloned()
-            .collect(),
-        _ => rest
-            .iter()
-            .filter(|it| it.known().is_some_and(|text| !text.starts_with('-')))
-            .cloned()
-            .collect(),
-    }
 }

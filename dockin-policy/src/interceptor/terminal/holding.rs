@@ -1,0 +1,224 @@
+//! The key that waits: what it waits for, and how it goes on.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    ANSWER_WAIT, Held, LONGEST_WAIT, MAX_MISSES, QUIET, Submit, Terminal, judging::Line, vi::ViMode,
+};
+use crate::{
+    interceptor::{
+        action::{Actions, Confidence, JudgedLine, LineSource},
+        query::BufferQuery,
+        reading::Reading,
+    },
+    terminal::Key,
+};
+
+impl Terminal {
+    /// Asks for the held line, when a line editor is there to answer; true while the answer is
+    /// waited for.
+    pub(super) fn is_asking(
+        &mut self,
+        waited: Duration,
+        is_quiet: bool,
+        actions: &mut Actions,
+    ) -> bool {
+        let is_over = waited >= LONGEST_WAIT;
+        let may_ask = self.query.as_ref().is_some_and(|query| {
+            query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
+        });
+        // Keys of a search must be echoed first: whether it goes on can only be seen.
+        if may_ask && self.searches && !is_quiet && !is_over {
+            return true;
+        }
+        let is_editing = may_ask
+            && !self.editor.is_pasting()
+            && !self.screen.is_alternate()
+            && !self.is_searching();
+        let Some(query) = &mut self.query else {
+            return false;
+        };
+        if query.answer.is_some() {
+            return false;
+        }
+        if is_editing {
+            query.asked = true;
+            actions.forward(Bytes::from_static(BufferQuery::KEY));
+            return true;
+        }
+        if query.asked && waited >= ANSWER_WAIT {
+            query.misses += 1;
+            query.asked = false;
+            return false;
+        }
+        query.asked
+    }
+
+    /// Judges the held line if it is known by now; false when it is not.
+    pub(super) fn try_release(&mut self, now: Instant, actions: &mut Actions) -> bool {
+        let Some(held) = &self.held else { return true };
+        let (submit, since) = (held.submit, held.since);
+        if self.is_full_screen() {
+            // The command row must have what was typed before it can be read.
+            let quiet_since = self.last_output.map_or(since, |output| output.max(since));
+            let is_shown = now.saturating_duration_since(quiet_since) >= QUIET
+                || now.saturating_duration_since(since) >= LONGEST_WAIT;
+            if !is_shown && self.editor.text().contains('!') {
+                return false;
+            }
+            self.release_in_full_screen(now, actions);
+            return true;
+        }
+        match submit {
+            Submit::Editor => {
+                let opinion = self.judgement.judge_unknown();
+                let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+                self.conclude(now, opinion, line, actions);
+                return true;
+            }
+            Submit::Comment => {
+                let reading = self.read();
+                let shown = reading.screen.trim_start();
+                let keys = reading.keys.trim_start();
+                // With a count it takes the sign away where one stands.
+                let bare = [keys, shown].iter().find_map(|it| it.strip_prefix('#'));
+                if bare.is_none() && !self.editor.is_sure() && !reading.has_prompt {
+                    let opinion = self.judgement.judge_unknown();
+                    let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+                    self.conclude(now, opinion, line, actions);
+                    return true;
+                }
+                let text = match bare {
+                    Some(bare) => format!("{}{bare}", self.pieces),
+                    None => format!("#{}", self.editor.text()),
+                };
+                let opinion = self.judgement.judge(text.as_bytes());
+                let line = Line::new(text, Confidence::Likely, LineSource::Keys);
+                self.conclude(now, opinion, line, actions);
+                return true;
+            }
+            _ => {}
+        }
+        let quiet_since = self.last_output.map_or(since, |output| output.max(since));
+        let waited = now.saturating_duration_since(since);
+        let is_over = waited >= LONGEST_WAIT;
+        let is_quiet =
+            self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
+        if submit != Submit::Letter && self.is_asking(waited, is_quiet, actions) {
+            return false;
+        }
+        let reading = self.read();
+        if submit == Submit::Letter {
+            return self.release_letter(now, &reading, is_quiet || is_over, actions);
+        }
+        let is_answered = self
+            .query
+            .as_ref()
+            .is_some_and(|query| query.answer.is_some());
+        if is_answered && !is_quiet && !is_over && self.waits_for_redraw(&reading) {
+            return false;
+        }
+        if !is_answered && !reading.agrees && !is_quiet && !is_over {
+            return false;
+        }
+        if !is_answered
+            && !is_quiet
+            && !is_over
+            && !self.is_anchor_quiet
+            && self.would_refuse(&reading)
+        {
+            return false;
+        }
+        self.judge(now, &reading, submit, actions);
+        true
+    }
+
+    /// Sends a letter that is text by what the screen shows; another may run the line.
+    pub(super) fn release_letter(
+        &mut self,
+        now: Instant,
+        reading: &Reading,
+        is_over: bool,
+        actions: &mut Actions,
+    ) -> bool {
+        let line = reading.screen.as_str();
+        let is_text = self.behind_escape.is_text(line, reading.agrees);
+        if !is_text && !is_over {
+            return false;
+        }
+        if is_text {
+            if let Some(held) = self.held.take() {
+                for byte in &held.key {
+                    self.edit(now, Key::Char(char::from(*byte)));
+                }
+                self.vi = ViMode::Insert;
+                actions.forward(held.key);
+            }
+            return true;
+        }
+        let opinion = self.judgement.judge_unknown();
+        let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+        self.conclude(now, opinion, line, actions);
+        true
+    }
+
+    /// Sends the held key and starts the next line.
+    pub(super) fn release(&mut self, actions: &mut Actions) {
+        let Some(held) = self.held.take() else { return };
+        actions.forward(held.key);
+        match held.submit {
+            Submit::Quoted => {
+                // Whoever took it as Enter has a new line now, a line editor has a longer one.
+                self.editor.insert('\n');
+                self.editor.apply(Key::Unknown);
+            }
+            Submit::Operate => {
+                self.finish_line();
+                self.editor.doubt();
+                self.is_operating = true;
+            }
+            _ => self.finish_line(),
+        }
+    }
+
+    /// Sends a held `^D` that changes the line or nothing.
+    pub(super) fn release_key(&mut self, actions: &mut Actions) {
+        if let Some(held) = self.held.take() {
+            actions.forward(held.key);
+            self.editor.apply(Key::Control(0x04));
+        }
+    }
+
+    /// Sends the bytes `before` of `chunk`, and holds the one behind them.
+    pub(super) fn hold(
+        &mut self,
+        now: Instant,
+        chunk: &Bytes,
+        before: Range<usize>,
+        submit: Submit,
+        actions: &mut Actions,
+    ) {
+        let at = before.end;
+        actions.forward(chunk.slice(before));
+        let behind = chunk.slice(at + 1..);
+        self.backlog_bytes += behind.len();
+        if !behind.is_empty() {
+            self.backlog.push_front(behind);
+        }
+        self.held = Some(Held {
+            key: chunk.slice(at..=at),
+            submit,
+            since: now,
+        });
+    }
+
+    /// Whether a shell reads the keys, whose line editor may be in vi mode.
+    pub(super) fn may_be_vi(&self) -> bool {
+        self.starts_with_shell && !self.is_full_screen() && !self.foreground.is_other_language()
+    }
+}
