@@ -277,7 +277,7 @@ fn leases_end_with_the_machine_and_kept_addresses_do_not() {
 #[test]
 fn a_clock_that_was_set_back_gives_nothing_twice_and_takes_nothing_from_an_owner() {
     let mut machine = Memory::new();
-    let pool = with(json!({"subnet": "10.0.0.0/29"}), "sticky", "pod");
+    let pool = json!({"subnet": "10.0.0.0/29", "sticky": "pod"});
     let pool = with(pool, "stickySeconds", 60);
     let kept = addresses(&machine.call("ADD", "c1", &pod("web-0"), &pool));
     machine.call("DEL", "c1", &pod("web-0"), &pool);

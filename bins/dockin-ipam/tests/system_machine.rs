@@ -71,22 +71,30 @@ fn leases_in_a_directory_that_another_machine_has_made_hold_no_address() {
     assert!(program.pool(&["verify", "pods"]).is_ok());
 }
 
-/// A page of zeros, as a file system leaves one that lost a write: nothing is given from what is
-/// left, at any place in either file, or it is as it was before.
+/// A page of zeros, as a file system leaves one that lost a write: at any place in either file
+/// nothing is given from what is left, or all is as it was before. Except where the newest record
+/// is: a disk that says a write is durable and loses it leaves what a loss of power leaves.
 #[test]
 fn a_hole_in_a_file_is_told_and_no_address_is_given_twice() {
     let program = Program::new();
-    let held: Vec<_> = (0..200)
+    let mut held: Vec<_> = (0..200)
         .map(|number| program.address(&format!("c{number}")))
         .collect();
     let directory = program.directory().join("pods");
+    let journal = directory.join("leases.journal");
+    let older = fs::read(&journal).unwrap();
+    held.push(program.address("newest"));
+    let newer = fs::read(&journal).unwrap();
+    let pages = older.chunks(4096).zip(newer.chunks(4096));
+    let newest: Vec<_> = pages.map(|(before, after)| before != after).collect();
     let mut told = 0;
     for entry in fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         let before = fs::read(&path).unwrap();
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         for (page, was) in before.chunks(4096).enumerate() {
-            if was.iter().all(|byte| *byte == 0) {
+            let is_newest = path == journal && newest.get(page) == Some(&true);
+            if is_newest || was.iter().all(|byte| *byte == 0) {
                 continue;
             }
             let at = u64::try_from(page).unwrap() * 4096;
@@ -107,7 +115,7 @@ fn a_hole_in_a_file_is_told_and_no_address_is_given_twice() {
                 let error: Value = serde_json::from_slice(&output.stdout).unwrap();
                 let message = error["msg"].as_str().unwrap();
                 assert!(
-                    message.contains("pods/"),
+                    message.contains("is damaged"),
                     "{path:?}, page {page}: {message}"
                 );
                 told += 1;
