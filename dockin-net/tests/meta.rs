@@ -11,7 +11,7 @@ use std::{
 };
 
 use dockin_net::{
-    StoreError,
+    StoreError, Timestamp,
     cni::{Environment, Outcome},
     meta::{self, NoAnswer, Ran, Trust},
 };
@@ -29,6 +29,9 @@ struct Node {
     asked: Vec<String>,
     /// `VERB interface` that fails.
     broken: Option<String>,
+    now: u64,
+    /// Is the pod's namespace gone?
+    vanished: bool,
     /// Calls of this world until nothing works any more.
     power: Option<usize>,
 }
@@ -76,6 +79,14 @@ impl Node {
 impl meta::World for Node {
     fn is_own_namespace(&mut self, _path: &str) -> bool {
         false
+    }
+
+    fn now(&mut self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
+    fn has_namespace(&mut self, _path: &str) -> bool {
+        !self.vanished
     }
 
     fn ask(&mut self, url: &str, _trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
@@ -338,6 +349,65 @@ fn a_known_pod_starts_while_the_resource_manager_is_down_and_an_unknown_one_is_t
     node.call("DEL", &asking());
     node.answer = None;
     assert_eq!(node.call("ADD", &asking()).stdout, first.stdout);
+}
+
+#[test]
+fn an_answer_ages_from_the_end_of_its_pod_and_is_good_no_more_after_its_time() {
+    let mut asking = asking();
+    asking["answerAgeSeconds"] = 100.into();
+    let mut node = Node::new(&networks());
+    node.now = 1000;
+    node.answer = Some(json!({"code": 0, "data": data()}));
+    assert_eq!(node.call("ADD", &asking).exit_code, 0);
+    node.answer = None;
+    // It ran for long, and ended now.
+    node.now = 5000;
+    node.call("DEL", &asking);
+    node.now = 5099;
+    assert_eq!(node.call("ADD", &asking).exit_code, 0);
+    // The machine was away: when the pod ended nobody knows.
+    node.vanished = true;
+    node.now = 9000;
+    node.call("DEL", &asking);
+    let refused = node.call("ADD", &asking);
+    assert_eq!(code(&refused), 11);
+    let message = answer(&refused)["msg"].to_string();
+    assert!(
+        message.contains("the last answer is 4000 seconds old, and `answerAgeSeconds` is 100"),
+        "{message}"
+    );
+    // The clock was set back.
+    node.now = 10;
+    assert_eq!(code(&node.call("ADD", &asking)), 11);
+    // A newer answer takes the place of the old one.
+    node.answer = Some(json!({"code": 0, "data": data()}));
+    assert_eq!(node.call("ADD", &asking).exit_code, 0);
+    node.call("DEL", &asking);
+    node.answer = None;
+    node.now = 109;
+    assert_eq!(node.call("ADD", &asking).exit_code, 0);
+    asking["answerAgeSeconds"] = (-1).into();
+    assert_eq!(code(&node.call("ADD", &asking)), 7);
+}
+
+#[test]
+fn a_collection_forgets_old_answers_but_not_those_of_attached_pods() {
+    let mut asking = asking();
+    let is_known = |node: &Node| node.records.contains_key("dockin/answers/ns@web-0");
+    let mut node = Node::new(&networks());
+    node.answer = Some(json!({"code": 0, "data": data()}));
+    assert_eq!(node.call("ADD", &asking).exit_code, 0);
+    node.now = 86_400;
+    asking["cni.dev/valid-attachments"] = json!([{"containerID": "c1", "ifname": "eth0"}]);
+    assert_eq!(node.call("GC", &asking).exit_code, 0);
+    assert!(is_known(&node));
+    assert_eq!(node.call("DEL", &asking).exit_code, 0);
+    node.now += 86_399;
+    assert_eq!(node.call("GC", &asking).exit_code, 0);
+    assert!(is_known(&node));
+    node.now += 1;
+    assert_eq!(node.call("GC", &asking).exit_code, 0);
+    assert!(!is_known(&node));
 }
 
 #[test]

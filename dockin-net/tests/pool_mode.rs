@@ -275,6 +275,33 @@ fn leases_end_with_the_machine_and_kept_addresses_do_not() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_gives_nothing_twice_and_takes_nothing_from_an_owner() {
+    let mut machine = Memory::new();
+    let pool = json!({"subnet": "10.0.0.0/29", "sticky": "pod"});
+    let pool = with(pool, "stickySeconds", 60);
+    let kept = addresses(&machine.call("ADD", "c1", &pod("web-0"), &pool));
+    machine.call("DEL", "c1", &pod("web-0"), &pool);
+    let mut held = vec![kept.clone()];
+    held.push(addresses(&machine.call("ADD", "c2", "", &pool)));
+    machine.now -= 900_000;
+    for container in ["c3", "c4", "c5"] {
+        held.push(addresses(&machine.call("ADD", container, "", &pool)));
+    }
+    assert_eq!(code(&machine.call("ADD", "c6", "", &pool)), 11);
+    held.sort();
+    held.dedup();
+    assert_eq!(held.len(), 5);
+    assert_eq!(
+        addresses(&machine.call("ADD", "c7", &pod("web-0"), &pool)),
+        kept
+    );
+    for container in ["c2", "c3", "c4", "c5"] {
+        assert_eq!(machine.call("DEL", container, "", &pool).exit_code, 0);
+    }
+    addresses(&machine.call("ADD", "c8", "", &pool));
+}
+
+#[test]
 fn bad_configurations_name_the_field() {
     for (ipam, code, field) in [
         (json!({"mode": "both"}), 7, "ipam.mode"),

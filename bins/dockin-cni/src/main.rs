@@ -6,7 +6,9 @@
 mod install;
 
 use std::{
+    fs::File,
     io::{Read, Write},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
@@ -16,6 +18,12 @@ use dockin_net::{
     io::{BridgeHost, Host},
     meta,
 };
+
+/// musl's own gives each size of objects pages of its own, and the kernel takes longer to find
+/// those than a call takes to fill them.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// A network configuration is a few kilobytes; more than this is no configuration.
 const MAX_CONFIG: u64 = 1024 * 1024;
@@ -38,10 +46,9 @@ fn answer() -> std::io::Result<ExitCode> {
     });
     let mut stdin = Vec::new();
     if !matches!(environment.command.as_str(), "" | "VERSION") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_CONFIG)
-            .read_to_end(&mut stdin)?;
+        // Without the buffer of `Stdin`, whose pages nothing else would touch.
+        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+        File::from(input).take(MAX_CONFIG).read_to_end(&mut stdin)?;
     }
     let outcome = match bridge::is_bridge(&stdin) {
         true => bridge::run(&environment, &stdin, &mut BridgeHost::default()),

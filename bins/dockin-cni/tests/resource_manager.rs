@@ -127,13 +127,18 @@ fn good(pod: &str) -> Value {
 struct Node {
     directory: TempDir,
     backend: String,
+    netns: String,
 }
 
 impl Node {
     fn new(manager: &Manager) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let backend = format!("http://{}/rmController/getPodMultiNetwork", manager.address);
-        let node = Self { directory, backend };
+        let node = Self {
+            directory,
+            backend,
+            netns: "/run/netns/none".into(),
+        };
         for name in ["bin", "net.d"] {
             fs::create_dir(node.path(name)).unwrap();
         }
@@ -169,7 +174,7 @@ impl Node {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dockin-cni"))
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", container)
-            .env("CNI_NETNS", "/run/netns/none")
+            .env("CNI_NETNS", &self.netns)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", "/nowhere")
             .env(
@@ -329,4 +334,45 @@ fn one_whose_answer_is_none_or_about_another_pod_is_refused() {
         // What is wrong for one of the two is wrong for both.
         is_refused(said(body), if words == "other" { "" } else { words });
     }
+}
+
+/// Makes the only remembered answer older, as time would.
+fn grows_older(node: &Node, seconds: u64) {
+    let (path, bytes) = node.remembered().remove(0);
+    let mut record: Value = serde_json::from_slice(&bytes).unwrap();
+    record["since"] = (record["since"].as_u64().unwrap() - seconds).into();
+    fs::write(path, record.to_string()).unwrap();
+}
+
+#[test]
+fn an_answer_of_the_day_before_is_not_taken_up_again_until_a_newer_one_takes_its_place() {
+    const DAY: u64 = 86_400;
+    let hangs_up = || Manner::Says(String::new());
+    let manager = Manager::start(Manner::Hangs);
+    let mut node = Node::new(&manager);
+    known(&node, &manager);
+    manager.becomes(hangs_up());
+    grows_older(&node, DAY - 60);
+    assert_eq!(node.add("web-0", "c1").as_deref(), Ok("10.0.0.2/24"));
+    grows_older(&node, 60);
+    // The machine was switched off meanwhile, and the pod's namespace with it.
+    node.call("DEL", "web-0", "c1");
+    let refused = node.add("web-0", "c2").unwrap_err();
+    assert_eq!(refused.0, 11, "{refused:?}");
+    assert!(
+        refused.1.contains("`answerAgeSeconds` is 86400"),
+        "{refused:?}"
+    );
+    known(&node, &manager);
+    manager.becomes(hangs_up());
+    assert_eq!(node.add("web-0", "c3").as_deref(), Ok("10.0.0.2/24"));
+    node.call("DEL", "web-0", "c3");
+    // A pod that ran for months and whose namespace is there until its end has its address until
+    // then.
+    node.netns = node.path("netns");
+    fs::write(&node.netns, "").unwrap();
+    assert_eq!(node.add("web-0", "c4").as_deref(), Ok("10.0.0.2/24"));
+    grows_older(&node, 100 * DAY);
+    node.call("DEL", "web-0", "c4");
+    assert_eq!(node.add("web-0", "c5").as_deref(), Ok("10.0.0.2/24"));
 }

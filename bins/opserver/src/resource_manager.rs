@@ -6,13 +6,18 @@ mod callers;
 mod config;
 mod pools;
 
-use std::{net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use callers::Callers;
 pub(crate) use config::ResourceManager;
 use dockin_core::{
     Error, ErrorKind,
-    gateway::Beside,
+    gateway::{Beside, Gateway},
     service::{Body, Caller, Peer, Server, json, serve, text},
     tls::{self, Identity},
 };
@@ -36,7 +41,12 @@ pub(crate) struct Service {
     pools: Pools,
     callers: Callers,
     turns: Semaphore,
+    /// Who writes refusals down. It has this service, which must not keep it alive.
+    gateway: OnceLock<Weak<Gateway>>,
 }
+
+/// What somebody who is no plugin is told, and the audit trail of him.
+const NO_PLUGIN: &str = "the certificate or the token of a plugin is missing or wrong";
 
 impl Service {
     /// Reads what `config` names; nothing is served yet.
@@ -50,7 +60,13 @@ impl Service {
             pools: Pools::open(config)?,
             callers: Callers::load(config)?,
             turns: Semaphore::new(AT_ONCE),
+            gateway: OnceLock::new(),
         })
+    }
+
+    /// Has the gateway write refusals down from here on.
+    pub(crate) fn tell(&self, gateway: &Arc<Gateway>) {
+        let _known = self.gateway.set(Arc::downgrade(gateway));
     }
 
     /// Whose certificates clients of the port may show when plugins come there too.
@@ -74,7 +90,7 @@ impl Service {
     ///
     /// The address cannot be listened on.
     pub(crate) async fn listen(
-        self,
+        self: Arc<Self>,
         address: SocketAddr,
         identity: Identity,
         stop: CancellationToken,
@@ -93,15 +109,26 @@ impl Service {
         Ok(())
     }
 
+    async fn refused(&self, peer: &Peer) {
+        tracing::warn!(address = %peer.address, "no plugin asks the resource manager");
+        let Some(gateway) = self.gateway.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let reason = format!("resource manager: {NO_PLUGIN}");
+        if let Err(error) = gateway.refused_beside(peer.address, &reason).await {
+            tracing::error!(
+                error = error.chain(),
+                "refusal of the resource manager not audited"
+            );
+        }
+    }
+
     async fn respond(&self, peer: &Peer, request: &Request<Incoming>) -> Response<Body> {
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
         if !self.callers.know(peer.is_other, given) {
-            tracing::warn!(address = %peer.address, "no plugin asks the resource manager");
-            return text(
-                StatusCode::UNAUTHORIZED,
-                "the certificate or the token of a plugin is missing or wrong\n",
-            );
+            self.refused(peer).await;
+            return text(StatusCode::UNAUTHORIZED, &format!("{NO_PLUGIN}\n"));
         }
         let call = request.uri().path_and_query().map(|it| it.as_str());
         let Some(call) = call.and_then(|it| it.strip_prefix(PREFIX)) else {
@@ -152,7 +179,7 @@ impl Beside for Service {
 }
 
 /// The service where nobody else comes.
-struct Alone(Service);
+struct Alone(Arc<Service>);
 
 impl Server for Alone {
     fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {

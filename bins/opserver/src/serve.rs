@@ -93,18 +93,13 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(ops) = &config.dockin_ops {
         builder = builder.dockin_ops(ops.settings()?);
     }
-    let mut plugins = None;
-    if let Some(wanted) = &config.resource_manager {
-        let manager = resource_manager::Service::new(wanted)?;
-        if let Some(address) = wanted.listen {
-            let files = config.tls_files()?;
-            let identity = Identity::load(&files.certificate, &files.key)?;
-            manager.listen(address, identity, stop.clone()).await?;
-        } else {
-            let manager = Arc::new(manager);
-            plugins = Some(Arc::clone(&manager));
-            builder = builder.beside(manager);
-        }
+    let manager = config.resource_manager.as_ref();
+    let manager = manager.map(resource_manager::Service::new).transpose()?;
+    let manager = manager.map(Arc::new);
+    let own_port = config.resource_manager.as_ref().and_then(|it| it.listen);
+    let plugins = manager.clone().filter(|_| own_port.is_none());
+    if let Some(plugins) = plugins.clone() {
+        builder = builder.beside(plugins);
     }
     builder = store::share(builder, &config, shared, &stop).await;
     let gateway = Arc::new(builder.ask_shells(config.ask_shells).build()?);
@@ -119,6 +114,14 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error)
     })?;
     let transport = door.transport(&config, &listener, plugins)?;
+    if let Some(manager) = manager {
+        manager.tell(&gateway);
+        if let Some(address) = own_port {
+            let files = config.tls_files()?;
+            let identity = Identity::load(&files.certificate, &files.key)?;
+            manager.listen(address, identity, stop.clone()).await?;
+        }
+    }
     door.tell(Arc::clone(&gateway));
     stop_on_signal(stop.clone())?;
     let told = Arc::clone(&gateway);

@@ -114,6 +114,14 @@ fn status(server: &Server, path: &str, trust: &Trust) -> String {
     }
 }
 
+/// How many refusals of the resource manager the audit trail has, which has them before they are
+/// told.
+fn refusals(data: &Path) -> usize {
+    let text = fs::read_to_string(data.join("audit/audit.jsonl")).unwrap();
+    text.matches("resource manager: the certificate or the token of a plugin")
+        .count()
+}
+
 fn file(data: &Path, name: &str) -> String {
     let path = data.join(name);
     assert!(path.is_file(), "{}", path.display());
@@ -151,6 +159,7 @@ fn a_plugin_with_the_token_gets_a_pods_address_and_others_get_nothing() {
         refused.message.contains("401") && !refused.later,
         "{refused:?}"
     );
+    assert_eq!(refusals(&data), 1);
     // The addresses outlive the server.
     drop(server);
     let server = start(&data, "token: plugin-token");
@@ -248,6 +257,7 @@ fn on_the_gateways_port_a_plugins_token_is_nobodys_and_a_persons_is_no_plugins()
     ] {
         assert_eq!(status(&server, path, trust), expected, "{path}");
     }
+    assert_eq!(refusals(&data), 2, "of a person, and of nobody");
     // Tokens take each other's place while it serves.
     fs::write(
         data.join("plugin-token"),

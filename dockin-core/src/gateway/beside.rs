@@ -1,11 +1,15 @@
-use std::ops::ControlFlow;
+use std::{net::SocketAddr, ops::ControlFlow};
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
 
-use crate::service::{Body, Caller, Peer};
+use super::Gateway;
+use crate::{
+    Error, ErrorKind,
+    service::{Body, Caller, Peer},
+};
 
 /// A service on the gateway's port that is no affair of people's, such as the resource manager that
 /// plugins ask. It knows its own callers: their credentials are nobody's at the gateway, and
@@ -22,4 +26,17 @@ pub trait Beside: Send + Sync {
         peer: &Peer,
         request: Request<Incoming>,
     ) -> ControlFlow<Response<Body>, Request<Incoming>>;
+}
+
+impl Gateway {
+    /// Writes down that a service beside the gateway refused somebody, for `reason`: as a failed
+    /// login, of which a flood is only counted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written down.
+    pub async fn refused_beside(&self, client: SocketAddr, reason: &str) -> Result<(), Error> {
+        let error = Error::new(ErrorKind::Unauthenticated, reason);
+        self.auditor.login_failed(client, &error).await
+    }
 }

@@ -36,8 +36,6 @@ pub struct Link {
     pub up: bool,
     /// Does it take packets for everybody because somebody asked for it?
     pub promiscuous: bool,
-    /// Is IPv6 switched off on it?
-    pub without_ipv6: bool,
     /// Its addresses, where they were asked for.
     pub addresses: Vec<Assigned>,
 }

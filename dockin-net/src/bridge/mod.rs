@@ -113,7 +113,8 @@ pub trait World {
     /// [`KernelError`].
     fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError>;
 
-    /// An interface as this call has seen it last, which for what this call made is as it is.
+    /// An interface as this call has seen it last, which for what this call made is as it is;
+    /// `None` when it was not seen since this call changed it.
     fn seen(&mut self, place: Place, name: &str) -> Option<Link>;
 
     /// The addresses of an interface.

@@ -176,9 +176,7 @@ fn plan_pod(
         mac,
     }));
     steps.push(await_port);
-    // The kernel takes a moment to use an address also when it does not test it, and announces
-    // none before.
-    if ipv6 && detection != Detection::Optimistic {
+    if ipv6 && detection == Detection::First {
         steps.push(Step::AwaitDetection { name: name() });
     }
     if !addresses.ips.is_empty() {

@@ -238,9 +238,7 @@ impl Bridge<'_> {
         names: &Names,
     ) -> Result<(Link, Link, Link), CniError> {
         let mut get = |place, name: &str| {
-            if name != config.bridge
-                && let Some(link) = self.world.seen(place, name)
-            {
+            if let Some(link) = self.world.seen(place, name) {
                 return Ok(link);
             }
             let link = self.world.link(place, name);

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Host, ask, io_error, replace, sync_names};
 use crate::{
-    StoreError,
+    StoreError, Timestamp,
     cni::Environment,
     ipam,
     meta::{NoAnswer, Ran, Trust, World},
@@ -29,6 +29,14 @@ const LOGS: u32 = 3;
 impl World for Host {
     fn is_own_namespace(&mut self, path: &str) -> bool {
         ipam::World::is_own_namespace(self, path)
+    }
+
+    fn now(&mut self) -> Timestamp {
+        ipam::World::now(self)
+    }
+
+    fn has_namespace(&mut self, path: &str) -> bool {
+        Path::new(path).exists()
     }
 
     fn ask(&mut self, url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer> {

@@ -10,6 +10,8 @@ use crate::{
 const CONF_DIR: &str = "/etc/cni/dockin/net.d";
 const BIN_DIR: &str = "/opt/cni/bin";
 const STATE_DIR: &str = "/var/lib/dockin/cni";
+/// A day: longer than machines and resource managers are away, shorter than names are forgotten.
+const ANSWER_AGE: u64 = 86_400;
 const LOG_LEVELS: [&str; 5] = ["debug", "verbose", "info", "error", "panic"];
 const ARGS: [&str; 7] = [
     "K8S_POD_NAME",
@@ -34,6 +36,8 @@ pub(super) struct MetaConfig {
     pub(super) backend: Option<String>,
     pub(super) trust: Trust,
     pub(super) question: Question,
+    /// For how many seconds the last answer is good.
+    pub(super) answer_age: u64,
     runtime_config: Map<String, Value>,
 }
 
@@ -59,6 +63,12 @@ impl MetaConfig {
         let args = Args::parse(&request.environment.args, &ARGS)
             .map_err(|error| CniError::new(ErrorCode::INVALID_ENVIRONMENT, error.to_string()))?;
         let arg = |key| args.value(key).unwrap_or_default().to_owned();
+        let age = config.get("answerAgeSeconds").map_err(wrong)?;
+        let age = age.integer().map_err(wrong)?.map(u64::try_from);
+        let age = age.transpose().map_err(|_| {
+            let what = "not a number of seconds";
+            CniError::field(ErrorCode::INVALID_CONFIG, "answerAgeSeconds", what)
+        })?;
         let runtime = config.get("runtimeConfig").map_err(wrong)?;
         runtime.members().map_err(wrong)?;
         Ok(Self {
@@ -88,6 +98,7 @@ impl MetaConfig {
                 namespace: arg("K8S_POD_NAMESPACE"),
                 container_id: request.environment.container_id.clone(),
             },
+            answer_age: age.unwrap_or(ANSWER_AGE),
             runtime_config: match runtime.value().map(to_value) {
                 Some(Value::Object(members)) => members,
                 _ => Map::new(),
@@ -113,6 +124,7 @@ impl MetaConfig {
             backend: None,
             trust: Trust::default(),
             question: Question::default(),
+            answer_age: ANSWER_AGE,
             runtime_config: Map::new(),
         }
     }

@@ -10,6 +10,7 @@
 //! | `backendAuthority` | file of the authority whose certificate an `https` backend has |
 //! | `backendCertificate`, `backendKey` | files of the certificate that we show it |
 //! | `backendToken` | file of the token that we send it |
+//! | `answerAgeSeconds` | how long a pod's last answer is good while the resource manager cannot be reached, from the answer or from the pod's end here, whichever is later; 86400, a day; 0: not at all |
 //! | `networks` | the resource manager's `data`, for use without one |
 //! | `confDir` | the networks' files; `/etc/cni/dockin/net.d` |
 //! | `binDir` | where plugins are, before `CNI_PATH`; `/opt/cni/bin` |
@@ -19,6 +20,7 @@
 //!
 //! A log file of 10 MiB becomes `<logFile>.1`, the one before that `.2`, and so up to `.3`.
 
+mod answers;
 mod config;
 mod delegation;
 mod merge;
@@ -33,6 +35,7 @@ use plugin::Meta;
 use crate::{
     StoreError,
     cni::{self, Environment, Outcome},
+    lease::Timestamp,
 };
 
 /// What a plugin that was run gave.
@@ -68,6 +71,12 @@ pub struct NoAnswer {
 pub trait World {
     /// Is the namespace at `path` the one this process runs in? A path that leads nowhere is not.
     fn is_own_namespace(&mut self, path: &str) -> bool;
+
+    /// The time.
+    fn now(&mut self) -> Timestamp;
+
+    /// Is the container's namespace at `path` still there?
+    fn has_namespace(&mut self, path: &str) -> bool;
 
     /// Gets a URL: the body of an answer with status 200.
     ///

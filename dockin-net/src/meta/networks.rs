@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    answers::record_name,
     config::MetaConfig,
     plugin::{Meta, io_error},
 };
@@ -35,37 +36,30 @@ impl Meta<'_> {
             let message = "`CNI_ARGS` has no K8S_POD_NAME to ask the resource manager about";
             return Err(CniError::new(ErrorCode::INVALID_ENVIRONMENT, message));
         }
-        let known = format!(
-            "{}/answers/{}@{}",
-            request.network,
-            file_name(&question.namespace),
-            file_name(&question.pod)
-        );
+        let known = record_name(request.network.as_str(), question);
         match self.world.ask(&question.url(backend), &config.trust) {
             Ok(body) => {
                 let networks = question.read_answer(&body).map_err(invalid)?;
-                let text = String::from_utf8_lossy(&body);
-                let written = self.world.write_record(&config.state_dir, &known, &text);
-                written.map_err(|error| io_error(&error))?;
+                self.remember(config, &known, &body)?;
                 Ok(networks)
             }
             Err(error) => {
-                let before = self.world.read_record(&config.state_dir, &known);
-                if error.later
-                    && let Ok(Some(text)) = before
-                    && let Ok(networks) = question.read_answer(text.as_bytes())
-                {
-                    self.log(
-                        config,
-                        &format!("the last answer is used: {}", error.message),
-                    );
-                    return Ok(networks);
+                let mut message = error.message;
+                match self.recall(config, &known).filter(|_| error.later) {
+                    Some(Ok(answer)) => {
+                        if let Ok(networks) = question.read_answer(answer.body.as_bytes()) {
+                            self.log(config, &format!("the last answer is used: {message}"));
+                            return Ok(networks);
+                        }
+                    }
+                    Some(Err(too_old)) => message = format!("{message}; {too_old}"),
+                    None => {}
                 }
                 let code = match error.later {
                     true => ErrorCode::TRY_AGAIN,
                     false => ErrorCode::INVALID_CONFIG,
                 };
-                Err(CniError::field(code, "backend", error.message))
+                Err(CniError::field(code, "backend", message))
             }
         }
     }
@@ -83,16 +77,4 @@ impl Meta<'_> {
         }
         Ok(readable)
     }
-}
-
-/// Text that is safe as a part of a file's name: what is not a letter, digit, `-`, `.` or `_` is
-/// written as its number.
-fn file_name(text: &str) -> String {
-    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '.' | '_');
-    text.chars()
-        .map(|it| match plain(it) {
-            true => it.to_string(),
-            false => format!("%{:x}", u32::from(it)),
-        })
-        .collect()
 }

@@ -65,6 +65,7 @@ impl Plugin for Meta<'_> {
             return Ok(());
         };
         self.undo(&config, &intent)?;
+        self.pod_ended(&config, request.network.as_str(), &intent);
         self.remove(&config, &name)
     }
 
@@ -110,6 +111,9 @@ impl Plugin for Meta<'_> {
             }
         }
         failed.extend(self.collect_delegates(&config, &kept));
+        let network = request.network.as_str();
+        let forgotten = self.forget_old_answers(&config, network, &kept);
+        failed.extend(forgotten.err().map(|error| error.to_string()));
         if failed.is_empty() {
             return Ok(());
         }

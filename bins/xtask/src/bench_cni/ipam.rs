@@ -109,6 +109,9 @@ pub(super) fn many(programs: &Programs) -> Result<Vec<Row>, String> {
         return Err("two sizes are compared".into());
     };
     host_local_directory(&theirs.join("bench"), MANY[0])?;
+    // What was just written is written out now, and not by the calls that are measured.
+    let written = Command::new("sync").status();
+    written.map_err(|error| format!("sync: {error}"))?;
     let their_config = pool("host-local", &theirs);
     let their_program = programs.debian.join("host-local");
     let (mut at_few, mut at_most, mut of_theirs) = (Vec::new(), Vec::new(), Vec::new());

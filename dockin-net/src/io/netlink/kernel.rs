@@ -15,7 +15,7 @@ use super::{
     nftables::{self, MASQUERADE, Rule, SOURCES},
     probe::probe,
     route::{self, Change, Pair},
-    socket::{Answers, Socket, inside, kernel_error, set_parameter, write_parameter},
+    socket::{Answers, Socket, inside, is_parameter, kernel_error, set_parameter, write_parameter},
 };
 use crate::{
     Family,
@@ -38,6 +38,8 @@ pub(super) struct Kernel {
     filter: Option<Socket>,
     /// Links as they were last seen.
     links: BTreeMap<(Place, String), Link>,
+    /// The bridge that got a port: its hardware address may be another one than was seen.
+    changed: Option<String>,
 }
 
 /// Messages of some steps of one place, not sent yet.
@@ -108,6 +110,13 @@ impl Kernel {
                 | Step::RemoveBridgeAddress { .. }
                 | Step::MakePair { .. }
         );
+        // What a port waits for is asked on the way.
+        if let Step::AwaitPort { host } = step
+            && pending.place == Some(Place::Host)
+        {
+            self.ask_port(&mut pending.batch, host)
+                .map_err(|error| Box::new((step.clone(), error)))?;
+        }
         // A number that is not known is asked for, and that needs what is pending to be there.
         let known = step_link(step).is_none_or(|name| {
             let key = (step.place(), name.to_owned());
@@ -148,10 +157,12 @@ impl Kernel {
             .socket(place)
             .and_then(|socket| socket.exchange(&batch));
         let answers = sent.map_err(|error| Box::new((first, error)))?;
+        self.learn(place, &answers);
         let mut failed = None;
         for (step, sequence) in steps {
             let error = answers.outcome(sequence).unwrap_or_default();
             if error == 0 || tolerated(&step, error) {
+                self.learn_pair(&step);
                 applied.done.push(step);
             } else {
                 failed
@@ -159,6 +170,60 @@ impl Kernel {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Remembers the links among answers.
+    fn learn(&mut self, place: Place, answers: &Answers) {
+        let links = answers.replies.iter().filter_map(|it| route::read_link(it));
+        for (link, _) in links {
+            if place == Place::Host && self.changed.as_ref() == Some(&link.name) {
+                self.changed = None;
+            }
+            self.links.insert((place, link.name.clone()), link);
+        }
+    }
+
+    /// Remembers the other end of a pair whose first end came back, which saves asking for it.
+    fn learn_pair(&mut self, step: &Step) {
+        let Step::MakePair {
+            host,
+            pod,
+            bridge,
+            mac,
+            ..
+        } = step
+        else {
+            return;
+        };
+        self.changed = Some(bridge.clone());
+        // It is told before it is a port, and with a state that nobody has looked at.
+        let Some(link) = self.links.get_mut(&(Place::Host, host.clone())) else {
+            return;
+        };
+        link.operational = false;
+        let other = Link {
+            index: link.peer,
+            name: pod.clone(),
+            mac: *mac,
+            peer: link.index,
+            up: false,
+            ..link.clone()
+        };
+        if other.index != 0 {
+            self.links.insert((Place::Pod, pod.clone()), other);
+        }
+    }
+
+    /// Asks for the port, which has the kernel look at its carrier (since Linux 6.7), and for the
+    /// bridge that it changed.
+    fn ask_port(&mut self, batch: &mut Batch, host: &str) -> Result<(), KernelError> {
+        let bridge = self.changed.clone();
+        let socket = self.socket(Place::Host)?;
+        route::get_link(batch, socket.next(), host);
+        if let Some(bridge) = bridge {
+            route::get_link(batch, socket.next(), &bridge);
+        }
+        Ok(())
     }
 
     fn queue(&mut self, step: &Step, pending: &mut Pending) -> Result<(), KernelError> {
@@ -319,13 +384,9 @@ impl Kernel {
         detection: Detection,
         announce: bool,
     ) -> Result<(), KernelError> {
-        self.index(Place::Pod, name)?;
-        let off = self
-            .seen(Place::Pod, name)
-            .is_some_and(|it| it.without_ipv6);
         let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
         inside(file, || {
-            if off {
+            if is_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
                 for name in ["lo", name] {
                     set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
                 }
@@ -351,10 +412,20 @@ impl Kernel {
     }
 
     fn await_port(&mut self, host: &str) -> Result<(), KernelError> {
+        let is_ready = |kernel: &Self| {
+            let link = kernel.seen(Place::Host, host);
+            link.is_some_and(|it| it.operational)
+        };
         wait_until(PORT_PATIENCE, || {
-            let link = self.link(Place::Host, host)?;
-            let link = link.ok_or_else(|| kernel_error(Errno::ENODEV))?;
-            Ok(link.operational)
+            if is_ready(self) {
+                return Ok(true);
+            }
+            let mut batch = Batch::default();
+            self.ask_port(&mut batch, host)?;
+            let answers = self.socket(Place::Host)?.exchange(&batch)?;
+            self.learn(Place::Host, &answers);
+            all_good(&answers)?;
+            Ok(is_ready(self))
         })
     }
 
@@ -384,15 +455,21 @@ impl Kernel {
             error if Errno::from_raw(error) == Errno::ENODEV => return Ok(None),
             error => return Err(kernel_error(Errno::from_raw(error))),
         }
+        self.learn(place, &answers);
         let found = answers.replies.iter().find_map(|it| route::read_link(it));
-        let Some((link, _)) = found else {
-            return Ok(None);
-        };
-        self.links.insert((place, name.to_owned()), link.clone());
-        Ok(Some(link))
+        // By the name it was asked for, which may be another one of its names.
+        Ok(found.map(|(link, _)| {
+            let key = (place, name.to_owned());
+            self.links.insert(key, link.clone());
+            link
+        }))
     }
 
+    /// A link as it was last seen, unless it has changed since.
     pub(super) fn seen(&self, place: Place, name: &str) -> Option<Link> {
+        if place == Place::Host && self.changed.as_deref() == Some(name) {
+            return None;
+        }
         self.links.get(&(place, name.to_owned())).cloned()
     }
 

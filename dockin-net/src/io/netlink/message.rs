@@ -17,6 +17,8 @@ const HEADER: usize = 16;
 /// The kernel shall tell that it is done.
 pub(super) const ACK: u16 = 4;
 const REQUEST: u16 = 1;
+/// What was made comes back.
+pub(super) const ECHO: u16 = 8;
 /// All of them, not one.
 pub(super) const DUMP: u16 = 0x300;
 /// In the place of what is there.

@@ -8,7 +8,7 @@ use std::{
     os::fd::RawFd,
 };
 
-use super::message::{APPEND, Batch, CREATE, DUMP, EXCLUSIVE, REPLACE, Reader, number, text};
+use super::message::{APPEND, Batch, CREATE, DUMP, ECHO, EXCLUSIVE, REPLACE, Reader, number, text};
 use crate::{
     Cidr, Family,
     bridge::{Assigned, Detection, KernelRoute, Link, Mac},
@@ -74,11 +74,9 @@ const VLAN_PVID: u16 = 2;
 const VLAN_UNTAGGED: u16 = 4;
 const DEFAULT_VLAN: u16 = 1;
 
-/// `IFLA_INET_CONF` and the number in it; `IFLA_INET6_CONF` and the number in it.
+/// `IFLA_INET_CONF` and the number in it.
 const INET_CONF: u16 = 1;
 const ARP_NOTIFY: u16 = 22;
-const INET6_CONF: u16 = 2;
-const DISABLE_IPV6: usize = 26;
 
 /// `IFA_…`
 const IFA_ADDRESS: u16 = 1;
@@ -86,6 +84,7 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const TENTATIVE: u32 = 0x40;
+const WITHOUT_DETECTION: u32 = 0x02;
 const OPTIMISTIC: u32 = 0x04;
 const DAD_FAILED: u32 = 0x08;
 
@@ -207,11 +206,13 @@ pub(super) struct Pair<'a> {
 }
 
 /// One message makes both ends, each in its namespace, and puts the first on the bridge. The other
-/// cannot be made switched on: the kernel would find it without its peer.
+/// cannot be made switched on: the kernel would find it without its peer. Since Linux 6.2 the
+/// first comes back as it is made, with the number of the other.
 pub(super) fn make_pair(batch: &mut Batch, sequence: u32, pair: Pair<'_>) {
     let header = link_header(AF_UNSPEC, 0, IFF_UP, IFF_UP);
     let peer = link_header(AF_UNSPEC, 0, 0, 0);
-    batch.push(sequence, NEW_LINK, CREATE | EXCLUSIVE, &header, |it| {
+    let flags = CREATE | EXCLUSIVE | ECHO;
+    batch.push(sequence, NEW_LINK, flags, &header, |it| {
         it.text(ifla::NAME, pair.host);
         it.number(ifla::MASTER, pair.bridge);
         it.number(ifla::GROUP, pair.group);
@@ -338,8 +339,12 @@ pub(super) fn add_address(
         if address.family() == Family::V4 && address.host_bits() > 1 {
             it.put(IFA_BROADCAST, &octets(address.last()));
         }
-        if address.family() == Family::V6 && detection == Detection::Optimistic {
-            it.number(IFA_FLAGS, OPTIMISTIC);
+        if address.family() == Family::V6 {
+            match detection {
+                Detection::Off => it.number(IFA_FLAGS, WITHOUT_DETECTION),
+                Detection::Optimistic => it.number(IFA_FLAGS, OPTIMISTIC),
+                Detection::First => {}
+            }
         }
     });
 }
@@ -423,8 +428,6 @@ pub(super) fn read_link(payload: &[u8]) -> Option<(Link, u32)> {
     let mac = attributes
         .find(ifla::ADDRESS)
         .and_then(|it| it.try_into().ok());
-    let ipv6 = attributes.nest(ifla::OF_FAMILY).nest(u16::from(AF_INET6));
-    let ipv6 = ipv6.find(INET6_CONF).unwrap_or_default();
     let state = attributes.find(ifla::OPERATIONAL).and_then(|it| it.first());
     let link = Link {
         index: number(header.get(4..)?)?,
@@ -437,7 +440,6 @@ pub(super) fn read_link(payload: &[u8]) -> Option<(Link, u32)> {
         operational: matches!(state, Some(&(OPERATIONAL_UP | OPERATIONAL_UNKNOWN))),
         up: flags & IFF_UP != 0,
         promiscuous: flags & IFF_PROMISC != 0 || of(ifla::PROMISCUITY) != 0,
-        without_ipv6: ipv6.chunks(4).nth(DISABLE_IPV6).and_then(number) == Some(1),
         addresses: Vec::new(),
     };
     Some((link, of(ifla::GROUP)))

@@ -17,8 +17,8 @@ use nix::{
 use super::message::{Batch, DONE, ERROR, messages};
 use crate::bridge::KernelError;
 
-/// What the kernel sends at once at most, of a list.
-const RECEIVE: usize = 16 * 1024;
+/// What the kernel sends at once at most: it cuts lists for buffers of this size.
+const RECEIVE: usize = 8 * 1024;
 /// The kernel answers while it is asked; only a broken one takes seconds.
 const PATIENCE: i64 = 10;
 
@@ -43,7 +43,6 @@ impl Answers {
 pub(super) struct Socket {
     descriptor: OwnedFd,
     sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Socket {
@@ -57,7 +56,6 @@ impl Socket {
         Ok(Self {
             descriptor,
             sequence: 0,
-            buffer: vec![0; RECEIVE],
         })
     }
 
@@ -77,13 +75,19 @@ impl Socket {
         let mut answers = Answers::default();
         let descriptor = std::os::fd::AsRawFd::as_raw_fd(&self.descriptor);
         send(descriptor, batch.bytes(), MsgFlags::empty()).map_err(kernel_error)?;
+        // On the stack: pages of the heap that nothing else touches cost more than a trip.
+        let mut buffer = [0; RECEIVE];
         while answers.outcomes.len() < batch.awaited().len() {
-            let length = match recv(descriptor, &mut self.buffer, MsgFlags::empty()) {
+            let length = match recv(descriptor, &mut buffer, MsgFlags::MSG_TRUNC) {
+                Ok(length) if length > RECEIVE => {
+                    let what = format!("an answer of the kernel has {length} bytes");
+                    return Err(KernelError::Other(what));
+                }
                 Ok(length) => length,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(kernel_error(error)),
             };
-            for message in messages(self.buffer.get(..length).unwrap_or_default()) {
+            for message in messages(buffer.get(..length).unwrap_or_default()) {
                 match message.error() {
                     Some(error) if matches!(message.kind, ERROR | DONE) => {
                         if batch.awaited().contains(&message.sequence) {
@@ -124,6 +128,11 @@ pub(super) fn set_parameter(path: &str, value: &str) -> Result<(), KernelError> 
         return Ok(());
     }
     write_parameter(path, value)
+}
+
+/// Is a kernel parameter of this thread's namespace so? One that is not there is not.
+pub(super) fn is_parameter(path: &str, value: &str) -> bool {
+    std::fs::read_to_string(parameter(path)).is_ok_and(|it| it.trim_end() == value)
 }
 
 /// Sets a kernel parameter of this thread's namespace.
