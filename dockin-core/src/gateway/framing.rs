@@ -7,14 +7,15 @@ use crate::{
     service::{Body, status_response},
 };
 
-/// Refuses a request that another reader could take for one to another host, or for one of
-/// another length. What cannot be read at all never comes here.
+/// Refuses a request that another reader could take for one to another host, or of another person.
+/// What cannot be read at all never comes here; of `Content-Length` and `Transfer-Encoding` at once
+/// hyper reads the latter, and nothing behind it.
 ///
 /// # Errors
 ///
 /// `Malformed` that names the headers.
 ///
-/// Spec: RFC 9112 §3.2 and §6.3; RFC 9113 §8.3.1.
+/// Spec: RFC 9112 §3.2; RFC 9113 §8.3.1.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     let malformed = |what: &str| Err(Error::new(ErrorKind::Malformed, what));
     let headers = request.headers();
@@ -28,12 +29,6 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
         if !host.eq_ignore_ascii_case(authority.as_str().as_bytes()) {
             return malformed("`Host` and the request's own address differ: send one");
         }
-    }
-    // Where the second comes behind the first it is not seen here, and does not count.
-    if headers.contains_key(header::CONTENT_LENGTH)
-        && headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        return malformed("`Content-Length` and `Transfer-Encoding` exclude each other: send one");
     }
     if headers
         .get_all(header::AUTHORIZATION)
@@ -82,11 +77,6 @@ mod tests {
                 "`Host` is given twice",
             ),
             ("https://a/x", &[("host", "b")], "differ"),
-            (
-                "/x",
-                &[("content-length", "3"), ("transfer-encoding", "chunked")],
-                "exclude each other",
-            ),
             (
                 "/x",
                 &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
