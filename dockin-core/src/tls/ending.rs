@@ -66,7 +66,7 @@ mod tests {
         fs::write(&file, &issued.certificate).unwrap();
         let identity = Identity::from_pem(&issued.certificate, &issued.key).unwrap();
         let (_, end) = identity.validity().unwrap();
-        let before = |days| ending(&file, end - SignedDuration::from_hours(24 * days));
+        let before = |days: i64| ending(&file, end - SignedDuration::from_hours(24 * days));
         assert_eq!(before(300), None);
         assert_eq!(before(31), None);
         assert!(before(29).unwrap().contains("ends at"));
