@@ -313,7 +313,7 @@ fn start_agent(data: &Path, node: &str, log: Option<&str>) -> Server {
 fn write_agent_config(data: &Path, node: &str, address: &str, docker: &str) {
     let config = format!(
         "name: {node}\nlisten: {address}\n\
-         tls: {{ certificate: agent.pem, key: agent.key, authority: ca.pem }}\n\
+         tls: {{ certificate: identity.pem, key: identity.pem, authority: ca.pem }}\n\
          docker: {{ host: \"{docker}\" }}\n"
     );
     fs::write(data.join("agents").join(node).join("opagent.yaml"), config).expect("opagent.yaml");

@@ -203,8 +203,8 @@ fn another_authority_takes_over_between_gateway_and_agent_without_a_restart() {
     let side = authority.agent_pair(&node, &[], now).unwrap();
     let der = CertificateDer::from_pem_slice(side.certificate.as_bytes()).unwrap();
     AgentList::add(&house.data().join("agents.yaml"), &node, &der, now).unwrap();
-    replace(&agent.join("agent.pem"), &side.certificate);
-    replace(&agent.join("agent.key"), &side.key);
+    let identity = format!("{}{}", side.certificate, side.key);
+    replace(&agent.join("identity.pem"), &identity);
     replace(&agent.join("ca.pem"), authority.certificate());
     // The gateway does not trust it yet, and says so.
     assert!(eventually(LIMIT, || exec(&house, &container).code != Some(0)));

@@ -50,6 +50,14 @@ pub(crate) fn open(config: &Config, stop: &CancellationToken) -> Result<Live<Ser
             authority: files.authority.clone(),
         };
         tokio::spawn(renewal.run(stop.clone()));
+    } else {
+        let name = &config.name;
+        let remedy = format!(
+            "add `enrolment: {{ gateway: \"https://HOST:PORT\", authority: gateway-ca.pem }}` to \
+             the agent's configuration, or invite it anew with `dockin-opserver agent invite \
+             {name}` and `dockin-opagent enrol`"
+        );
+        tls::warn_before_end(files.certificate.clone(), remedy, stop.clone());
     }
     Ok(live)
 }

@@ -313,8 +313,12 @@ impl Config {
             return bad("`session_minutes` is 1 to 1440: sessions are short-lived".to_owned());
         }
         let (certificates, accounts) = (self.client_authority.is_some(), self.accounts.is_some());
-        self.identity
-            .check(certificates, accounts, &self.clusters)?;
+        self.identity.check(
+            certificates,
+            accounts,
+            &self.clusters,
+            self.clusters_directory.is_some(),
+        )?;
         let Limits {
             requests_per_second,
             burst,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, TlsFiles},
-    resource_manager,
+    resource_manager::{self, ResourceManager},
 };
 
 /// Files of certificates, and what became of a change of them.
@@ -136,6 +136,30 @@ impl Door {
         Ok(Transport::tls(people, agents))
     }
 
+    /// What secures the port that the resource manager has of its own.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when a file cannot be used.
+    pub(crate) fn to_plugins(
+        &self,
+        files: &TlsFiles,
+        config: &ResourceManager,
+        manager: &Arc<resource_manager::Service>,
+    ) -> Result<Live<ServerConfig>, Error> {
+        let live = Live::from(manager.secure(config, identity(files, At::Start)?)?);
+        let (kept, manager) = (live.clone(), Arc::clone(manager));
+        let (files, config) = (files.clone(), config.clone());
+        let mut paths = vec![files.certificate.clone(), files.key.clone()];
+        paths.extend(config.authority.clone());
+        let source = format!("resource manager's port: {}", files.certificate.display());
+        self.follow_as(source, paths, move || {
+            kept.replace(manager.secure(&config, identity(&files, At::Change)?)?);
+            Ok(())
+        });
+        Ok(live)
+    }
+
     /// Tells log and audit trail of changes, as long as there can be any.
     pub(crate) fn tell(mut self, gateway: Arc<Gateway>) {
         drop(self.changes);
@@ -165,7 +189,17 @@ impl Door {
         remake: impl FnMut() -> Result<(), Error> + Send + 'static,
     ) {
         let source = paths.first().map(|path| path.display().to_string());
-        let (source, changes) = (source.unwrap_or_default(), self.changes.clone());
+        self.follow_as(source.unwrap_or_default(), paths, remake);
+    }
+
+    /// Calls `remake` when one of `paths` changes, and calls them `source`.
+    fn follow_as(
+        &self,
+        source: String,
+        paths: Vec<PathBuf>,
+        remake: impl FnMut() -> Result<(), Error> + Send + 'static,
+    ) {
+        let changes = self.changes.clone();
         let told = move |change| {
             // The receiver lives as long as the gateway.
             let _stopped = changes.send((source.clone(), change));

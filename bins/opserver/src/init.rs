@@ -2,7 +2,7 @@ use std::{
     fmt::Write as _,
     fs::{DirBuilder, OpenOptions},
     io::Write as _,
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -64,6 +64,7 @@ pub(crate) fn init(wanted: &Init) -> Result<(), Error> {
     let server = authority.server(&server_names(wanted), now)?;
     let gateway = authority.client("dockin-gateway", tls::GATEWAY_NAME, now)?;
 
+    let url = url(wanted);
     let data = &wanted.data;
     make_empty(data)?;
     let certificates = data.join("tls");
@@ -88,11 +89,21 @@ pub(crate) fn init(wanted: &Init) -> Result<(), Error> {
             Error::new(ErrorKind::Misuse, "the agent's certificate").with_source(error)
         })?;
         AgentList::add(&data.join("agents.yaml"), &agent.name, &certificate, now)?;
-        issued.write(&folder.join("agent.pem"), &folder.join("agent.key"))?;
+        // In one file, so that the agent replaces both in one step when it renews them.
+        let identity = format!("{}{}", issued.certificate, issued.key);
+        write(&folder.join("identity.pem"), &identity)?;
         write(&folder.join("ca.pem"), authority.certificate())?;
-        write(&folder.join("opagent.yaml"), &agent_configuration(agent))?;
+        write(&folder.join("gateway-ca.pem"), authority.certificate())?;
+        let text = agent_configuration(agent, url.as_deref());
+        write(&folder.join("opagent.yaml"), &text)?;
     }
     eprint!("{}", next_steps(data, &agents));
+    if url.is_none() {
+        eprintln!(
+            "  agents renew their certificates once `enrolment` in their opagent.yaml names this \
+             gateway: give --host and a --listen with a port to have that written"
+        );
+    }
     Ok(())
 }
 
@@ -139,6 +150,18 @@ fn server_names(wanted: &Init) -> Vec<String> {
     names
 }
 
+/// Where agents reach the gateway to renew their certificates, when that is known.
+fn url(wanted: &Init) -> Option<String> {
+    let (ip, port) = (wanted.listen.ip(), wanted.listen.port());
+    let own = (!ip.is_unspecified()).then(|| ip.to_string());
+    let host = wanted.hosts.first().cloned().or(own)?;
+    let host = match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host,
+    };
+    (port != 0).then(|| format!("https://{host}:{port}"))
+}
+
 fn configuration(wanted: &Init, agents: &[Agent]) -> String {
     let mut text = format!(
         r#"# Paths are relative to this file.
@@ -161,7 +184,7 @@ audit: audit/audit.jsonl
 # idle_timeout: 30m
 # bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
 # Shared with other gateways: store: redis://redis.example:6379/0
-# Clients of Dockin-Ops, in their own protocol: see "Dockin-Ops clients" in the README.
+# Clients of Dockin-Ops, in their own protocol: see bins/opserver/README.md.
 # dockin_ops: {{ key: ops.key, rules: {{ default: {{ whitelist: [127.0.0.1] }} }} }}
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,
 # port-forward, audit, write.
@@ -186,7 +209,7 @@ clusters:
     text
 }
 
-fn agent_configuration(agent: &Agent) -> String {
+fn agent_configuration(agent: &Agent, gateway: Option<&str>) -> String {
     let listen: SocketAddr = agent
         .address
         .parse()
@@ -195,10 +218,14 @@ fn agent_configuration(agent: &Agent) -> String {
         r#"# Paths are relative to this file.
 name: {}
 listen: "{listen}"
-tls: {{ certificate: agent.pem, key: agent.key, authority: ca.pem }}
+tls: {{ certificate: identity.pem, key: identity.pem, authority: ca.pem }}
+# Renews the certificate at half its life.
+{}enrolment: {{ gateway: {}, authority: gateway-ca.pem }}
 docker: {{ host: "unix:///var/run/docker.sock" }}
 "#,
         quoted(&agent.name),
+        gateway.map_or("# ", |_| ""),
+        quoted(gateway.unwrap_or("https://HOST:PORT")),
     )
 }
 
@@ -309,7 +336,47 @@ mod tests {
         );
         let agent = fs::read_to_string(data.join("agents/n3/opagent.yaml")).unwrap();
         assert!(agent.contains("0.0.0.0:9"), "{agent}");
+        // It renews its certificate where people reach the gateway.
+        let renews = "\nenrolment: { gateway: \"https://gateway.example.com:7443\"";
+        assert!(agent.contains(renews), "{agent}");
+        let identity = data.join("agents/n3/identity.pem");
+        Identity::load(&identity, &identity).unwrap();
+        assert_eq!(mode("agents/n3/identity.pem"), 0o600);
         assert_eq!(init(&wanted).unwrap_err().kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn where_agents_renew_their_certificates_is_written_when_it_is_known() {
+        for (listen, host, expected) in [
+            ("10.0.0.1:6443", None, Some("https://10.0.0.1:6443")),
+            ("[::1]:6443", None, Some("https://[::1]:6443")),
+            (
+                "0.0.0.0:443",
+                Some("fd00::1"),
+                Some("https://[fd00::1]:443"),
+            ),
+            (
+                "0.0.0.0:443",
+                Some("gate.example"),
+                Some("https://gate.example:443"),
+            ),
+            ("0.0.0.0:443", None, None),
+            ("127.0.0.1:0", Some("gate.example"), None),
+        ] {
+            let wanted = Init {
+                data: "unused".into(),
+                listen: listen.parse().unwrap(),
+                hosts: host.map(str::to_owned).into_iter().collect(),
+                agents: vec![],
+                cluster_domain: None,
+                cluster: "local".to_owned(),
+            };
+            assert_eq!(
+                super::url(&wanted).as_deref(),
+                expected,
+                "{listen} {host:?}"
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path, sync::Ar
 
 use dockin_core::{
     Error, ErrorKind,
-    gateway::Logins,
+    gateway::{ClusterAccounts, Logins},
     identity::{
         AccountFile, Authenticator, Chain, CheckedPeople, ClientCertificates, Passwords,
         ServiceAccounts, SessionTokens, TokenFile, ldap::LdapDirectory, oidc::OidcIssuer,
@@ -15,7 +15,15 @@ use dockin_core::{
 
 use crate::config::{Accounts, Config, Method, ServiceAccountsConfig};
 
-/// What proves who somebody is, and what people log in with when there are accounts.
+/// Who people are.
+pub(crate) struct People {
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) logins: Option<Logins>,
+    pub(crate) cluster_accounts: Vec<Arc<ClusterAccounts>>,
+}
+
+/// What proves who somebody is, what people log in with when there are accounts, and what of the
+/// former must know the gateway's clusters.
 ///
 /// # Errors
 ///
@@ -23,7 +31,7 @@ use crate::config::{Accounts, Config, Method, ServiceAccountsConfig};
 pub(crate) async fn people(
     config: &Config,
     store: Option<&Arc<dyn Store>>,
-) -> Result<(Arc<dyn Authenticator>, Option<Logins>), Error> {
+) -> Result<People, Error> {
     let identity = &config.identity;
     let mut tokens = TokenFile::load(&config.tokens)?;
     if let Some(store) = store {
@@ -37,6 +45,7 @@ pub(crate) async fn people(
         }
     };
     let mut chain: Vec<Arc<dyn Authenticator>> = Vec::new();
+    let mut cluster_accounts = Vec::new();
     for method in identity.order(config.client_authority.is_some(), logins.is_some()) {
         match method {
             Method::ClientCertificates => chain.push(Arc::new(ClientCertificates)),
@@ -52,12 +61,21 @@ pub(crate) async fn people(
             }
             Method::ServiceAccounts => {
                 for wanted in &identity.service_accounts {
-                    chain.push(Arc::new(service_accounts(config, wanted).await?));
+                    if let Some(later) = of_clusters(config, wanted)? {
+                        cluster_accounts.push(Arc::clone(&later));
+                        chain.push(later);
+                    } else {
+                        chain.push(Arc::new(service_accounts(config, wanted).await?));
+                    }
                 }
             }
         }
     }
-    Ok((Arc::new(Chain::new(chain)), logins))
+    Ok(People {
+        authenticator: Arc::new(Chain::new(chain)),
+        logins,
+        cluster_accounts,
+    })
 }
 
 /// Accounts, then the directory.
@@ -92,6 +110,21 @@ fn logins(
         sessions: Arc::new(sessions),
         passwords: Arc::new(passwords),
     })
+}
+
+/// The service accounts of clusters that are found when somebody comes: of all, or of one that the
+/// configuration does not describe itself.
+fn of_clusters(
+    config: &Config,
+    wanted: &ServiceAccountsConfig,
+) -> Result<Option<Arc<ClusterAccounts>>, Error> {
+    let name = &wanted.cluster;
+    let accounts = match wanted.audience_of_all() {
+        Some(audience) => ClusterAccounts::of_all(audience)?,
+        None if config.clusters.iter().any(|one| one.name == *name) => return Ok(None),
+        None => ClusterAccounts::of(name, wanted.audiences.clone()),
+    };
+    Ok(Some(Arc::new(accounts)))
 }
 
 async fn service_accounts(

@@ -13,18 +13,18 @@ use std::{
     time::Duration,
 };
 
-use callers::Callers;
+use callers::{Callers, PluginAuthority};
 pub(crate) use config::ResourceManager;
 use dockin_core::{
     Error, ErrorKind,
     gateway::{Beside, Gateway},
     service::{Body, Caller, Peer, Server, json, serve, text},
-    tls::{self, Identity},
+    tls::{self, Identity, Live},
 };
 use dockin_net::resource_manager::{Network, answer};
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use pools::Pools;
-use rustls::pki_types::CertificateDer;
+use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +80,31 @@ impl Service {
     ) -> Result<Option<Vec<CertificateDer<'static>>>, Error> {
         let mut all = people.unwrap_or_default();
         self.callers.check_beside(&all)?;
-        all.extend_from_slice(self.callers.authority());
+        if let Some(authority) = self.callers.authority() {
+            all.extend_from_slice(authority.certificates());
+        }
         Ok((!all.is_empty()).then_some(all))
+    }
+
+    /// What secures an address of its own, where this server has `identity`; the authority of
+    /// plugins is read again, and counts from then on.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` naming the file; the authority of before stays in force.
+    pub(crate) fn secure(
+        &self,
+        config: &ResourceManager,
+        identity: Identity,
+    ) -> Result<Arc<ServerConfig>, Error> {
+        let authority = Callers::read_authority(config)?;
+        // With both, a certificate is asked for: the token is then a second proof.
+        let certificates = authority.as_deref().map(PluginAuthority::certificates);
+        let secured = tls::server_config(identity, certificates)?;
+        if let Some(authority) = authority {
+            self.callers.replace_authority(authority);
+        }
+        Ok(secured)
     }
 
     /// Serves on the address of its own until `stop`.
@@ -92,12 +115,9 @@ impl Service {
     pub(crate) async fn listen(
         self: Arc<Self>,
         address: SocketAddr,
-        identity: Identity,
+        secured: Live<ServerConfig>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let authority = Some(self.callers.authority()).filter(|it| !it.is_empty());
-        // With both, a certificate is asked for: the token is then a second proof.
-        let server_tls = tls::server_config(identity, authority)?;
         let unavailable = |error| {
             let what = format!("cannot listen on {address}");
             Error::new(ErrorKind::Unavailable, what).with_source(error)
@@ -105,7 +125,7 @@ impl Service {
         let listener = TcpListener::bind(address).await.map_err(unavailable)?;
         let address = listener.local_addr().map_err(unavailable)?;
         eprintln!("resource manager on https://{address}{PREFIX}");
-        tokio::spawn(serve(listener, server_tls, Arc::new(Alone(self)), stop));
+        tokio::spawn(serve(listener, secured, Arc::new(Alone(self)), stop));
         Ok(())
     }
 

@@ -10,7 +10,6 @@ use dockin_core::{
     recording::RecordingStore,
     runtime::agent::{AgentRuntime, AgentsTls},
     service,
-    tls::Identity,
 };
 use dockin_policy::io::access_file::AccessFiles;
 use tokio::{
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{self, Age, Config, Mode},
     door::Door,
-    people::people,
+    people::{People, people},
     resource_manager, store,
 };
 
@@ -34,7 +33,11 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let (changes, mut changed) = mpsc::unbounded_channel();
     let shared = store::open(&config)?;
     let (rules, source) = store::rules(&config, shared.as_ref(), &stop, changes).await?;
-    let (authenticator, logins) = people(&config, shared.as_ref()).await?;
+    let People {
+        authenticator,
+        logins,
+        cluster_accounts,
+    } = people(&config, shared.as_ref()).await?;
     let file = Arc::new(FileSink::open_with(
         &config.audit.file,
         &config.audit.options(),
@@ -62,6 +65,9 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     builder = builder.limits(config.limits());
     if let Some(logins) = logins {
         builder = builder.logins(logins);
+    }
+    for accounts in cluster_accounts {
+        builder = builder.cluster_accounts(accounts);
     }
     builder = builder.connections(config.connections.limits());
     if let Some(domain) = &config.cluster_domain {
@@ -114,12 +120,11 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error)
     })?;
     let transport = door.transport(&config, &listener, plugins)?;
-    if let Some(manager) = manager {
+    if let (Some(manager), Some(wanted)) = (manager, &config.resource_manager) {
         manager.tell(&gateway);
         if let Some(address) = own_port {
-            let files = config.tls_files()?;
-            let identity = Identity::load(&files.certificate, &files.key)?;
-            manager.listen(address, identity, stop.clone()).await?;
+            let secured = door.to_plugins(config.tls_files()?, wanted, &manager)?;
+            manager.listen(address, secured, stop.clone()).await?;
         }
     }
     door.tell(Arc::clone(&gateway));

@@ -184,6 +184,51 @@ fn a_plugin_with_a_certificate_of_the_authority_gets_in_and_one_without_does_not
     assert!(ask(&server, "web-0", &trust(&data)).is_err());
 }
 
+#[test]
+fn its_own_port_follows_its_certificate_and_the_authority_of_plugins() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    init(&data);
+    let one = certified(&data, &authority(&data, "plugins"), "one", "one");
+    let server = start(&data, "authority: plugins.pem");
+    assert!(ask(&server, "web-0", &one).is_ok());
+    let until = |trust: &Trust, wanted: bool| {
+        let asked = (0..100).map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            ask(&server, "web-0", trust).is_ok()
+        });
+        assert!(asked.into_iter().any(|answered| answered == wanted));
+    };
+    // Another authority of plugins: those of before are out, its own are in.
+    let two = certified(&data, &authority(&data, "next"), "two", "two");
+    assert!(ask(&server, "web-0", &two).is_err());
+    fs::rename(data.join("next.pem"), data.join("plugins.pem")).unwrap();
+    until(&two, true);
+    assert!(ask(&server, "web-0", &one).is_err());
+    // What cannot be read leaves what was there in force.
+    fs::write(data.join("plugins.pem"), "nothing").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(ask(&server, "web-0", &two).is_ok());
+    // Another certificate of the port's own, of an authority that only some know.
+    let other = folder.path().join("other");
+    init(&other);
+    let knows_other = Trust {
+        authority: Some(file(&other, "tls/ca.pem")),
+        ..two.clone()
+    };
+    assert!(ask(&server, "web-0", &knows_other).is_err());
+    let three = certified(&data, &authority(&data, "plugins"), "three", "three");
+    for name in ["tls/server.pem", "tls/server.key"] {
+        fs::copy(other.join(name), data.join(name)).unwrap();
+    }
+    let knows_other = Trust {
+        authority: knows_other.authority,
+        ..three.clone()
+    };
+    until(&knows_other, true);
+    assert!(ask(&server, "web-0", &three).is_err());
+}
+
 /// An authority whose certificate is `NAME.pem`.
 fn authority(data: &Path, name: &str) -> Issuer<'static, KeyPair> {
     let mut params = CertificateParams::default();

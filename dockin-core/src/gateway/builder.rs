@@ -8,6 +8,8 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+#[cfg(feature = "kube")]
+use super::cluster_accounts::ClusterAccounts;
 #[cfg(feature = "authority")]
 use super::enrolment::Enrolment;
 #[cfg(feature = "dockin-ops")]
@@ -65,6 +67,8 @@ pub struct GatewayBuilder {
     enrolment: Option<Enrolment>,
     #[cfg(feature = "dockin-ops")]
     dockin_ops: Option<Arc<DockinOps>>,
+    #[cfg(feature = "kube")]
+    cluster_accounts: Vec<Arc<ClusterAccounts>>,
 }
 
 impl GatewayBuilder {
@@ -99,6 +103,8 @@ impl GatewayBuilder {
             enrolment: None,
             #[cfg(feature = "dockin-ops")]
             dockin_ops: None,
+            #[cfg(feature = "kube")]
+            cluster_accounts: Vec::new(),
         }
     }
 
@@ -158,6 +164,13 @@ impl GatewayBuilder {
     #[cfg(feature = "dockin-ops")]
     pub fn dockin_ops(mut self, ops: DockinOps) -> Self {
         self.dockin_ops = Some(Arc::new(ops));
+        self
+    }
+
+    /// Lets `accounts`, which the authenticator asks, find this gateway's clusters.
+    #[cfg(feature = "kube")]
+    pub fn cluster_accounts(mut self, accounts: Arc<ClusterAccounts>) -> Self {
+        self.cluster_accounts.push(accounts);
         self
     }
 
@@ -242,13 +255,19 @@ impl GatewayBuilder {
                 format!("cluster `{twice}` is named twice"),
             ));
         }
+        let clusters = self.clusters.into_iter().map(Arc::new).collect();
+        let clusters = Arc::new(ClusterSet::new(clusters));
+        #[cfg(feature = "kube")]
+        for accounts in &self.cluster_accounts {
+            accounts.bind(&clusters);
+        }
         Ok(Gateway {
             authenticator: self.authenticator,
             authorizer: self.authorizer,
             auditor: Auditor::new(self.audit),
             rules: self.rules,
             recordings: self.recordings,
-            clusters: ClusterSet::new(self.clusters.into_iter().map(Arc::new).collect()),
+            clusters,
             folder: Mutex::new(self.folder),
             limiter: Limiter::new(self.limits),
             logins: self.logins,

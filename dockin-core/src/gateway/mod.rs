@@ -11,6 +11,8 @@ mod auditor;
 mod beside;
 mod builder;
 mod cluster;
+#[cfg(feature = "kube")]
+mod cluster_accounts;
 mod cluster_file;
 mod cluster_folder;
 mod cluster_set;
@@ -18,6 +20,7 @@ mod cluster_set;
 mod enrolment;
 mod exec;
 mod file_sizes;
+mod framing;
 mod host_name;
 mod impersonate;
 mod kubeconfig;
@@ -55,6 +58,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+#[cfg(feature = "kube")]
+pub use self::cluster_accounts::ClusterAccounts;
 #[cfg(feature = "authority")]
 pub use self::enrolment::{Enrolment, EnrolmentOptions};
 #[cfg(feature = "dockin-ops")]
@@ -100,7 +105,7 @@ pub struct Gateway {
     auditor: Auditor,
     rules: Arc<Rules>,
     recordings: Option<Arc<RecordingStore>>,
-    clusters: ClusterSet,
+    clusters: Arc<ClusterSet>,
     /// Where more of them come from, until it is followed.
     folder: Mutex<Option<ClusterFolder>>,
     limiter: Limiter,
@@ -414,6 +419,10 @@ impl Server for Gateway {
     }
 
     async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        if let Err(error) = framing::check(&request) {
+            tracing::debug!(error = error.chain(), "request refused");
+            return framing::refused(&request, &error);
+        }
         let request = match &self.beside {
             None => request,
             Some(service) => match service.handle(&peer, request).await {

@@ -1,8 +1,16 @@
-//! Which headers of a request go on to an API server, and which of its answer come back.
+//! What of a request goes on to an API server, and which headers of its answer come back.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::service::BodyError;
 
 /// The headers of `client`'s request that go on.
 ///
@@ -102,8 +110,45 @@ fn goes_on(name: &HeaderName) -> bool {
         "host",
         "x-real-ip",
     ];
-    let name = name.as_str();
+    // Behind CGI and its like `Impersonate_User` is the same name.
+    let dashed = name
+        .as_str()
+        .contains('_')
+        .then(|| name.as_str().replace('_', "-"));
+    let name = dashed.as_deref().unwrap_or(name.as_str());
     !NAMES.contains(&name) && !PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The body of a request without what comes behind it: trailers have been judged by nobody, and
+/// some servers take them for headers.
+pub(super) struct WithoutTrailers<B>(pub(super) B);
+
+impl<B> HttpBody for WithoutTrailers<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BodyError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_frame(context)) {
+                Some(Ok(frame)) if frame.is_trailers() => {}
+                other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }
 
 #[cfg(test)]
@@ -112,9 +157,13 @@ mod tests {
 
     use std::net::{IpAddr, Ipv4Addr};
 
+    use bytes::Bytes;
     use http::{HeaderMap, HeaderName};
+    use http_body_util::{BodyExt as _, StreamBody};
+    use hyper::body::Frame;
 
-    use super::{onward, returned};
+    use super::{WithoutTrailers, onward, returned};
+    use crate::service::BodyError;
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
@@ -150,6 +199,10 @@ mod tests {
             "Impersonate-Extra-Scopes: all",
             "impersonate-extra-%63: x",
             "Impersonate-Anything-New: x",
+            "Impersonate_User: root",
+            "impersonate_Extra-Scopes: all",
+            "X_Remote_Group: system:masters",
+            "X_Forwarded_For: 10.0.0.1",
             "X-Remote-User: root",
             "X-Remote-Group: system:masters",
             "X-Remote-Extra-Scopes: all",
@@ -226,5 +279,18 @@ mod tests {
         let mut names: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["audit-id", "content-type", "warning"]);
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_a_body_stays() {
+        let frames: [Result<_, BodyError>; 3] = [
+            Ok(Frame::data(Bytes::from_static(b"a"))),
+            Ok(Frame::trailers(headers(&["impersonate-user: root"]))),
+            Ok(Frame::data(Bytes::from_static(b"b"))),
+        ];
+        let body = StreamBody::new(futures::stream::iter(frames));
+        let whole = WithoutTrailers(body).collect().await.unwrap();
+        assert_eq!(whole.trailers(), None);
+        assert_eq!(whole.to_bytes(), "ab");
     }
 }

@@ -12,7 +12,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use super::{
     Call, Cluster, Gateway,
     limits::OpenRequest,
-    onward::{disarm, onward, returned},
+    onward::{WithoutTrailers, disarm, onward, returned},
 };
 use crate::{
     Error, Target,
@@ -70,7 +70,7 @@ impl Gateway {
             None => path.to_owned(),
         };
         let headers = onward(&head.headers, call.client.ip());
-        let body = body.map_err(BodyError::from).boxed_unsync();
+        let body = WithoutTrailers(body).boxed_unsync();
         let runtime = upstream.for_principal(&call.principal);
         let mut response = runtime
             .carry(head.method, &onward_path, headers, body)

@@ -41,6 +41,8 @@ pub(crate) use passwords::network;
 #[cfg(feature = "gateway")]
 pub use passwords::{KnownPerson, Passwords};
 #[cfg(all(feature = "gateway", feature = "kube"))]
+pub(crate) use service_account::claimed_audiences;
+#[cfg(all(feature = "gateway", feature = "kube"))]
 pub use service_account::{ServiceAccounts, TokenReviewer};
 #[cfg(feature = "gateway")]
 pub use session_token::{IssuedToken, SessionTokens};

@@ -79,6 +79,32 @@ enum Audience {
     Many(Vec<String>),
 }
 
+impl Claims {
+    /// Those of a token that says that it is a service account's.
+    fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || token.len() > MAX_TOKEN {
+            return None;
+        }
+        let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let claims: Self = serde_json::from_slice(&claims).ok()?;
+        claims.sub.starts_with(ACCOUNT).then_some(claims)
+    }
+
+    fn audiences(&self) -> &[String] {
+        match &self.aud {
+            Audience::One(audience) => std::slice::from_ref(audience),
+            Audience::Many(audiences) => audiences,
+        }
+    }
+}
+
+/// For whom a token says that it is, if it says that it is a service account's. Proves nothing.
+pub(crate) fn claimed_audiences(token: &str) -> Option<Vec<String>> {
+    Claims::of(token).map(|claims| claims.audiences().to_vec())
+}
+
 impl Default for Audience {
     fn default() -> Self {
         Self::Many(Vec::new())
@@ -140,21 +166,13 @@ impl ServiceAccounts {
         })
     }
 
-    /// When a token that is for us says that it ends; nothing for one that is not.
+    /// What a token that is for us says of itself; nothing for one that is not.
     fn claims(&self, token: &str) -> Option<Claims> {
-        let mut parts = token.split('.');
-        let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || token.len() > MAX_TOKEN {
-            return None;
-        }
-        let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let claims: Claims = serde_json::from_slice(&claims).ok()?;
-        let audiences = match &claims.aud {
-            Audience::One(audience) => std::slice::from_ref(audience),
-            Audience::Many(audiences) => audiences,
-        };
-        let ours = audiences.iter().any(|one| self.audiences.contains(one));
-        (claims.sub.starts_with(ACCOUNT) && ours).then_some(claims)
+        let claims = Claims::of(token)?;
+        let mut audiences = claims.audiences().iter();
+        audiences
+            .any(|one| self.audiences.contains(one))
+            .then_some(claims)
     }
 
     async fn review(

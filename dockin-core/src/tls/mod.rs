@@ -14,6 +14,7 @@ pub mod authority;
 #[cfg(feature = "authority")]
 pub mod certificate_request;
 mod client_authority;
+mod ending;
 mod live;
 
 use std::{path::Path, sync::Arc};
@@ -30,7 +31,10 @@ use webpki::EndEntityCert;
 
 #[cfg(feature = "gateway")]
 pub(crate) use self::live::validity;
-pub use self::live::{Live, TlsChange, follow};
+pub use self::{
+    ending::warn_before_end,
+    live::{Live, TlsChange, follow},
+};
 use crate::{Error, ErrorKind, identity::CertificateSubject};
 
 /// The name in the certificate that a gateway shows to agents.

@@ -36,10 +36,21 @@ pub(crate) struct IdentityConfig {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServiceAccountsConfig {
-    /// One of `clusters`, with a kubeconfig.
+    /// One of `clusters`, with a kubeconfig, or of `clusters_directory`; `*` for all of both.
     pub(crate) cluster: String,
     /// For whom their tokens are made.
     pub(crate) audiences: Vec<String>,
+}
+
+/// What an audience for all clusters has in place of the name of one.
+const NAME: &str = "{cluster}";
+
+impl ServiceAccountsConfig {
+    /// The audience for every cluster, when it is not about one.
+    pub(crate) fn audience_of_all(&self) -> Option<&str> {
+        let audience = self.audiences.first().map_or("", String::as_str);
+        (self.cluster == "*").then_some(audience)
+    }
 }
 
 /// A way to prove who one is.
@@ -100,6 +111,7 @@ impl IdentityConfig {
         certificates: bool,
         accounts: bool,
         clusters: &[Cluster],
+        has_directory: bool,
     ) -> Result<(), Error> {
         let bad = |what: String| Err(Error::new(ErrorKind::Misuse, format!("`identity`: {what}")));
         let within = |what: &str, error: &Error| {
@@ -130,7 +142,7 @@ impl IdentityConfig {
         if recheck > MAX_RECHECK {
             return bad("`ldap_recheck` is 1h at most: so long somebody who left stays".to_owned());
         }
-        self.check_service_accounts(clusters)?;
+        self.check_service_accounts(clusters, has_directory)?;
         let configured = self.configured(certificates, accounts);
         let whole = self.order.len() == configured.len()
             && configured.iter().all(|method| self.order.contains(method));
@@ -144,21 +156,61 @@ impl IdentityConfig {
         Ok(())
     }
 
-    fn check_service_accounts(&self, clusters: &[Cluster]) -> Result<(), Error> {
+    fn check_service_accounts(
+        &self,
+        clusters: &[Cluster],
+        has_directory: bool,
+    ) -> Result<(), Error> {
         let bad = |what: String| {
             let message = format!("`identity.service_accounts`: {what}");
             Err(Error::new(ErrorKind::Misuse, message))
         };
+        let mut all = self
+            .service_accounts
+            .iter()
+            .filter_map(ServiceAccountsConfig::audience_of_all);
+        let of_all = all.next();
+        if all.next().is_some() {
+            return bad("cluster `*` is given twice".to_owned());
+        }
+        if of_all.is_some_and(|audience| audience.matches(NAME).count() != 1) {
+            return bad(format!(
+                "the audience of cluster `*` needs `{NAME}` in it once, as in `dockin-{NAME}`"
+            ));
+        }
         let mut audiences = BTreeSet::new();
-        for ServiceAccountsConfig {
-            cluster,
-            audiences: own,
-        } in &self.service_accounts
-        {
+        for entry in &self.service_accounts {
+            let ServiceAccountsConfig {
+                cluster,
+                audiences: own,
+            } = entry;
+            if entry.audience_of_all().is_some() {
+                if own.len() != 1 {
+                    return bad("cluster `*` has one audience".to_owned());
+                }
+                continue;
+            }
             let found = clusters.iter().find(|one| one.name == *cluster);
-            if found.is_none_or(|one| one.kubeconfig.is_none()) {
+            let usable = found.map_or(has_directory, |one| one.kubeconfig.is_some());
+            if !usable {
                 return bad(format!(
-                    "`{cluster}` is none of `clusters` that have a `kubeconfig`"
+                    "`{cluster}` is none of `clusters` that have a `kubeconfig`, and there is no \
+                     `clusters_directory`"
+                ));
+            }
+            let others = of_all.and_then(|audience| audience.split_once(NAME));
+            if let Some((before, behind)) = others
+                && let Some(audience) = own.iter().find(|one| {
+                    let inner = one
+                        .strip_prefix(before)
+                        .and_then(|it| it.strip_suffix(behind));
+                    inner.is_some_and(|name| name != cluster)
+                })
+            {
+                // Or the token of that cluster would be sent to this one.
+                return bad(format!(
+                    "audience `{audience}` of `{cluster}` is that of another cluster by the \
+                     audience of cluster `*`"
                 ));
             }
             if own.is_empty() || own.iter().any(String::is_empty) {
@@ -208,7 +260,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{Cluster, IdentityConfig, Method};
+    use super::{Cluster, IdentityConfig, Method, ServiceAccountsConfig};
 
     const LDAP: &str = "
 ldap:
@@ -228,6 +280,8 @@ service_accounts:
   - { cluster: prod, audiences: [dockin-prod] }
 ";
 
+    const ALL: &str = "  - { cluster: '*', audiences: ['dockin-{cluster}'] }\n";
+
     fn parsed(text: &str) -> IdentityConfig {
         serde_saphyr::from_str(text).unwrap()
     }
@@ -237,7 +291,7 @@ service_accounts:
             "[ { name: prod, kubeconfig: p }, { name: test, kubeconfig: t }, { name: local } ]",
         )
         .unwrap();
-        let checked = parsed(text).check(false, accounts, &clusters);
+        let checked = parsed(text).check(false, accounts, &clusters, text.contains("# directory"));
         checked.map_err(|error| error.message().to_owned())
     }
 
@@ -267,6 +321,26 @@ service_accounts:
         let config = parsed(&other);
         assert_eq!(config.order(false, false), [Method::Oidc, Method::Tokens]);
         assert_eq!(config.ldap_recheck(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn service_accounts_of_clusters_that_are_not_there_yet_may_be_named() {
+        let later = ROBOTS.replace("prod", "later");
+        assert!(checked(&later, false).is_err());
+        for good in [
+            format!("{later}# directory\n"),
+            format!("{ROBOTS}{ALL}"),
+            format!("service_accounts:\n{ALL}"),
+        ] {
+            assert_eq!(checked(&good, false), Ok(()), "{good}");
+        }
+        let all = parsed(&format!("{ROBOTS}{ALL}"));
+        let of_all: Vec<_> = all
+            .service_accounts
+            .iter()
+            .map(ServiceAccountsConfig::audience_of_all)
+            .collect();
+        assert_eq!(of_all, [None, Some("dockin-{cluster}")]);
     }
 
     #[test]
@@ -301,6 +375,17 @@ service_accounts:
                 format!("{ROBOTS}  - {{ cluster: test, audiences: [dockin-prod] }}\n"),
                 false,
                 "`dockin-prod`",
+            ),
+            (
+                ROBOTS.replace("prod, audiences: [dockin-prod]", "'*', audiences: [dockin]"),
+                false,
+                "`dockin-{cluster}`",
+            ),
+            (format!("{ROBOTS}{ALL}{ALL}"), false, "given twice"),
+            (
+                format!("{}{ALL}", ROBOTS.replace("[dockin-prod]", "[dockin-test]")),
+                false,
+                "another cluster",
             ),
         ] {
             let told = checked(&text, accounts).unwrap_err();

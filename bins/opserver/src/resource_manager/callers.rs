@@ -3,14 +3,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
 use dockin_core::{
     Error,
     service::Caller,
-    tls::{self, ClientAuthority},
+    tls::{self, ClientAuthority, Live},
 };
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -26,35 +26,66 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What plugins prove themselves with.
 pub(super) struct Callers {
-    authority: Option<(ClientAuthority, Vec<CertificateDer<'static>>)>,
+    authority: Option<Live<PluginAuthority>>,
     tokens: Option<Tokens>,
+}
+
+/// Who signs plugins' certificates.
+pub(super) struct PluginAuthority {
+    known: ClientAuthority,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl PluginAuthority {
+    fn load(path: &Path) -> Result<Self, Error> {
+        let certificates = tls::certificates(path)?;
+        Ok(Self {
+            known: ClientAuthority::new(&certificates)?,
+            certificates,
+        })
+    }
+
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
 }
 
 impl Callers {
     pub(super) fn load(config: &ResourceManager) -> Result<Self, Error> {
-        let authority = config.authority.as_deref().map(|path| {
-            let certificates = tls::certificates(path)?;
-            Ok::<_, Error>((ClientAuthority::new(&certificates)?, certificates))
-        });
         Ok(Self {
-            authority: authority.transpose()?,
+            authority: Self::read_authority(config)?.map(Live::from),
             tokens: config.token.as_deref().map(Tokens::load).transpose()?,
         })
     }
 
+    /// What the file of the authority says now; nothing when plugins have no certificates.
+    pub(super) fn read_authority(
+        config: &ResourceManager,
+    ) -> Result<Option<Arc<PluginAuthority>>, Error> {
+        let read = config.authority.as_deref().map(PluginAuthority::load);
+        Ok(read.transpose()?.map(Arc::new))
+    }
+
     /// The authority of plugins' certificates; none when they have none.
-    pub(super) fn authority(&self) -> &[CertificateDer<'static>] {
-        let authority = self.authority.as_ref();
-        authority.map_or(&[], |(_, certificates)| certificates)
+    pub(super) fn authority(&self) -> Option<Arc<PluginAuthority>> {
+        self.authority.as_ref().map(Live::current)
+    }
+
+    /// Puts another authority in force. Only where nobody else comes: a certificate of the one
+    /// before would name a person elsewhere.
+    pub(super) fn replace_authority(&self, authority: Arc<PluginAuthority>) {
+        if let Some(live) = &self.authority {
+            live.replace(authority);
+        }
     }
 
     /// Refuses an authority that also signs for people: each of them would be a plugin, or each
     /// plugin somebody.
     pub(super) fn check_beside(&self, people: &[CertificateDer<'static>]) -> Result<(), Error> {
-        let Some((ours, _)) = &self.authority else {
+        let Some(ours) = self.authority() else {
             return Ok(());
         };
-        if !people.is_empty() && ours.shares_a_key_with(&ClientAuthority::new(people)?) {
+        if !people.is_empty() && ours.known.shares_a_key_with(&ClientAuthority::new(people)?) {
             return Err(misuse(
                 "`resource_manager.authority` and `client_authority` have a key in common: plugins \
                  need an authority of their own",
@@ -66,9 +97,9 @@ impl Callers {
     /// For whom a certificate speaks that a client showed. One of a plugin's whose time is over is
     /// nobody's, and never that of the person it may name.
     pub(super) fn caller(&self, chain: &[CertificateDer<'static>]) -> Caller {
-        match &self.authority {
-            Some((ours, _)) if ours.vouches_for(chain) => Caller::Other,
-            Some((ours, _)) if ours.has_issued(chain) => Caller::Nobody,
+        match self.authority() {
+            Some(ours) if ours.known.vouches_for(chain) => Caller::Other,
+            Some(ours) if ours.known.has_issued(chain) => Caller::Nobody,
             _ => Caller::Named,
         }
     }
@@ -167,11 +198,16 @@ fn read(path: &Path) -> Result<Vec<[u8; 32]>, Error> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use dockin_core::{service::Caller, tls::ClientAuthority};
+    use std::sync::Arc;
+
+    use dockin_core::{
+        service::Caller,
+        tls::{ClientAuthority, Live},
+    };
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
     use rustls::pki_types::CertificateDer;
 
-    use super::Callers;
+    use super::{Callers, PluginAuthority};
 
     fn authority() -> (Issuer<'static, KeyPair>, CertificateDer<'static>) {
         let mut params = CertificateParams::default();
@@ -194,10 +230,10 @@ mod tests {
         let (ours, certificate) = authority();
         let (others, _) = authority();
         let callers = Callers {
-            authority: Some((
-                ClientAuthority::new(std::slice::from_ref(&certificate)).unwrap(),
-                vec![certificate.clone()],
-            )),
+            authority: Some(Live::from(Arc::new(PluginAuthority {
+                known: ClientAuthority::new(std::slice::from_ref(&certificate)).unwrap(),
+                certificates: vec![certificate.clone()],
+            }))),
             tokens: None,
         };
         assert_eq!(callers.caller(&client(&ours, 4000)), Caller::Other);

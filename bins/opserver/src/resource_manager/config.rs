@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// The resource manager, checked.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResourceManager {
     /// Address of its own to serve, port 0 picks one; the gateway's when absent.
@@ -29,7 +29,7 @@ pub(crate) struct ResourceManager {
     store: Option<SharedStore>,
     /// Authority whose certificates plugins have.
     #[serde(default)]
-    pub(super) authority: Option<PathBuf>,
+    pub(crate) authority: Option<PathBuf>,
     /// File with the token that plugins send instead.
     #[serde(default)]
     pub(super) token: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub(crate) struct ResourceManager {
 }
 
 /// etcd, as a plugin's `ipam.store` names it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SharedStore {
     /// `etcd`.
@@ -63,7 +63,7 @@ struct SharedStore {
 }
 
 /// One network.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NetworkEntry {
     /// The `name` in the plugin's file.
