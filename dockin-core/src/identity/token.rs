@@ -399,14 +399,6 @@ impl TokenFile {
     }
 
     /// Whether the token of this hash, which is not in the file, is in the store.
-    #[cfg_attr(
-        not(feature = "gateway"),
-        expect(
-            clippy::unused_async,
-            clippy::unused_self,
-            reason = "there is no store"
-        )
-    )]
     async fn still_shared(
         &self,
         #[cfg_attr(
