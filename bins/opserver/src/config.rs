@@ -109,7 +109,11 @@ const fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Accounts {
     /// Account file; `dockin-opserver account add` makes it.
-    pub(crate) file: PathBuf,
+    #[serde(default)]
+    pub(crate) file: Option<PathBuf>,
+    /// Keep them in the store, for all gateways that share it, in place of a file.
+    #[serde(default)]
+    pub(crate) shared: bool,
     /// Directory of the signing key and the revoked tokens.
     pub(crate) sessions: PathBuf,
     /// Whom session tokens are for: the same for gateways that share them.
@@ -312,6 +316,14 @@ impl Config {
         {
             return bad("`session_minutes` is 1 to 1440: sessions are short-lived".to_owned());
         }
+        if let Some(accounts) = &self.accounts
+            && accounts.file.is_some() == accounts.shared
+        {
+            return bad(
+                "`accounts` needs either `file`, or `shared: true` to have them in the `store`"
+                    .to_owned(),
+            );
+        }
         let (certificates, accounts) = (self.client_authority.is_some(), self.accounts.is_some());
         self.identity.check(
             certificates,
@@ -375,7 +387,8 @@ impl Config {
         paths.extend(self.clusters_directory.as_mut());
         paths.extend(self.client_authority.as_mut());
         if let Some(accounts) = &mut self.accounts {
-            paths.extend([&mut accounts.file, &mut accounts.sessions]);
+            paths.push(&mut accounts.sessions);
+            paths.extend(accounts.file.as_mut());
         }
         paths.extend(self.identity.paths());
         paths.extend(self.audit.paths());
@@ -574,6 +587,16 @@ clusters:
                 "access:\n  - { groups: [admins], verbs: [\"*\"], clusters: [\"*\"], namespaces: [\"*\"] }",
                 "access_rules: { model: m.conf }",
                 ["`model`", "`policy`"],
+            ),
+            (
+                "clusters:\n",
+                "accounts: { sessions: s, file: a.yaml, shared: true }\nclusters:\n",
+                ["`accounts`", "`shared: true`"],
+            ),
+            (
+                "clusters:\n",
+                "accounts: { sessions: s }\nclusters:\n",
+                ["`file`", "`shared: true`"],
             ),
             (
                 "clusters:\n",

@@ -1,5 +1,6 @@
 //! The gateway: makes its own certificates and tokens, and serves.
 
+mod account;
 mod agent;
 mod config;
 mod door;
@@ -13,10 +14,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use config::Config;
-use dockin_core::{
-    Error, ErrorKind,
-    identity::{AccountFile, TokenFile},
-};
+use dockin_core::{Error, ErrorKind, identity::TokenFile};
 use jiff::Timestamp;
 
 // A request is a hundred small allocations: an eighth of the gateway's time in the system's.
@@ -40,7 +38,7 @@ enum Command {
     Token(Token),
     /// Let people log in with a password, and take that back.
     #[command(subcommand)]
-    Account(Account),
+    Account(account::Account),
     /// Let machines become agents, and take that back.
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -76,44 +74,6 @@ enum Token {
     },
 }
 
-#[derive(Subcommand)]
-enum Account {
-    /// Make an account, or give the one of that name another password and other groups; reads the
-    /// password from standard input. Its sessions then end.
-    Add {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// Whose account it is.
-        #[arg(long, value_name = "NAME")]
-        user: String,
-        /// A group of his; may be repeated.
-        #[arg(long = "group", value_name = "GROUP")]
-        groups: Vec<String>,
-        /// Tenant whose access rules count for him.
-        #[arg(long, value_name = "NAME")]
-        tenant: Option<String>,
-    },
-    /// Take an account away, and with it its sessions and personal tokens.
-    Remove {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// Whose account.
-        #[arg(long, value_name = "NAME")]
-        user: String,
-    },
-    /// End every session of an account; its personal tokens stay.
-    End {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// Whose sessions.
-        #[arg(long, value_name = "NAME")]
-        user: String,
-    },
-}
-
 #[derive(Args)]
 struct Serve {
     #[command(flatten)]
@@ -143,7 +103,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Init(wanted) => init::init(&wanted),
         Command::Token(wanted) => token(wanted),
-        Command::Account(wanted) => account(wanted),
+        Command::Account(wanted) => account::account(wanted),
         Command::Agent(wanted) => agent::agent(wanted),
         Command::Serve(wanted) => run(&wanted),
     };
@@ -173,39 +133,6 @@ fn token(command: Token) -> Result<(), Error> {
             let count = TokenFile::revoke(&tokens(data)?, &user)?;
             eprintln!("{count} of `{user}` revoked");
         }
-    }
-    Ok(())
-}
-
-fn account(command: Account) -> Result<(), Error> {
-    let accounts = |data: PathBuf| {
-        let config = Config::load(&data.join("opserver.yaml"))?;
-        let accounts = config.accounts.map(|accounts| accounts.file);
-        accounts.ok_or_else(|| {
-            let fix =
-                "the configuration has no `accounts: { file: accounts.yaml, sessions: sessions }`";
-            Error::new(ErrorKind::Misuse, fix)
-        })
-    };
-    match command {
-        Account::Add {
-            data,
-            user,
-            groups,
-            tenant,
-        } => {
-            let file = accounts(data)?;
-            let mut password = String::new();
-            std::io::stdin().read_line(&mut password).map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "no password on standard input")
-                    .with_source(error)
-            })?;
-            let password = password.trim_end_matches(['\r', '\n']);
-            AccountFile::put(&file, &user, &groups, tenant.as_deref(), password)?;
-            eprintln!("`{user}` can log in now: dockctl login --user {user}");
-        }
-        Account::Remove { data, user } => AccountFile::remove(&accounts(data)?, &user)?,
-        Account::End { data, user } => AccountFile::end_sessions(&accounts(data)?, &user)?,
     }
     Ok(())
 }

@@ -6,14 +6,17 @@ use dockin_core::{
     Error, ErrorKind,
     gateway::{ClusterAccounts, Logins},
     identity::{
-        AccountFile, Authenticator, Chain, CheckedPeople, ClientCertificates, Passwords,
+        Accounts, Authenticator, Chain, CheckedPeople, ClientCertificates, Passwords,
         ServiceAccounts, SessionTokens, TokenFile, ldap::LdapDirectory, oidc::OidcIssuer,
     },
     runtime::kube::{ClusterConfig, KubeCluster},
     store::Store,
 };
 
-use crate::config::{Accounts, Config, Method, ServiceAccountsConfig};
+use crate::{
+    account,
+    config::{self, Config, Method, ServiceAccountsConfig},
+};
 
 /// Who people are.
 pub(crate) struct People {
@@ -81,11 +84,17 @@ pub(crate) async fn people(
 /// Accounts, then the directory.
 fn logins(
     config: &Config,
-    wanted: &Accounts,
+    wanted: &config::Accounts,
     tokens: TokenFile,
     store: Option<&Arc<dyn Store>>,
 ) -> Result<Logins, Error> {
-    let accounts = Arc::new(AccountFile::load(&wanted.file)?);
+    let accounts = match (&wanted.file, store) {
+        (Some(file), None) => Accounts::load(file)?,
+        (Some(file), Some(store)) => Accounts::load(file)?.with_store(Arc::clone(store)),
+        (None, Some(store)) => Accounts::in_store(Arc::clone(store))?,
+        (None, None) => return Err(account::no_store()),
+    };
+    let accounts = Arc::new(accounts);
     make_directory(&wanted.sessions)?;
     let mut sessions = SessionTokens::open(
         &wanted.sessions,

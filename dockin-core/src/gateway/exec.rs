@@ -163,10 +163,10 @@ impl Gateway {
         };
         let gate = IdleGate::new(gate, self.idle_timeout, Instant::now());
         let overdue = gate.overdue();
-        let live = self.live.begin(&call, &permit);
+        let runtime = Some(Arc::clone(&found.runtime));
+        let live = self.live.begin(&call, &permit, runtime);
         let gateway = Arc::clone(&self);
         self.sessions.spawn(async move {
-            let _live = live;
             if client.needs_settling() {
                 tokio::time::sleep(SETTLE).await;
             }
@@ -184,6 +184,7 @@ impl Gateway {
             let stop = async {
                 tokio::select! {
                     () = gateway.cut.cancelled() => STOPPING.to_owned(),
+                    why = live.ended() => why,
                     why = overdue => why,
                 }
             };

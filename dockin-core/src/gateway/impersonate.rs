@@ -56,6 +56,7 @@ impl Gateway {
             // Not of the caller's choosing.
             tenant: by.tenant.clone(),
             proof: by.proof,
+            basis: by.basis.clone(),
             impersonator: Some(by.user.clone()),
         };
         Ok(Call {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,6 +17,8 @@ use super::{Call, Gateway};
 use crate::{
     Error, Target,
     access::{Decision, Permit, Verb},
+    identity::Principal,
+    runtime::Runtime,
     service::{self, Body},
     store::{LiveSession, SessionNews, Store},
 };
@@ -27,7 +29,7 @@ pub(super) struct LiveSessions {
     /// This run of this gateway.
     gateway: String,
     store: Option<Arc<dyn Store>>,
-    open: Mutex<BTreeMap<String, LiveSession>>,
+    open: Mutex<BTreeMap<String, Open>>,
     changed: Notify,
 }
 
@@ -35,6 +37,32 @@ pub(super) struct LiveSessions {
 pub(super) struct Live {
     sessions: Arc<LiveSessions>,
     id: String,
+    end: Arc<End>,
+}
+
+/// A session that is open here, and what it stands on.
+#[derive(Clone)]
+pub(super) struct Open {
+    pub(super) session: Arc<LiveSession>,
+    pub(super) principal: Arc<Principal>,
+    /// What runs its pod.
+    pub(super) runtime: Option<Arc<dyn Runtime>>,
+    pub(super) end: Arc<End>,
+}
+
+/// By what a session is told to end, and why.
+#[derive(Default)]
+pub(super) struct End {
+    why: OnceLock<String>,
+    ordered: CancellationToken,
+}
+
+impl End {
+    /// Ends the session; the first reason counts.
+    pub(super) fn order(&self, why: String) {
+        let _earlier = self.why.set(why);
+        self.ordered.cancel();
+    }
 }
 
 /// How often the store is told that this gateway is still there.
@@ -60,7 +88,12 @@ impl LiveSessions {
     }
 
     /// Puts a session into the list until what is returned is dropped.
-    pub(super) fn begin(self: &Arc<Self>, call: &Call, permit: &Permit) -> Live {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        call: &Call,
+        permit: &Permit,
+        runtime: Option<Arc<dyn Runtime>>,
+    ) -> Live {
         let target = permit.target();
         let id = permit.session().to_string();
         let session = LiveSession {
@@ -75,12 +108,27 @@ impl LiveSessions {
             since: Timestamp::now(),
             gateway: self.gateway.clone(),
         };
-        self.open().insert(id.clone(), session);
+        let end = Arc::new(End::default());
+        let open = Open {
+            session: Arc::new(session),
+            principal: Arc::clone(permit.principal()),
+            runtime,
+            end: Arc::clone(&end),
+        };
+        self.open().insert(id.clone(), open);
         self.changed.notify_one();
         Live {
             sessions: Arc::clone(self),
             id,
+            end,
         }
+    }
+
+    /// The open sessions of this gateway, oldest first.
+    pub(super) fn here(&self) -> Vec<Open> {
+        let mut here: Vec<Open> = self.open().values().cloned().collect();
+        here.sort_by_key(|open| open.session.since);
+        here
     }
 
     /// The open sessions here and elsewhere, oldest first.
@@ -92,7 +140,8 @@ impl LiveSessions {
             let others = others.filter(|session| session.gateway != self.gateway);
             all.extend(others.map(|session| (session.id.clone(), session)));
         }
-        all.extend(self.open().clone());
+        let here = self.here().into_iter();
+        all.extend(here.map(|open| (open.session.id.clone(), (*open.session).clone())));
         let mut all: Vec<LiveSession> = all.into_values().collect();
         all.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
         Ok(all)
@@ -135,8 +184,8 @@ impl LiveSessions {
             afresh: told.is_none(),
             opened: open
                 .values()
-                .filter(|session| !before.contains(&session.id))
-                .cloned()
+                .filter(|open| !before.contains(&open.session.id))
+                .map(|open| (*open.session).clone())
                 .collect(),
             ended: before.difference(&now).cloned().collect(),
             open: now.len(),
@@ -144,8 +193,17 @@ impl LiveSessions {
         (news, now)
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<String, LiveSession>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    /// Waits until the session has to end; gives what to say then.
+    pub(super) async fn ended(&self) -> String {
+        self.end.ordered.cancelled().await;
+        let why = self.end.why.get().map_or("it has to", String::as_str);
+        format!("session ended: {why}")
     }
 }
 
@@ -224,14 +282,20 @@ mod tests {
         let (nothing, told) = sessions.news(None);
         assert!(nothing.afresh && nothing.opened.is_empty() && told.is_empty());
 
-        let first = sessions.begin(&call, &permit(&call).await);
-        let second = sessions.begin(&call, &permit(&call).await);
+        let first = sessions.begin(&call, &permit(&call).await, None);
+        let second = sessions.begin(&call, &permit(&call).await, None);
         let (news, told) = sessions.news(Some(&told));
         assert_eq!((news.afresh, news.opened.len(), news.open), (false, 2, 2));
         let all = sessions.all().await.unwrap();
         let targets: BTreeSet<&str> = all.iter().map(|one| one.pod.as_str()).collect();
         assert_eq!((all.len(), targets), (2, BTreeSet::from(["web"])));
 
+        for open in sessions.here().into_iter().take(1) {
+            assert_eq!(open.session.id, first.id);
+            open.end.order("its agent was removed".to_owned());
+            open.end.order("nobody hears this".to_owned());
+        }
+        assert_eq!(first.ended().await, "session ended: its agent was removed");
         let ended = first.id.clone();
         drop(first);
         let (news, _) = sessions.news(Some(&told));

@@ -69,7 +69,7 @@ impl Gateway {
                 return Err(error);
             }
         };
-        let issued = logins.sessions.issue(&person, Timestamp::now())?;
+        let issued = logins.sessions.issue(&person, Timestamp::now()).await?;
         let call = Call {
             principal: person.principal(Proof::Session),
             client,
@@ -133,7 +133,7 @@ impl Gateway {
             self.auditor.identity_changed(call, told).await?;
             return Ok(service::json(&json!({ "revoked": id })));
         }
-        if !logins.passwords.accounts().has(user).await {
+        if !logins.passwords.accounts().has(user).await? {
             // They stand for an account, with what it is in when they are shown.
             let what = "personal tokens are for people with an account of this gateway; log in \
                         again when your session ends";

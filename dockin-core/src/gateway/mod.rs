@@ -42,6 +42,7 @@ mod ports;
 mod refusal;
 mod reviews;
 mod routes;
+mod standing;
 
 use std::{
     net::SocketAddr,
@@ -197,6 +198,7 @@ impl Gateway {
             });
         }
         tokio::spawn(Arc::clone(&self).keep_objects(stop.clone()));
+        tokio::spawn(Arc::clone(&self).look_after_sessions(stop.clone()));
         let telling = tokio::spawn(Arc::clone(&self.live).tell(stop.clone()));
         #[cfg(feature = "dockin-ops")]
         tokio::spawn(Arc::clone(&self).follow_ops_rules(stop.clone()));

@@ -42,6 +42,7 @@ impl Gateway {
         let on_upgrade = hyper::upgrade::on(&mut request);
         let protocol = upgrade.protocol();
         let activity = Activity::begin();
+        let runtime = Some(Arc::clone(&found.runtime));
         let dialer = Arc::new(AuditedDialer {
             gateway: Arc::clone(self),
             call: Arc::clone(&call),
@@ -61,10 +62,11 @@ impl Gateway {
             if failed {
                 return;
             }
-            let _live = gateway.live.begin(&call, &permit);
+            let live = gateway.live.begin(&call, &permit, runtime);
             let stop = async {
                 tokio::select! {
                     () = gateway.cut.cancelled() => STOPPING.to_owned(),
+                    why = live.ended() => why,
                     why = activity.idle(gateway.idle_timeout) => why,
                 }
             };

@@ -215,6 +215,11 @@ impl AgentList {
         ))
     }
 
+    /// Whether the agent `name` is one of the list, whatever its certificate.
+    pub async fn has(&self, name: &str) -> bool {
+        self.agents.current().await.contains_key(name)
+    }
+
     /// Uses up the invitation of the agent `name` that `token` is for, and puts the certificate
     /// that `issue` makes into the list. When `issue` fails, the invitation is still good.
     ///

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::{Authenticator, Credentials, Principal};
+use super::{Authenticator, Basis, Credentials, Principal};
 use crate::{Error, ErrorKind};
 
 /// Several authenticators, asked in their order: the first that knows a credential decides, yes
@@ -16,6 +17,21 @@ impl Chain {
     pub const fn new(authenticators: Vec<Arc<dyn Authenticator>>) -> Self {
         Self(authenticators)
     }
+
+    /// The principal, unless what an ID token stands for was ended after it was issued: its issuer
+    /// does not know that.
+    async fn unless_ended(&self, principal: Arc<Principal>) -> Result<Arc<Principal>, Error> {
+        let Some(Basis::IdToken { issued }) = principal.basis else {
+            return Ok(principal);
+        };
+        match self.ended(&principal, issued).await? {
+            None => Ok(principal),
+            Some(why) => {
+                let message = format!("{why}; log in again");
+                Err(Error::new(ErrorKind::Unauthenticated, message))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -28,7 +44,20 @@ impl Authenticator for Chain {
             // One that cannot tell now ends it: to go on would let another say yes or no to what
             // is not his.
             if let Some(principal) = one.authenticate(credentials).await? {
-                return Ok(Some(principal));
+                return self.unless_ended(principal).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn ended(
+        &self,
+        principal: &Principal,
+        since: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        for one in &self.0 {
+            if let Some(why) = one.ended(principal, since).await? {
+                return Ok(Some(why));
             }
         }
         Ok(None)
@@ -63,11 +92,12 @@ mod tests {
     use std::sync::Arc;
 
     use async_trait::async_trait;
+    use jiff::Timestamp;
 
     use super::{Chain, authenticate};
     use crate::{
         Error, ErrorKind,
-        identity::{Authenticator, Credentials, Principal, Proof},
+        identity::{Authenticator, Basis, Credentials, Principal, Proof},
     };
 
     /// Knows tokens with a prefix; what is behind it decides.
@@ -96,6 +126,53 @@ mod tests {
                 )))),
             }
         }
+    }
+
+    /// Says since when somebody's sessions count.
+    struct Since(&'static str, Timestamp);
+
+    #[async_trait]
+    impl Authenticator for Since {
+        async fn authenticate(&self, _: &Credentials) -> Result<Option<Arc<Principal>>, Error> {
+            Ok(None)
+        }
+
+        async fn ended(
+            &self,
+            principal: &Principal,
+            since: Timestamp,
+        ) -> Result<Option<String>, Error> {
+            let ended = principal.user == self.0 && since < self.1;
+            Ok(ended.then(|| "it was ended".to_owned()))
+        }
+    }
+
+    /// Knows one person, by an ID token.
+    struct Issued(Timestamp);
+
+    #[async_trait]
+    impl Authenticator for Issued {
+        async fn authenticate(&self, _: &Credentials) -> Result<Option<Arc<Principal>>, Error> {
+            let mut principal = Principal::new("olga", Vec::new(), Proof::Oidc);
+            principal.basis = Some(Basis::IdToken { issued: self.0 });
+            Ok(Some(Arc::new(principal)))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_token_from_before_its_person_s_end_proves_nothing() {
+        let now = Timestamp::UNIX_EPOCH;
+        let told = async |ended: &'static str, issued: i64| {
+            let issued = Timestamp::from_millisecond(issued).unwrap_or(now);
+            let chain = Chain::new(vec![Arc::new(Since(ended, now)), Arc::new(Issued(issued))]);
+            let found = authenticate(&chain, &Credentials::default()).await;
+            found
+                .map(|one| one.user.clone())
+                .map_err(|error| error.kind())
+        };
+        assert_eq!(told("olga", -1).await, Err(ErrorKind::Unauthenticated));
+        assert_eq!(told("olga", 0).await, Ok("olga".to_owned()));
+        assert_eq!(told("otto", -1).await, Ok("olga".to_owned()));
     }
 
     #[tokio::test]

@@ -22,13 +22,17 @@ pub(crate) mod records;
 #[cfg(all(feature = "gateway", feature = "kube"))]
 mod service_account;
 #[cfg(feature = "gateway")]
+mod session_key;
+#[cfg(feature = "gateway")]
 mod session_token;
+#[cfg(feature = "gateway")]
+mod shared_accounts;
 mod token;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 #[cfg(feature = "gateway")]
-pub use account::{AccountFile, AccountRecord, MAX_PASSWORD, MIN_PASSWORD};
+pub use account::{AccountRecord, Accounts, MAX_PASSWORD, MIN_PASSWORD};
 #[cfg(feature = "gateway")]
 pub use agent_list::{AgentList, AgentRecord, CertificateRecord, Invitation};
 use async_trait::async_trait;
@@ -36,6 +40,7 @@ pub use certificate::{CertificateSubject, ClientCertificates};
 pub use chain::{Chain, authenticate};
 #[cfg(feature = "gateway")]
 pub use directory::{CheckedPeople, DirectoryPerson, PeopleDirectory};
+use jiff::Timestamp;
 #[cfg(feature = "gateway")]
 pub(crate) use passwords::network;
 #[cfg(feature = "gateway")]
@@ -46,6 +51,8 @@ pub(crate) use service_account::claimed_audiences;
 pub use service_account::{ServiceAccounts, TokenReviewer};
 #[cfg(feature = "gateway")]
 pub use session_token::{IssuedToken, SessionTokens};
+#[cfg(feature = "gateway")]
+pub use shared_accounts::SharedAccounts;
 pub use token::{NewToken, TokenFile, TokenRecord, hash_token, new_token};
 
 use crate::Error;
@@ -65,6 +72,28 @@ pub struct Principal {
     pub impersonator: Option<String>,
     /// How it was proved.
     pub proof: Proof,
+    /// What proved it, if that can be taken back here.
+    pub basis: Option<Basis>,
+}
+
+/// A credential that may be taken back here, without its secret.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Basis {
+    /// A session token.
+    Session {
+        /// Its id.
+        id: String,
+        /// By what name and id a directory knows the person, who then has no account.
+        entry: Option<(String, String)>,
+    },
+    /// A bearer token, by its SHA-256 in hex.
+    Token(String),
+    /// An ID token: not the gateway's own, but its person's sessions may be ended here.
+    IdToken {
+        /// When it was issued.
+        issued: Timestamp,
+    },
 }
 
 impl Principal {
@@ -77,6 +106,7 @@ impl Principal {
             extra: BTreeMap::new(),
             impersonator: None,
             proof,
+            basis: None,
         }
     }
 }
@@ -124,4 +154,19 @@ pub trait Authenticator: Send + Sync {
         &self,
         credentials: &Credentials,
     ) -> Result<Option<Arc<Principal>>, Error>;
+
+    /// Why sessions that `principal` opened at `since` have to end: what it was proved by was taken
+    /// back, or whom it stood for is gone. Nothing, when there is no such reason; that a session
+    /// token has expired is none.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when it cannot be known now.
+    async fn ended(
+        &self,
+        _principal: &Principal,
+        _since: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
 }

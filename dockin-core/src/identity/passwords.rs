@@ -9,7 +9,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use tokio::sync::Semaphore;
 
 use super::{
-    AccountFile, AccountRecord, CheckedPeople, DirectoryPerson, MAX_PASSWORD, Principal, Proof,
+    AccountRecord, Accounts, CheckedPeople, DirectoryPerson, MAX_PASSWORD, Principal, Proof,
 };
 use crate::{
     Error, ErrorKind,
@@ -28,7 +28,7 @@ use crate::{
 /// names and addresses it has. For an account a wrong password costs as much time as the right
 /// one, and an unknown user as a known one.
 pub struct Passwords {
-    accounts: Arc<AccountFile>,
+    accounts: Arc<Accounts>,
     directory: Option<Arc<CheckedPeople>>,
     by_name: Mutex<Rates>,
     by_address: Mutex<Rates>,
@@ -61,7 +61,7 @@ const MAX_USER: usize = 253;
 impl Passwords {
     /// Logins to `accounts` alone.
     #[must_use]
-    pub fn new(accounts: Arc<AccountFile>) -> Self {
+    pub fn new(accounts: Arc<Accounts>) -> Self {
         let rates = |(burst, every): (u32, Duration)| {
             Mutex::new(Rates::new(every.as_secs_f64().recip(), f64::from(burst)))
         };
@@ -91,7 +91,7 @@ impl Passwords {
 
     /// The accounts.
     #[must_use]
-    pub const fn accounts(&self) -> &Arc<AccountFile> {
+    pub const fn accounts(&self) -> &Arc<Accounts> {
         &self.accounts
     }
 
@@ -101,7 +101,7 @@ impl Passwords {
     ///
     /// `Unauthenticated` in the same words for a wrong name and a wrong password; `Exhausted`,
     /// with the time to wait, after too many attempts or in a flood of them; `Unavailable` when
-    /// the directory cannot be asked, or attempts cannot be counted.
+    /// the directory or the store cannot be asked, or attempts cannot be counted.
     pub async fn login(
         &self,
         user: &str,
@@ -147,13 +147,13 @@ impl Passwords {
         let Some(directory) = &self.directory else {
             return Ok(None);
         };
-        if self.accounts.has(user).await {
+        if self.accounts.has(user).await? {
             return Ok(None);
         }
         let Some(person) = directory.check(user, password).await? else {
             return Ok(None);
         };
-        if self.accounts.has(&person.user).await {
+        if self.accounts.has(&person.user).await? {
             let user = &person.user;
             tracing::warn!(user, "has an account: the directory's person cannot log in");
             return Ok(None);
@@ -265,7 +265,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::{AccountFile, CheckedPeople, KnownPerson, Passwords, UNDER_WAY, folded, network};
+    use super::{Accounts, CheckedPeople, KnownPerson, Passwords, UNDER_WAY, folded, network};
     use crate::{ErrorKind, identity::directory::tests::One};
 
     const PASSWORD: &str = "correct horse battery";
@@ -273,8 +273,8 @@ mod tests {
 
     fn passwords(folder: &tempfile::TempDir) -> Passwords {
         let path = folder.path().join("accounts.yaml");
-        AccountFile::put(&path, "alice", &[], None, PASSWORD).unwrap();
-        Passwords::new(Arc::new(AccountFile::load(path).unwrap()))
+        Accounts::put(&path, "alice", &[], None, PASSWORD).unwrap();
+        Passwords::new(Arc::new(Accounts::load(path).unwrap()))
     }
 
     #[tokio::test]

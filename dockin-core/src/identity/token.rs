@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 #[cfg(feature = "gateway")]
-use super::AccountFile;
+use super::Accounts;
 use super::{
-    Authenticator, Credentials, Principal, Proof,
+    Authenticator, Basis, Credentials, Principal, Proof,
     records::{self, Followed, Records, check_name, whole_seconds},
 };
 #[cfg(feature = "gateway")]
@@ -126,7 +126,7 @@ impl Records for Document {
 pub struct TokenFile {
     tokens: Followed<Tokens>,
     #[cfg(feature = "gateway")]
-    accounts: Option<Arc<AccountFile>>,
+    accounts: Option<Arc<Accounts>>,
     /// Where other gateways look for personal tokens that are made here.
     #[cfg(feature = "gateway")]
     store: Option<Arc<dyn Store>>,
@@ -139,6 +139,17 @@ type Tokens = HashMap<String, Known>;
 struct Known {
     principal: Arc<Principal>,
     record: TokenRecord,
+}
+
+impl Known {
+    fn new(record: TokenRecord) -> Self {
+        let mut principal = Principal::new(&record.user, record.groups.clone(), Proof::Token);
+        principal.basis = Some(Basis::Token(record.token_sha256.clone()));
+        Self {
+            principal: Arc::new(principal),
+            record,
+        }
+    }
 }
 
 /// What a token begins with.
@@ -170,7 +181,7 @@ impl TokenFile {
     /// Lets people with an account in `accounts` have personal tokens.
     #[cfg(feature = "gateway")]
     #[must_use]
-    pub fn with_accounts(mut self, accounts: Arc<AccountFile>) -> Self {
+    pub fn with_accounts(mut self, accounts: Arc<Accounts>) -> Self {
         self.accounts = Some(accounts);
         self
     }
@@ -364,6 +375,45 @@ impl TokenFile {
         Ok(())
     }
 
+    /// Takes the personal tokens of `user` out of the file at `path`: they would count again for
+    /// the next one of that name.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn forget_personal(path: &Path, user: &str) -> Result<(), Error> {
+        records::edit(path, |document: &mut Document| {
+            document
+                .users
+                .retain(|known| known.personal.is_none() || known.user != user);
+            Ok(())
+        })
+    }
+
+    async fn stands(&self, known: &Known) -> Result<(), Error> {
+        alive(&known.record)?;
+        self.principal(known).await.map(|_| ())
+    }
+
+    /// Whether the token of this hash, which is not in the file, is in the store.
+    async fn still_shared(
+        &self,
+        #[cfg_attr(
+            not(feature = "gateway"),
+            expect(unused_variables, reason = "there is no store")
+        )]
+        hash: &str,
+    ) -> Result<(), Error> {
+        #[cfg(feature = "gateway")]
+        if let Some(store) = &self.store
+            && let Some(record) = store.token(hash).await?
+        {
+            return self.stands(&Known::new(record)).await;
+        }
+        let message = "the bearer token was revoked";
+        Err(Error::new(ErrorKind::Unauthenticated, message))
+    }
+
     /// Whom a personal token stands for that is not in the file.
     #[cfg(feature = "gateway")]
     async fn shared(&self, token: &str) -> Result<Option<Arc<Principal>>, Error> {
@@ -374,9 +424,7 @@ impl TokenFile {
             return Ok(None);
         };
         alive(&record)?;
-        let principal = Principal::new(&record.user, Vec::new(), Proof::Token);
-        let principal = Arc::new(principal);
-        self.principal(&Known { principal, record }).await.map(Some)
+        self.principal(&Known::new(record)).await.map(Some)
     }
 
     /// Whom a known token stands for.
@@ -386,9 +434,11 @@ impl TokenFile {
         }
         #[cfg(feature = "gateway")]
         if let Some(accounts) = &self.accounts
-            && let Some(account) = accounts.find(&known.record.user).await
+            && let Some(account) = accounts.find(&known.record.user).await?
         {
-            return Ok(account.principal(Proof::Token));
+            let mut principal = Arc::unwrap_or_clone(account.principal(Proof::Token));
+            principal.basis.clone_from(&known.principal.basis);
+            return Ok(Arc::new(principal));
         }
         let message = "the bearer token is of an account that is gone";
         Err(Error::new(ErrorKind::Unauthenticated, message))
@@ -418,6 +468,27 @@ impl Authenticator for TokenFile {
         alive(&known.record)?;
         self.principal(known).await.map(Some)
     }
+
+    async fn ended(
+        &self,
+        principal: &Principal,
+        _since: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        let Some(Basis::Token(hash)) = &principal.basis else {
+            return Ok(None);
+        };
+        let stands = match self.tokens.current().await.get(hash) {
+            Some(known) => self.stands(known).await,
+            None => self.still_shared(hash).await,
+        };
+        match stands {
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => {
+                Ok(Some("its token was revoked or has expired".to_owned()))
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(None),
+        }
+    }
 }
 
 fn alive(record: &TokenRecord) -> Result<(), Error> {
@@ -430,11 +501,8 @@ fn alive(record: &TokenRecord) -> Result<(), Error> {
 
 fn read(path: &Path) -> Result<Tokens, Error> {
     let document: Document = records::read(path)?;
-    let known = document.users.into_iter().map(|record| {
-        let principal = Principal::new(&record.user, record.groups.clone(), Proof::Token);
-        let principal = Arc::new(principal);
-        (record.token_sha256.clone(), Known { principal, record })
-    });
+    let known = document.users.into_iter();
+    let known = known.map(|record| (record.token_sha256.clone(), Known::new(record)));
     Ok(known.collect())
 }
 

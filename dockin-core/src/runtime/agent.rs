@@ -50,13 +50,18 @@ impl From<Arc<rustls::ClientConfig>> for AgentsTls {
 #[derive(Clone)]
 pub struct AgentRuntime {
     endpoint: HttpEndpoint,
+    /// Its place in the list of agents, if there is one.
+    listed: Option<Arc<Listed>>,
 }
 
 impl AgentRuntime {
     /// The agent at `endpoint`, which is connected to for each request.
     #[must_use]
     pub const fn new(endpoint: HttpEndpoint) -> Self {
-        Self { endpoint }
+        Self {
+            endpoint,
+            listed: None,
+        }
     }
 
     /// The agent `name` at `address` (`HOST:PORT`), spoken to with the gateway's side `side`.
@@ -80,13 +85,18 @@ impl AgentRuntime {
             &tls::agent_name(name)?,
             tls,
         )?;
-        Ok(Self::new(match list {
-            None => endpoint,
-            Some(list) => endpoint.with_check(Arc::new(Listed {
-                list,
-                name: name.to_owned(),
-            })),
-        }))
+        let Some(list) = list else {
+            return Ok(Self::new(endpoint));
+        };
+        let listed = Arc::new(Listed {
+            list,
+            name: name.to_owned(),
+        });
+        let check = Arc::clone(&listed);
+        Ok(Self {
+            endpoint: endpoint.with_check(check),
+            listed: Some(listed),
+        })
     }
 
     /// Asks whether it is well.
@@ -216,6 +226,12 @@ impl Runtime for AgentRuntime {
         let request = self.request(permit, Method::POST, &uri)?;
         let (socket, early) = self.switch(request, &Offer::spdy_ports()).await?;
         dial_over_spdy(socket, early, port)
+    }
+
+    async fn ended(&self) -> Option<String> {
+        let Listed { list, name } = self.listed.as_deref()?;
+        let listed = list.has(name).await;
+        (!listed).then(|| format!("agent `{name}` was removed"))
     }
 }
 

@@ -109,4 +109,10 @@ pub trait Runtime: Send + Sync {
     ///
     /// `Unavailable` when nothing listens there.
     async fn dial(&self, permit: &Permit, port: u16) -> Result<Box<dyn PortStream>, Error>;
+
+    /// Why sessions that are open through it have to end: it is one that is no longer to be spoken
+    /// to. Nothing, when there is no such reason.
+    async fn ended(&self) -> Option<String> {
+        None
+    }
 }

@@ -16,7 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::lists::{CommandFilter, FollowOptions, RuleAddresses, follow_commands};
-use crate::{Error, identity::TokenRecord};
+use crate::{
+    Error,
+    identity::{AccountRecord, TokenRecord},
+};
 
 /// State that several gateways share.
 ///
@@ -39,6 +42,55 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// The store is not available.
     async fn is_session_revoked(&self, id: &str, issued: Timestamp) -> Result<bool, Error>;
+
+    /// Lets session tokens be signed by the key `id`, whose public half is `public`, until `until`
+    /// at least.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn publish_signer(&self, id: &str, public: &str, until: Timestamp) -> Result<(), Error>;
+
+    /// The public half of the key `id` that session tokens may be signed by.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn signer(&self, id: &str) -> Result<Option<String>, Error>;
+
+    /// The account of `user`, disabled or not, and which version of it that is.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn account(&self, user: &str) -> Result<Option<(AccountRecord, String)>, Error>;
+
+    /// Puts `account` in the place of `version` of the account of `user`, which is none when he has
+    /// none yet, or takes that out. Says whether it was done: another version is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available; it may have been done then.
+    async fn change_account(
+        &self,
+        user: &str,
+        version: Option<&str>,
+        account: Option<&AccountRecord>,
+    ) -> Result<bool, Error>;
+
+    /// Ends whatever somebody who has no account began before `from`, for as long as `kept`.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn end_user(&self, user: &str, from: Timestamp, kept: Duration) -> Result<(), Error>;
+
+    /// From when on what somebody who has no account begins counts, if that was ever said.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn user_ended(&self, user: &str) -> Result<Option<Timestamp>, Error>;
 
     /// Keeps a personal token until it expires, unless its owner has `most` already; says whether.
     ///

@@ -101,7 +101,7 @@ impl Gateway {
             }
         };
         let now = Timestamp::now();
-        let issued = logins.sessions.issue(&person, now)?;
+        let issued = logins.sessions.issue(&person, now).await?;
         let call = Call {
             principal: person.principal(Proof::Session),
             client: peer.address,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::OidcIssuer;
 use crate::{
     Error,
-    identity::{Authenticator, Credentials, Principal, Proof},
+    identity::{Authenticator, Basis, Credentials, Principal, Proof},
 };
 
 #[async_trait]
@@ -26,6 +26,9 @@ impl Authenticator for OidcIssuer {
         let identity = Self::authenticate(self, token, Timestamp::now()).await?;
         let mut principal = Principal::new(identity.user, identity.groups, Proof::Oidc);
         principal.tenant = identity.tenant;
+        principal.basis = Some(Basis::IdToken {
+            issued: identity.issued,
+        });
         Ok(Some(Arc::new(principal)))
     }
 }

@@ -21,6 +21,8 @@ pub struct OidcIdentity {
     pub issuer: String,
     /// What the issuer calls him: `sub`.
     pub subject: String,
+    /// When the token was issued.
+    pub issued: Timestamp,
     /// From when on the token proves nothing.
     pub expires: Timestamp,
 }
@@ -109,6 +111,7 @@ impl TokenRules {
             tenant: self.tenant(claims)?,
             issuer: self.settings.issuer.clone(),
             subject: text(claims, "sub")?.to_owned(),
+            issued: seconds(claims, "iat")?.ok_or_else(|| missing("iat"))?,
             expires: seconds(claims, "exp")?.ok_or_else(|| missing("exp"))?,
         })
     }

@@ -7,6 +7,9 @@
 //! | --- | --- | --- |
 //! | `dockin:sessions:since` | string | since when this Redis remembers what was revoked, ms |
 //! | `dockin:revoked:ID` | string | a session token that was revoked, until it expires |
+//! | `dockin:signer:ID` | string | the public key of a gateway's session tokens, while one may be good |
+//! | `dockin:accounts` | hash | user name to account as JSON, with the hash of its password |
+//! | `dockin:ended:USER` | string | from when on the sessions of one without account count, ms |
 //! | `dockin:token:SHA256` | string | a personal token's record as JSON, until it expires |
 //! | `dockin:tokens:USER` | hash | id to hash of his personal tokens |
 //! | `dockin:count:WHAT:SHA256` | string | attempts, as the time when all are forgotten, ms |
@@ -44,7 +47,10 @@ use self::connection::{Connection, SINCE};
 use super::{
     CountKey, Lease, List, LiveSession, ObjectKind, ObjectPlace, SESSIONS_KEPT, SessionNews, Store,
 };
-use crate::{Error, ErrorKind, identity::TokenRecord};
+use crate::{
+    Error, ErrorKind,
+    identity::{AccountRecord, TokenRecord},
+};
 
 /// Where a Redis is, and how to know each other.
 #[derive(Clone, Default)]
@@ -65,6 +71,9 @@ pub struct RedisOptions {
 pub struct RedisStore(Connection);
 
 const REVOKED: &str = "dockin:revoked:";
+const SIGNER: &str = "dockin:signer:";
+const ACCOUNTS: &str = "dockin:accounts";
+const ENDED: &str = "dockin:ended:";
 const TOKEN: &str = "dockin:token:";
 const TOKENS: &str = "dockin:tokens:";
 const COUNT: &str = "dockin:count:";
@@ -78,6 +87,10 @@ const POD_BY_UID_KEPT: u32 = 7 * 24 * 60 * 60;
 
 /// Bytes of a personal token's record: names have 253 bytes at most, and a note 100.
 const MAX_TOKEN: usize = 8 * 1024;
+/// Bytes of a public key in base64url, and of a time.
+const MAX_SHORT: usize = 64;
+/// Bytes of an account: two hundred groups of the longest names.
+const MAX_ACCOUNT: usize = 64 * 1024;
 /// Bytes of all sessions: some forty thousand.
 const MAX_SESSIONS: usize = 16 * 1024 * 1024;
 /// Members of a list.
@@ -177,6 +190,72 @@ impl Store for RedisStore {
         Ok(answer != 0)
     }
 
+    async fn publish_signer(&self, id: &str, public: &str, until: Timestamp) -> Result<(), Error> {
+        let seconds = until.as_second() - Timestamp::now().as_second() + SKEW;
+        let mut call = script::PUBLISH_SIGNER.key(format!("{SIGNER}{id}"));
+        self.0.run(call.arg(public).arg(seconds.max(SKEW))).await
+    }
+
+    async fn signer(&self, id: &str) -> Result<Option<String>, Error> {
+        let mut call = script::TEXT.key(format!("{SIGNER}{id}"));
+        self.0.run(call.arg(MAX_SHORT)).await
+    }
+
+    async fn account(&self, user: &str) -> Result<Option<(AccountRecord, String)>, Error> {
+        let mut call = script::ACCOUNT.key(ACCOUNTS);
+        let found: Vec<String> = self.0.run(call.arg(user).arg(MAX_ACCOUNT)).await?;
+        let [json, version] = found.as_slice() else {
+            return Ok(None);
+        };
+        let record: AccountRecord = self.parsed(json, "an account's record is none")?;
+        if record.user != user {
+            return Err(self.0.unreadable("an account's record is another's"));
+        }
+        Ok(Some((record, version.clone())))
+    }
+
+    async fn change_account(
+        &self,
+        user: &str,
+        version: Option<&str>,
+        account: Option<&AccountRecord>,
+    ) -> Result<bool, Error> {
+        let json = account.map(serde_json::to_string).transpose();
+        let json = json.map_err(|error| {
+            Error::new(ErrorKind::Misuse, "an account that is no JSON").with_source(error)
+        })?;
+        let json = json.unwrap_or_default();
+        if json.len() > MAX_ACCOUNT {
+            let message = format!("the account of `{user}` has too many groups; take some out");
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        let mut call = script::CHANGE_ACCOUNT.key(ACCOUNTS);
+        call.arg(user).arg(version.unwrap_or_default()).arg(json);
+        let changed: i64 = self.0.run(&call).await?;
+        Ok(changed != 0)
+    }
+
+    async fn end_user(&self, user: &str, from: Timestamp, kept: Duration) -> Result<(), Error> {
+        let mut call = script::END_USER.key(format!("{ENDED}{user}"));
+        let call = call.arg(from.as_millisecond()).arg(kept.as_secs().max(1));
+        self.0.run(call).await
+    }
+
+    async fn user_ended(&self, user: &str) -> Result<Option<Timestamp>, Error> {
+        let mut call = script::TEXT.key(format!("{ENDED}{user}"));
+        let found: Option<String> = self.0.run(call.arg(MAX_SHORT)).await?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let time = found.parse().ok();
+        let time = time.and_then(|time| Timestamp::from_millisecond(time).ok());
+        let unreadable = || {
+            self.0
+                .unreadable("the end of somebody's sessions is no time")
+        };
+        time.map(Some).ok_or_else(unreadable)
+    }
+
     async fn add_token(&self, record: &TokenRecord, most: usize) -> Result<bool, Error> {
         let malformed = || Error::new(ErrorKind::Misuse, "a shared token has an id and an end");
         let (id, expires) = record
@@ -199,7 +278,7 @@ impl Store for RedisStore {
     }
 
     async fn token(&self, token_sha256: &str) -> Result<Option<TokenRecord>, Error> {
-        let mut call = script::TOKEN.key(format!("{TOKEN}{token_sha256}"));
+        let mut call = script::TEXT.key(format!("{TOKEN}{token_sha256}"));
         let found: Option<String> = self.0.run(call.arg(MAX_TOKEN)).await?;
         let Some(json) = found else {
             return Ok(None);

@@ -25,6 +25,37 @@ scripts! {
         return 0";
     /// `revoked`; seconds.
     REVOKE = "redis.call('SET', KEYS[1], '', 'EX', ARGV[1]) return 1";
+    /// `signer`; public key, seconds. What another copy of the key wants longer stays longer.
+    PUBLISH_SIGNER = r"
+        local left = redis.call('TTL', KEYS[1])
+        redis.call('SET', KEYS[1], ARGV[1], 'EX', math.max(left, tonumber(ARGV[2])))
+        return 1";
+    /// `text`; most bytes.
+    TEXT = r"
+        if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then
+            return redis.error_reply('TOOLONG a value that is none')
+        end
+        return redis.call('GET', KEYS[1])";
+    /// `accounts`; user, most bytes: the account and its version, or nothing.
+    ACCOUNT = r"
+        if redis.call('HSTRLEN', KEYS[1], ARGV[1]) > tonumber(ARGV[2]) then
+            return redis.error_reply('TOOLONG an account that is none')
+        end
+        local found = redis.call('HGET', KEYS[1], ARGV[1])
+        if not found then return {} end
+        return { found, redis.sha1hex(found) }";
+    /// `accounts`; user, version or nothing, account or nothing: 1 when it was that version.
+    CHANGE_ACCOUNT = r"
+        local found = redis.call('HGET', KEYS[1], ARGV[1])
+        if (found and redis.sha1hex(found) or '') ~= ARGV[2] then return 0 end
+        if ARGV[3] == '' then
+            redis.call('HDEL', KEYS[1], ARGV[1])
+        else
+            redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+        end
+        return 1";
+    /// `ended`; milliseconds since the epoch, seconds.
+    END_USER = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 1";
     /// `token`, `tokens of its owner`; record, seconds, id, hash, most, prefix of tokens: 0 when
     /// there are as many already.
     ADD_TOKEN = r"
@@ -41,12 +72,6 @@ scripts! {
         redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
         redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
         return 1";
-    /// `token`; most bytes.
-    TOKEN = r"
-        if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then
-            return redis.error_reply('TOOLONG a token that is no token')
-        end
-        return redis.call('GET', KEYS[1])";
     /// `tokens of somebody`; most bytes of one, prefix of tokens.
     TOKENS_OF = r"
         local found = {}
