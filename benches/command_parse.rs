@@ -92,26 +92,6 @@ fn main() {
             aim: None,
         });
     }
-    for open in ["$(", "${a:-", "a;", "{a,", "case a in ", "a<<b "] {
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            for (times, bytes) in [(&mut long, HOSTILE), (&mut short, HOSTILE / 4)] {
-                let line = open.repeat(bytes / open.len());
-                let begun = Instant::now();
-                let _count = black_box(read_script(line.as_bytes(), Dialect::Bash));
-                times.push(begun.elapsed().as_secs_f64() * 1000.0);
-            }
-        }
-        ratios.push(Ratio {
-            what: format!("1 MB of `{open}`, of five times 256 KB"),
-            measured: median(long),
-            floor: 5.0 * median(short),
-            unit: "ms",
-            more_is_better: false,
-            must: Some(1.0),
-            aim: None,
-        });
-    }
     report("command_parse", &ratios);
 
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
