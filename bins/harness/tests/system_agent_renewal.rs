@@ -15,7 +15,7 @@ use dockin_core::{
 };
 use dockin_harness::{Docker, Input, Server, binary, eventually, finish};
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::pki_types::CertificateDer;
 
 /// Far more than anything here takes; what is not over by then hangs.
 const LIMIT: Duration = Duration::from_secs(60);
