@@ -234,6 +234,14 @@ const WAYS_OF_VI: &[(&str, &[&str])] = &[
     ),
     ("a comment taken away", &["#rm keep\x1b", "1#"]),
     ("a comment of the past", &["#rm keep\r", "\x1bk", "1#"]),
+    (
+        "no comment, where a sign begins none",
+        &["shopt -u interactive_comments\r", "x; rm keep", "\x1b", "#"],
+    ),
+    (
+        "a comment behind a quote",
+        &["x='\r", "'; rm keep", "\x1b", "#"],
+    ),
     ("put", &["#rm keep\x1b0x$", "\r"]),
     ("changed", &["ls keep", "\x1bccrm keep\r"]),
     ("replaced", &["xm keep\x1b0rr\r"]),
@@ -312,6 +320,7 @@ fn what_is_not_forbidden_deletes_the_file() {
     for keys in [
         &["ls keep\r", "mv \x1b.", " ", "n", "v", "\r"][..],
         &["mv keep new", "\x1bb", "x", "v", "\r"],
+        &["echo mv keep new", "\x01\x1bd", "#\x7f", "\r"],
     ] {
         assert!(!keeps_the_file(&bash, "", keys), "{keys:?}");
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
+        judgement::Opinion,
         query::BufferQuery,
         reading::Reading,
     },
@@ -114,7 +115,7 @@ impl Terminal {
         }
         let reading = self.read();
         if submit == Submit::Letter {
-            return self.release_letter(now, &reading, is_quiet || is_over, actions);
+            return self.release_letter(now, &reading, is_quiet, is_over, actions);
         }
         let is_answered = self
             .query
@@ -139,19 +140,24 @@ impl Terminal {
     }
 
     /// Sends a letter that is text by what the screen shows; another may run the line.
-    pub(super) fn release_letter(
+    fn release_letter(
         &mut self,
         now: Instant,
         reading: &Reading,
+        is_quiet: bool,
         is_over: bool,
         actions: &mut Actions,
     ) -> bool {
-        let line = reading.screen.as_str();
-        let is_text = self.behind_escape.is_text(line, reading.agrees);
-        if !is_text && !is_over {
+        let is_text = self.behind_escape.is_text(&reading.screen, reading.agrees);
+        if !is_text && !is_quiet && !is_over {
             return false;
         }
-        if is_text {
+        let is_sign = self.held.as_ref().is_some_and(|held| *held.key == *b"#");
+        let refusal = match is_sign && is_quiet && !is_text {
+            true => self.refusal_of_sign(reading),
+            false => None,
+        };
+        if is_text || is_sign && is_quiet && refusal.is_none() {
             if let Some(held) = self.held.take() {
                 for byte in &held.key {
                     self.edit(now, Key::Char(char::from(*byte)));
@@ -161,10 +167,32 @@ impl Terminal {
             }
             return true;
         }
-        let opinion = self.judgement.judge_unknown();
-        let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+        let (opinion, text) = refusal.unwrap_or_else(|| {
+            let unknown = self.judgement.judge_unknown();
+            (unknown, JudgedLine::UNKNOWN.to_owned())
+        });
+        let line = Line::new(text, Confidence::Opaque, LineSource::Keys);
         self.conclude(now, opinion, line, actions);
         true
+    }
+
+    /// Why `#` must not go on, and about what text. In vi mode it puts the sign in front of the
+    /// line, or takes it away, and runs that: harmless where the line is, for a sign begins a
+    /// comment in some shells only.
+    fn refusal_of_sign(&mut self, reading: &Reading) -> Option<(Opinion, String)> {
+        let texts = [&reading.keys, &reading.screen];
+        let is_known = (reading.is_sure || reading.has_prompt)
+            && self.pieces.is_empty()
+            && !texts.iter().any(|text| text.contains(['!', '^', '\n']));
+        if !is_known {
+            let unknown = self.judgement.judge_unknown();
+            return Some((unknown, JudgedLine::UNKNOWN.to_owned()));
+        }
+        texts.into_iter().find_map(|text| {
+            let bare = text.trim_start().trim_start_matches('#');
+            let opinion = self.judgement.judge(bare.as_bytes());
+            opinion.is_refusal().then(|| (opinion, bare.to_owned()))
+        })
     }
 
     /// Sends the held key and starts the next line.
