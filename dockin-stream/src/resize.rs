@@ -78,7 +78,7 @@ impl ResizeReader {
             let mut sizes = serde_json::Deserializer::from_slice(rest).into_iter::<TerminalSize>();
             match sizes.next() {
                 Some(Ok(size)) => events.push_back(Event::Resize(size)),
-                Some(Err(error)) if error.is_eof() => break,
+                Some(Err(error)) if error.is_eof() || ends_in_a_number(rest) => break,
                 Some(Err(_)) | None => return self.end(),
             }
             let complete = sizes.byte_offset();
@@ -91,6 +91,13 @@ impl ResizeReader {
         self.partial = Vec::new();
         self.ended = true;
     }
+}
+
+/// Whether `text` stops where only a digit is missing, as in `{"x":-`, which the deserializer calls
+/// malformed and not unfinished.
+fn ends_in_a_number(text: &[u8]) -> bool {
+    let longer = [text, b"0"].concat();
+    serde_json::from_slice::<TerminalSize>(&longer).is_err_and(|error| error.is_eof())
 }
 
 #[cfg(test)]
@@ -143,9 +150,10 @@ mod tests {
             &[b' '; 2 * MAX_RESIZE - 10][..],
             b"{\"Width\":80,\"Height\":24}\n{\n\"Height\" : 50 , \"Width\" :132}",
             b"{\"Width\":1,\"Height\":2}\n\n",
+            b"{\"x\":-0,\"y\":[8.5e+3,true],\"Width\":3,\"Height\":4}",
         ]
         .concat();
-        let expected = [(80, 24), (132, 50), (1, 2)];
+        let expected = [(80, 24), (132, 50), (1, 2), (3, 4)];
         assert_eq!(sizes(&mut ResizeReader::default(), &text), expected);
         for cut in 0..text.len() {
             let (first, second) = text.split_at(cut);
