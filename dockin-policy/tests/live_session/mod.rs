@@ -33,8 +33,10 @@ impl Session {
     pub(crate) fn start(argv: &[&str], directory: &Path) -> Self {
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
-        let child = pty_process::blocking::Command::new(argv[0])
-            .args(&argv[1..])
+        // Whoever runs the tests in the background has them ignore interrupts.
+        let child = pty_process::blocking::Command::new("env")
+            .arg("--default-signal=INT,QUIT,HUP")
+            .args(argv)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("PS1", "dockin$ ")
