@@ -13,7 +13,6 @@ use super::{
 use crate::{
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
-        judgement::Opinion,
         query::BufferQuery,
         reading::Reading,
     },
@@ -77,9 +76,7 @@ impl Terminal {
         }
         match submit {
             Submit::Editor => {
-                let opinion = self.judgement.judge_unknown();
-                let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
-                self.conclude(now, opinion, line, actions);
+                self.conclude_unknown(now, actions);
                 return true;
             }
             Submit::Comment => {
@@ -89,9 +86,7 @@ impl Terminal {
                 // With a count it takes the sign away where one stands.
                 let bare = [keys, shown].iter().find_map(|it| it.strip_prefix('#'));
                 if bare.is_none() && !self.editor.is_sure() && !reading.has_prompt {
-                    let opinion = self.judgement.judge_unknown();
-                    let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
-                    self.conclude(now, opinion, line, actions);
+                    self.conclude_unknown(now, actions);
                     return true;
                 }
                 let text = match bare {
@@ -152,47 +147,43 @@ impl Terminal {
         if !is_text && !is_quiet && !is_over {
             return false;
         }
-        let is_sign = self.held.as_ref().is_some_and(|held| *held.key == *b"#");
-        let refusal = match is_sign && is_quiet && !is_text {
-            true => self.refusal_of_sign(reading),
-            false => None,
-        };
-        if is_text || is_sign && is_quiet && refusal.is_none() {
-            if let Some(held) = self.held.take() {
-                for byte in &held.key {
-                    self.edit(now, Key::Char(char::from(*byte)));
-                }
-                self.vi = ViMode::Insert;
-                actions.forward(held.key);
+        if !is_text {
+            let is_sign = self.held.as_ref().is_some_and(|held| *held.key == *b"#");
+            let texts = [&reading.keys, &reading.screen];
+            let is_known = (reading.is_sure || reading.has_prompt)
+                && self.pieces.is_empty()
+                && !texts.iter().any(|text| text.contains(['!', '^', '\n']));
+            if !(is_sign && is_quiet && is_known) {
+                self.conclude_unknown(now, actions);
+                return true;
             }
-            return true;
+            // In vi mode `#` puts the sign in front of the line, or takes it away, and runs that:
+            // harmless where the line is, for a sign begins a comment in some shells only.
+            for text in texts {
+                let bare = text.trim_start().trim_start_matches('#');
+                let opinion = self.judgement.judge(bare.as_bytes());
+                if opinion.is_refusal() {
+                    let line = Line::new(bare, Confidence::Opaque, LineSource::Keys);
+                    self.conclude(now, opinion, line, actions);
+                    return true;
+                }
+            }
         }
-        let (opinion, text) = refusal.unwrap_or_else(|| {
-            let unknown = self.judgement.judge_unknown();
-            (unknown, JudgedLine::UNKNOWN.to_owned())
-        });
-        let line = Line::new(text, Confidence::Opaque, LineSource::Keys);
-        self.conclude(now, opinion, line, actions);
+        if let Some(held) = self.held.take() {
+            for byte in &held.key {
+                self.edit(now, Key::Char(char::from(*byte)));
+            }
+            self.vi = ViMode::Insert;
+            actions.forward(held.key);
+        }
         true
     }
 
-    /// Why `#` must not go on, and about what text. In vi mode it puts the sign in front of the
-    /// line, or takes it away, and runs that: harmless where the line is, for a sign begins a
-    /// comment in some shells only.
-    fn refusal_of_sign(&mut self, reading: &Reading) -> Option<(Opinion, String)> {
-        let texts = [&reading.keys, &reading.screen];
-        let is_known = (reading.is_sure || reading.has_prompt)
-            && self.pieces.is_empty()
-            && !texts.iter().any(|text| text.contains(['!', '^', '\n']));
-        if !is_known {
-            let unknown = self.judgement.judge_unknown();
-            return Some((unknown, JudgedLine::UNKNOWN.to_owned()));
-        }
-        texts.into_iter().find_map(|text| {
-            let bare = text.trim_start().trim_start_matches('#');
-            let opinion = self.judgement.judge(bare.as_bytes());
-            opinion.is_refusal().then(|| (opinion, bare.to_owned()))
-        })
+    /// What comes of a key that runs what nobody knows.
+    fn conclude_unknown(&mut self, now: Instant, actions: &mut Actions) {
+        let opinion = self.judgement.judge_unknown();
+        let line = Line::new(JudgedLine::UNKNOWN, Confidence::Opaque, LineSource::Keys);
+        self.conclude(now, opinion, line, actions);
     }
 
     /// Sends the held key and starts the next line.
