@@ -19,7 +19,7 @@ use super::{
     problem,
     segment::{folder, rotated_path, trail_files},
 };
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, hex::hex};
 
 /// What the journal needs of a file, so that tests can have one that fails.
 pub(super) trait Storage {
@@ -370,8 +370,7 @@ fn seal(file: &File, end: u64, header: &mut TrailOpened) -> io::Result<()> {
         sha.update(&line);
         line.clear();
     }
-    let digest: [u8; 32] = sha.finalize().into();
-    header.unchained_sha256 = Some(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+    header.unchained_sha256 = Some(hex(&sha.finalize()));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use dockin_policy::audit::SigningKey;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, hex::hex};
 
 /// Reads the signing key of `path`, or makes one: 64 hexadecimal digits, mode 0600. Its public
 /// half lies beside it as `PATH.pub`, for those who verify.
@@ -80,7 +80,7 @@ fn make(path: &Path) -> Result<SigningKey, Error> {
     getrandom::fill(&mut seed).map_err(|error| {
         Error::new(ErrorKind::Unavailable, "no randomness for an audit key").with_source(error)
     })?;
-    let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(&seed);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -8,7 +8,7 @@ use aws_lc_rs::{
     iv::FixedLength,
 };
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, hex::hex};
 
 /// The key under which requests, passwords and tokens travel.
 ///
@@ -68,8 +68,7 @@ impl EnvelopeKey {
                 key.less_safe_encrypt(&mut sealed, context).ok()
             })
             .ok_or_else(|| Error::new(ErrorKind::Misuse, "an envelope cannot be sealed"))?;
-        let digits = iv.iter().chain(&sealed);
-        Ok(digits.map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&iv) + &hex(&sealed))
     }
 
     /// The text of an envelope, perhaps a meaningless one: see above.

@@ -85,6 +85,15 @@ impl ClusterAccounts {
         }
     }
 
+    /// The cluster that `audience` is for, when these are the accounts of every cluster.
+    #[must_use]
+    pub fn cluster_of<'a>(&self, audience: &'a str) -> Option<&'a str> {
+        match &self.audience {
+            Audience::Of(..) => None,
+            Audience::Around(before, behind) => audience.strip_prefix(before)?.strip_suffix(behind),
+        }
+    }
+
     /// Says where the clusters are; before that there are none.
     pub(super) fn bind(&self, clusters: &Arc<ClusterSet>) {
         // One gateway asks it.
@@ -103,9 +112,9 @@ impl ClusterAccounts {
                     false => return Ok(None),
                 }
             }
-            Audience::Around(before, behind) => {
+            Audience::Around(..) => {
                 let mut named = claimed.iter().filter_map(|one| {
-                    let name = one.strip_prefix(before)?.strip_suffix(behind)?;
+                    let name = self.cluster_of(one)?;
                     Some((name.to_owned(), vec![one.clone()]))
                 });
                 match (named.next(), named.next()) {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, ErrorKind,
     access::{Permit, Verb},
+    hex::hex,
     kubernetes::ExecOptions,
     policy::Rules,
     recording::Recorder,
@@ -346,8 +347,7 @@ fn buffer_query() -> Result<BufferQuery, Error> {
         Error::new(ErrorKind::Unavailable, "the system gives no random bytes")
             .with_source(error.to_string())
     })?;
-    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(BufferQuery::new(&nonce))
+    Ok(BufferQuery::new(&hex(&nonce)))
 }
 
 /// Whom and what the rules are asked about.

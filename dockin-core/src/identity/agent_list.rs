@@ -13,7 +13,7 @@ use super::{
     hash_token, new_token,
     records::{self, Followed, Records, whole_seconds},
 };
-use crate::{Error, ErrorKind, tls};
+use crate::{Error, ErrorKind, hex::hex, tls};
 
 /// The agents that a gateway speaks to, and those that may become such, from a YAML file:
 /// `agents: [ { name, added, certificates: [ { sha256, expires } ] } ]` and
@@ -343,8 +343,7 @@ fn check_hash(name: &str, hash: &str) -> Result<(), String> {
 
 /// SHA-256 of a certificate's DER, in lower-case hex.
 fn hash(certificate: &[u8]) -> String {
-    let digest = Sha256::digest(certificate);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(certificate))
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

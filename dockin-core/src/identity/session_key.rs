@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, ErrorKind, audit::read_secret};
+use crate::{Error, ErrorKind, audit::read_secret, hex::hex};
 
 /// The Ed25519 key of one gateway, which never leaves its file.
 pub(super) struct SessionKey {
@@ -84,10 +84,6 @@ fn id_of(key: &VerifyingKey) -> String {
     let mut id = hex(&Sha256::digest(key.as_bytes()));
     id.truncate(ID_DIGITS);
     id
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn make(path: &Path) -> Result<[u8; 32], Error> {

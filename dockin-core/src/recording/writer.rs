@@ -24,7 +24,7 @@ use super::{
     RecordingOptions,
     reader::{PLAIN, SEALED},
 };
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, hex::hex};
 
 /// What happens to recordings.
 pub(super) enum Message {
@@ -300,7 +300,7 @@ impl Recording {
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default(),
             bytes: self.bytes,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&digest),
             lost: 0,
         })
     }

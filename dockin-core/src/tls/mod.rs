@@ -35,7 +35,7 @@ pub use self::{
     ending::warn_before_end,
     live::{Live, TlsChange, follow},
 };
-use crate::{Error, ErrorKind, identity::CertificateSubject};
+use crate::{Error, ErrorKind, hex::hex, identity::CertificateSubject};
 
 /// The name in the certificate that a gateway shows to agents.
 pub const GATEWAY_NAME: &str = "gateway.dockin.internal";
@@ -76,9 +76,7 @@ pub fn agent_of(full: &str) -> Option<&str> {
 /// SHA-256 of a certificate (DER) as `sha256:` and lower-case hex, by which people compare them.
 #[must_use]
 pub fn fingerprint(certificate: &[u8]) -> String {
-    let digest = Sha256::digest(certificate);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex(&Sha256::digest(certificate)))
 }
 
 /// Makes aws-lc-rs the process's default, for libraries that ask for it. First thing in `main`.

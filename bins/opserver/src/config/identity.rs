@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use dockin_core::{
     Error, ErrorKind,
+    gateway::ClusterAccounts,
     identity::{ldap::LdapSettings, oidc::OidcSettings},
 };
 use serde::Deserialize;
@@ -41,9 +42,6 @@ pub(crate) struct ServiceAccountsConfig {
     /// For whom their tokens are made.
     pub(crate) audiences: Vec<String>,
 }
-
-/// What an audience for all clusters has in place of the name of one.
-const NAME: &str = "{cluster}";
 
 impl ServiceAccountsConfig {
     /// The audience for every cluster, when it is not about one.
@@ -173,11 +171,10 @@ impl IdentityConfig {
         if all.next().is_some() {
             return bad("cluster `*` is given twice".to_owned());
         }
-        if of_all.is_some_and(|audience| audience.matches(NAME).count() != 1) {
-            return bad(format!(
-                "the audience of cluster `*` needs `{NAME}` in it once, as in `dockin-{NAME}`"
-            ));
-        }
+        let of_all = match of_all.map(ClusterAccounts::of_all).transpose() {
+            Ok(accounts) => accounts,
+            Err(error) => return bad(error.message().to_owned()),
+        };
         let mut audiences = BTreeSet::new();
         for entry in &self.service_accounts {
             let ServiceAccountsConfig {
@@ -198,15 +195,11 @@ impl IdentityConfig {
                      `clusters_directory`"
                 ));
             }
-            let others = of_all.and_then(|audience| audience.split_once(NAME));
-            if let Some((before, behind)) = others
-                && let Some(audience) = own.iter().find(|one| {
-                    let inner = one
-                        .strip_prefix(before)
-                        .and_then(|it| it.strip_suffix(behind));
-                    inner.is_some_and(|name| name != cluster)
-                })
-            {
+            let is_others = |audience: &&String| {
+                let named = of_all.as_ref().and_then(|all| all.cluster_of(audience));
+                named.is_some_and(|name| name != cluster)
+            };
+            if let Some(audience) = own.iter().find(is_others) {
                 // Or the token of that cluster would be sent to this one.
                 return bad(format!(
                     "audience `{audience}` of `{cluster}` is that of another cluster by the \

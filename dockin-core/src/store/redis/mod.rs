@@ -49,6 +49,7 @@ use super::{
 };
 use crate::{
     Error, ErrorKind,
+    hex::hex,
     identity::{AccountRecord, TokenRecord},
 };
 
@@ -423,8 +424,7 @@ impl fmt::Debug for RedisOptions {
 
 /// What somebody typed as his name may be his password: only a hash of it is kept.
 fn count_key(key: &CountKey<'_>) -> String {
-    let digest = Sha256::digest(key.whom.as_bytes());
-    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(key.whom.as_bytes()));
     format!("{COUNT}{}:{hash}", key.what)
 }
 
