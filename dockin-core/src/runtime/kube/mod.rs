@@ -2,10 +2,12 @@
 
 mod breaker;
 mod carrier;
+mod http1;
 mod kubeconfig;
 #[cfg(feature = "dockin-ops")]
 mod listing;
 mod token_review;
+mod upstreams;
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +28,7 @@ use hyper_util::rt::TokioIo;
 use kube::Client;
 use serde::Deserialize;
 
-use self::carrier::Carrier;
+use self::carrier::{Carrier, never_connected};
 pub use self::{
     breaker::Breaker,
     kubeconfig::ClusterConfig,
@@ -40,7 +42,7 @@ use crate::{
     directory::{Container, Pod},
     identity::{Principal, Proof},
     kubernetes::{ExecOptions, LogQuery},
-    service::{Body, BodyError, dial_over_spdy, empty, refusal},
+    service::{Body, dial_over_spdy, empty, refusal},
 };
 
 /// A kube-apiserver, with the gateway's own credential for it.
@@ -66,6 +68,8 @@ pub struct KubeRuntime {
 const MAX_POD: usize = 4 * 1024 * 1024;
 /// How long connecting and the TLS handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection on which nothing happens is tried.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the head of an answer may take. kubectl asks twice for a session, over WebSocket and
 /// then over SPDY, and its user waits for both.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -184,15 +188,14 @@ impl KubeRuntime {
             self.unavailable(&format!("gave no answer within {} s", patience.as_secs()))
         })?;
         let answer = answer.map_err(|error| {
-            if error.never_connected() {
+            if never_connected(&error) {
                 self.breaker.failed(Instant::now());
             }
             self.unavailable("does not answer").with_source(error)
         })?;
         self.breaker.answered();
         let (parts, body) = self.checked(answer, false)?.into_parts();
-        let body = body.map_err(BodyError::from).boxed_unsync();
-        Ok(Response::from_parts(parts, body))
+        Ok(Response::from_parts(parts, body.boxed_unsync()))
     }
 
     /// Fails at once when the apiserver is known not to answer.
