@@ -20,15 +20,13 @@ use crate::service::BodyError;
 /// which is put in anew. All of it is taken out before who asks is put in, so that no
 /// `Connection` can take that out again.
 pub(super) fn onward(client: &HeaderMap, address: IpAddr) -> HeaderMap {
-    let mut headers = client.clone();
-    remove_connection(&mut headers);
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| !goes_on(name))
-        .cloned()
-        .collect();
-    for name in names {
-        headers.remove(name);
+    let named = named_by_connection(client);
+    // Room for who asks as well, which comes next.
+    let mut headers = HeaderMap::with_capacity(client.len() + 8);
+    for (name, value) in client {
+        if goes_on(name) && !OF_CONNECTIONS.contains(name) && !named.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
     }
     // An apiserver writes it into its own audit log.
     if let Ok(address) = HeaderValue::from_str(&address.to_canonical().to_string()) {
@@ -41,17 +39,18 @@ pub(super) fn onward(client: &HeaderMap, address: IpAddr) -> HeaderMap {
 /// the gateway's own address: cookies, authentication of other realms, other ways to reach it.
 pub(super) fn returned(headers: &mut HeaderMap) {
     remove_connection(headers);
-    for name in [
-        header::SET_COOKIE,
-        header::WWW_AUTHENTICATE,
-        header::ALT_SVC,
-        header::STRICT_TRANSPORT_SECURITY,
-        HeaderName::from_static("clear-site-data"),
-        HeaderName::from_static("service-worker-allowed"),
-    ] {
-        headers.remove(name);
-    }
+    remove(headers, &OF_THE_ADDRESS);
 }
+
+/// What an answer would do to the address that it comes from.
+static OF_THE_ADDRESS: [HeaderName; 6] = [
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
+];
 
 /// Makes a browser that shows an answer of somebody's program run nothing of it.
 pub(super) fn disarm(headers: &mut HeaderMap) {
@@ -65,31 +64,44 @@ pub(super) fn disarm(headers: &mut HeaderMap) {
     );
 }
 
-fn remove_connection(headers: &mut HeaderMap) {
+/// What belongs to one connection, whether `Connection` names it or not.
+static OF_CONNECTIONS: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
-        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text = String::from_utf8_lossy(value.as_bytes());
         named.extend(
             text.split(',')
                 .filter_map(|name| name.trim().parse::<HeaderName>().ok()),
         );
     }
-    for name in named {
+    named
+}
+
+fn remove_connection(headers: &mut HeaderMap) {
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    for name in [
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        HeaderName::from_static("http2-settings"),
-    ] {
-        headers.remove(name);
+    remove(headers, &OF_CONNECTIONS);
+}
+
+/// Takes out what is there of `names`. Most answers have nothing of it, and comparing names is
+/// quicker than hashing each.
+fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
+    while let Some(found) = headers.keys().find(|name| names.contains(name)).cloned() {
+        headers.remove(found);
     }
 }
 

@@ -94,7 +94,10 @@ impl KubeRuntime {
     }
 
     fn unreadable(&self, error: serde_json::Error) -> Error {
-        let message = format!("cluster `{}` gave a list that cannot be read", self.name);
+        let message = format!(
+            "cluster `{}` gave a list that cannot be read",
+            self.server.name
+        );
         Error::new(ErrorKind::Misbehaved, message).with_source(error)
     }
 }

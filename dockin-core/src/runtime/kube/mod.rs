@@ -46,21 +46,21 @@ use crate::{
 };
 
 /// A kube-apiserver, with the gateway's own credential for it.
-pub struct KubeCluster {
+pub struct KubeCluster(Arc<Server>);
+
+/// One apiserver, and the ways to it.
+struct Server {
     name: String,
     /// Sessions, over HTTP/1.1, which alone can switch protocols.
     client: Client,
     /// Everything else, over HTTP/2 when the apiserver has it.
     carrier: Carrier,
-    breaker: Arc<Breaker>,
+    breaker: Breaker,
 }
 
 /// A kube-apiserver as one person sees it.
 pub struct KubeRuntime {
-    name: String,
-    client: Client,
-    carrier: Carrier,
-    breaker: Arc<Breaker>,
+    server: Arc<Server>,
     principal: Arc<Principal>,
 }
 
@@ -98,22 +98,19 @@ impl KubeCluster {
             .map_err(|error| unfit("gives no client").with_source(error))?;
         let client = Client::try_from(config.config.clone())
             .map_err(|error| unfit("gives no client").with_source(error))?;
-        Ok(Self {
+        Ok(Self(Arc::new(Server {
             name: config.name,
             client,
             carrier,
-            breaker: Arc::default(),
-        })
+            breaker: Breaker::default(),
+        })))
     }
 
     /// The cluster as `principal` sees it.
     #[must_use]
     pub fn for_principal(&self, principal: &Arc<Principal>) -> KubeRuntime {
         KubeRuntime {
-            name: self.name.clone(),
-            client: self.client.clone(),
-            carrier: self.carrier.clone(),
-            breaker: Arc::clone(&self.breaker),
+            server: Arc::clone(&self.0),
             principal: Arc::clone(principal),
         }
     }
@@ -136,7 +133,11 @@ impl KubeCluster {
         let ask = async {
             let request = runtime.head(Method::GET, "/version", HeaderMap::new())?;
             let (parts, ()) = request.into_parts();
-            let answer = self.carrier.send(Request::from_parts(parts, empty())).await;
+            let answer = self
+                .0
+                .carrier
+                .send(Request::from_parts(parts, empty()))
+                .await;
             let answer = answer
                 .map_err(|error| runtime.unavailable("does not answer").with_source(error))?;
             if answer.status().is_server_error() {
@@ -152,8 +153,8 @@ impl KubeCluster {
         let answer =
             answer.unwrap_or_else(|_| Err(runtime.unavailable("gave no answer within 5 s")));
         match &answer {
-            Ok(_) => self.breaker.answered(),
-            Err(_) => self.breaker.failed(Instant::now()),
+            Ok(_) => self.0.breaker.answered(),
+            Err(_) => self.0.breaker.failed(Instant::now()),
         }
         answer
     }
@@ -183,24 +184,24 @@ impl KubeRuntime {
             _ => CHANGE_TIMEOUT,
         };
         let (parts, ()) = self.head(method, path_and_query, headers)?.into_parts();
-        let answer = self.carrier.send(Request::from_parts(parts, body));
+        let answer = self.server.carrier.send(Request::from_parts(parts, body));
         let answer = tokio::time::timeout(patience, answer).await.map_err(|_| {
             self.unavailable(&format!("gave no answer within {} s", patience.as_secs()))
         })?;
         let answer = answer.map_err(|error| {
             if never_connected(&error) {
-                self.breaker.failed(Instant::now());
+                self.server.breaker.failed(Instant::now());
             }
             self.unavailable("does not answer").with_source(error)
         })?;
-        self.breaker.answered();
+        self.server.breaker.answered();
         let (parts, body) = self.checked(answer, false)?.into_parts();
         Ok(Response::from_parts(parts, body.boxed_unsync()))
     }
 
     /// Fails at once when the apiserver is known not to answer.
     fn admitted(&self) -> Result<(), Error> {
-        let Err(left) = self.breaker.admit(Instant::now()) else {
+        let Err(left) = self.server.breaker.admit(Instant::now()) else {
             return Ok(());
         };
         let error = self.unavailable("did not answer lately; it is asked again in a moment");
@@ -223,7 +224,10 @@ impl KubeRuntime {
         let pod: WirePod = serde_json::from_slice(&body.to_bytes()).map_err(|error| {
             Error::new(
                 ErrorKind::Misbehaved,
-                format!("cluster `{}` gave a pod that cannot be read", self.name),
+                format!(
+                    "cluster `{}` gave a pod that cannot be read",
+                    self.server.name
+                ),
             )
             .with_source(error)
         })?;
@@ -262,7 +266,7 @@ impl KubeRuntime {
         request: Request<kube::client::Body>,
     ) -> Result<Response<kube::client::Body>, Error> {
         self.admitted()?;
-        let sent = self.client.send(request).await;
+        let sent = self.server.client.send(request).await;
         let response =
             sent.map_err(|error| self.unavailable("does not answer").with_source(error))?;
         self.checked(response, true)
@@ -272,7 +276,10 @@ impl KubeRuntime {
     fn checked<B>(&self, response: Response<B>, switching: bool) -> Result<Response<B>, Error> {
         let status = response.status();
         let misbehaved = |what: &str| {
-            let message = format!("the kube-apiserver of cluster `{}` {what}", self.name);
+            let message = format!(
+                "the kube-apiserver of cluster `{}` {what}",
+                self.server.name
+            );
             Err(Error::new(ErrorKind::Misbehaved, message))
         };
         if status == StatusCode::UNAUTHORIZED {
@@ -323,7 +330,7 @@ impl KubeRuntime {
         offer.add_to(request.headers_mut());
         let response = self.accepted(self.answer(request).await?).await?;
         let protocol = offer.check(&response).map_err(|error| {
-            let message = format!("cluster `{}` does not switch protocols", self.name);
+            let message = format!("cluster `{}` does not switch protocols", self.server.name);
             Error::new(ErrorKind::Misbehaved, message).with_source(error)
         })?;
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| {
@@ -360,13 +367,20 @@ impl KubeRuntime {
         let endpoint = Endpoint::new(socket, codec, bytes::Bytes::new());
         // The container's own process is not ours to end.
         let takes_keys = verb == "exec" && streams.tty && streams.stdin;
-        Ok(Box::pin(KubeSession::new(endpoint, &self.name, takes_keys)))
+        Ok(Box::pin(KubeSession::new(
+            endpoint,
+            &self.server.name,
+            takes_keys,
+        )))
     }
 
     fn unavailable(&self, what: &str) -> Error {
         Error::new(
             ErrorKind::Unavailable,
-            format!("the kube-apiserver of cluster `{}` {what}", self.name),
+            format!(
+                "the kube-apiserver of cluster `{}` {what}",
+                self.server.name
+            ),
         )
     }
 }

@@ -65,7 +65,7 @@ impl KubeCluster {
         }
 
         let unavailable = |what: &str| {
-            let message = format!("the kube-apiserver of cluster `{}` {what}", self.name);
+            let message = format!("the kube-apiserver of cluster `{}` {what}", self.0.name);
             Error::new(ErrorKind::Unavailable, message)
         };
         let review = json!({
