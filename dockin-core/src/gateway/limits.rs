@@ -40,13 +40,13 @@ pub(super) struct Limiter {
 }
 
 /// How many requests are open, by person and cluster.
-type Open = HashMap<(String, String), usize>;
+type Open = HashMap<Arc<(String, String)>, usize>;
 
 /// A request that has not ended; its place is free again when this goes.
 #[derive(Debug)]
 pub(super) struct OpenRequest {
     open: Arc<Mutex<Open>>,
-    key: (String, String),
+    key: Arc<(String, String)>,
 }
 
 impl Limiter {
@@ -76,9 +76,9 @@ impl Limiter {
     ///
     /// `Exhausted` when he has as many already.
     pub(super) fn open(&self, user: &str, cluster: &str) -> Result<OpenRequest, Error> {
-        let key = (user.to_owned(), cluster.to_owned());
+        let key = Arc::new((user.to_owned(), cluster.to_owned()));
         let mut all = lock(&self.open);
-        let open = all.entry(key.clone()).or_default();
+        let open = all.entry(Arc::clone(&key)).or_default();
         if *open >= self.most_open {
             let message = format!(
                 "user `{user}` has {open} requests open in cluster `{cluster}`; end some of them"

@@ -208,6 +208,9 @@ pub(super) fn parse(method: &Method, path: &str) -> Result<Routed, Error> {
 /// separator, or controls something. What is left is read the same by everybody.
 fn has_odd_escape(segment: &str) -> bool {
     const NEEDED: &[u8] = b" \"#<>?[]^`{|}";
+    if !segment.contains('%') {
+        return false;
+    }
     let mut bytes = segment.bytes();
     let mut decoded = Vec::new();
     while let Some(byte) = bytes.next() {

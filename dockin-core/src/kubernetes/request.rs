@@ -1,5 +1,7 @@
 //! What a request means to a kube-apiserver, read off its method and path.
 
+use std::borrow::Cow;
+
 use dockin_policy::access::Attributes;
 use http::Method;
 
@@ -27,8 +29,8 @@ pub fn request_attributes(
 ) -> Result<Attributes, Error> {
     let verb = verb(method)?;
     let query = Query::parse(query)?;
-    let segments: Vec<String> = path.trim_matches('/').split('/').map(unescape).collect();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let segments: Vec<Cow<'_, str>> = path.trim_matches('/').split('/').map(unescape).collect();
+    let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
     let other = || Attributes {
         verb: method.as_str().to_ascii_lowercase(),
         path: path.to_owned(),
@@ -156,7 +158,10 @@ fn only_name(query: &Query) -> Result<Option<&str>, Error> {
 }
 
 /// Undoes the escapes of a segment; one that has a broken escape stays as it is.
-fn unescape(segment: &str) -> String {
+fn unescape(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {
@@ -167,10 +172,10 @@ fn unescape(segment: &str) -> String {
         let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?')),
-            _ => return segment.to_owned(),
+            _ => return Cow::Borrowed(segment),
         }
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| segment.to_owned())
+    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
 }
 
 #[cfg(test)]
