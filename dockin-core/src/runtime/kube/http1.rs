@@ -22,7 +22,10 @@ use hyper::{
 use crate::service::{Body, BodyError};
 
 /// A connection without a request on it.
-pub(super) struct Idle<T: Read + Write + 'static> {
+// Boxed: it goes from hand to hand, and is large.
+pub(super) struct Idle<T: Read + Write + 'static>(Box<Ends<T>>);
+
+struct Ends<T: Read + Write + 'static> {
     sender: http1::SendRequest<Body>,
     connection: http1::Connection<T, Body>,
 }
@@ -51,15 +54,16 @@ impl<T: Read + Write + Send + Unpin + 'static> Idle<T> {
     /// The first request's connection.
     pub(super) async fn open(stream: T) -> hyper::Result<Self> {
         let (sender, connection) = http1::handshake(stream).await?;
-        Ok(Self { sender, connection })
+        Ok(Self(Box::new(Ends { sender, connection })))
     }
 
     /// Whether another request can go on it, for all that has arrived.
     pub(super) fn is_usable(&mut self) -> bool {
         // Nobody is to be woken by it while it is idle.
         let mut quiet = Context::from_waker(Waker::noop());
-        let open = Pin::new(&mut self.connection).poll(&mut quiet).is_pending();
-        open && self.sender.is_ready()
+        let Ends { sender, connection } = &mut *self.0;
+        let open = Pin::new(connection).poll(&mut quiet).is_pending();
+        open && sender.is_ready()
     }
 
     /// Sends `request`, which has a `Host` and no more than a path and a query, and gives the
@@ -69,8 +73,8 @@ impl<T: Read + Write + Send + Unpin + 'static> Idle<T> {
         request: Request<Body>,
         home: &Arc<impl Home<T> + 'static>,
     ) -> Result<Response<Answer<T>>, Unanswered> {
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
+        let Ends { sender, connection } = &mut *self.0;
+        let mut answer = std::pin::pin!(sender.try_send_request(request));
         let head = poll_fn(|context| {
             // When it ends, the answer is there, or the error.
             let ended = Pin::new(&mut *connection).poll(context).is_ready();
@@ -134,7 +138,7 @@ impl<T: Read + Write + Send + Unpin + 'static> HttpBody for Answer<T> {
         let mut polled = Pin::new(&mut self.body).poll_frame(&mut quiet);
         if polled.is_pending() {
             let ended = match &mut self.connection {
-                Some(idle) => Pin::new(&mut idle.connection).poll(context).is_ready(),
+                Some(idle) => Pin::new(&mut idle.0.connection).poll(context).is_ready(),
                 None => true,
             };
             if ended {

@@ -287,10 +287,10 @@ async fn a_connection_over_which_http1_is_spoken_after_http2_still_carries() {
     let (carried, mut far) = upstreams(false);
     tokio::spawn(async move {
         let end = far.recv().await.unwrap();
-        let service = service_fn(async |request: Request<Incoming>| {
+        let service = service_fn(|request: Request<Incoming>| {
             let host = request.headers().get("host").cloned().unwrap();
             let body = Full::new(Bytes::copy_from_slice(host.as_bytes()));
-            Ok::<_, Infallible>(Response::new(body))
+            std::future::ready(Ok::<_, Infallible>(Response::new(body)))
         });
         http1::Builder::new()
             .serve_connection(TokioIo::new(end), service)
