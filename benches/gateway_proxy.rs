@@ -42,7 +42,7 @@ const CONNECTIONS: usize = 32;
 /// Requests of a round, of all connections together.
 const REQUESTS: usize = 6400;
 /// Requests of a round, one after the other on one connection.
-const SINGLE: usize = 600;
+const SINGLE: usize = 1500;
 /// Rounds, each with every contestant once.
 const ROUNDS: usize = 15;
 /// What the API server wants to see of whoever carries requests to it.
