@@ -36,8 +36,8 @@ struct Index {
     files: HashMap<String, Vec<usize>>,
     /// Rules about files, for those whose names are not known.
     any_file: Vec<usize>,
-    /// Rules whose names have wildcards.
-    named_by_pattern: Vec<usize>,
+    /// Names with wildcards and paths of programs: the rule, and which of its patterns.
+    named_by_pattern: Vec<(usize, usize)>,
     /// Rules whose files have wildcards elsewhere than at the end.
     filed_by_pattern: Vec<usize>,
     shaped: Vec<usize>,
@@ -47,18 +47,11 @@ impl Index {
     fn new(rules: &[Rule]) -> Self {
         let mut index = Self::default();
         for (number, rule) in rules.iter().enumerate() {
-            let names: Option<Vec<&str>> = rule
-                .commands
-                .iter()
-                .map(|pattern| pattern.literal().filter(|text| !text.contains('/')))
-                .collect();
-            match names {
-                Some(names) => {
-                    for name in names {
-                        index.names.entry(name.to_owned()).or_default().push(number);
-                    }
+            for (at, pattern) in rule.commands.iter().enumerate() {
+                match pattern.literal().filter(|text| !text.contains('/')) {
+                    Some(name) => index.names.entry(name.to_owned()).or_default().push(number),
+                    None => index.named_by_pattern.push((number, at)),
                 }
-                None => index.named_by_pattern.push(number),
             }
             let files = || rule.writes.iter().chain(&rule.reads);
             if files().next().is_some() {
@@ -208,7 +201,14 @@ impl RuleSet {
 
     /// The rules that may speak of `command`, in their order.
     pub(crate) fn candidates(&self, command: &Resolved) -> Vec<&Rule> {
-        let mut numbers = self.index.named_by_pattern.clone();
+        let mut numbers: Vec<usize> = Vec::new();
+        let named = self.index.named_by_pattern.iter().filter(|(number, at)| {
+            let patterns = self.rules.get(*number).map(|rule| &rule.commands);
+            patterns
+                .and_then(|patterns| patterns.get(*at))
+                .is_some_and(|pattern| pattern.names(command))
+        });
+        numbers.extend(named.map(|(number, _)| number));
         numbers.extend(self.index.names.get(&command.name).into_iter().flatten());
         let mut any_file = false;
         for path in command.writes.iter().chain(&command.reads) {
