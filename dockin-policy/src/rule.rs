@@ -17,6 +17,7 @@ pub(crate) struct Rule {
     pub(crate) scope: Scope,
     pub(crate) commands: Vec<Pattern>,
     pub(crate) writes: Vec<Pattern>,
+    pub(crate) alters: Vec<Pattern>,
     pub(crate) reads: Vec<Pattern>,
     pub(crate) shapes: Vec<Shape>,
     /// A file that is named is larger than so many bytes.
@@ -254,9 +255,12 @@ impl Rule {
                 .max()
                 .unwrap_or(Match::No)
         };
-        if !self.writes.is_empty() || !self.reads.is_empty() {
-            let found =
-                files(&self.writes, &command.writes).max(files(&self.reads, &command.reads));
+        if self.files().next().is_some() {
+            // What is written is altered as well.
+            let found = files(&self.writes, &command.writes)
+                .max(files(&self.alters, &command.writes))
+                .max(files(&self.alters, &command.alters))
+                .max(files(&self.reads, &command.reads));
             if self.commands.is_empty() || found != Match::No {
                 return found;
             }
@@ -271,6 +275,11 @@ impl Rule {
             Some(limit) => held.min(self.oversized(command, limit, subject)),
             None => held,
         }
+    }
+
+    /// The patterns of files that it speaks of.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Pattern> {
+        self.writes.iter().chain(&self.alters).chain(&self.reads)
     }
 
     pub(crate) fn names(&self, command: &Resolved) -> bool {
@@ -304,6 +313,8 @@ impl Rule {
                 .map(str::to_owned)
         };
         path(&self.writes, &command.writes)
+            .or_else(|| path(&self.alters, &command.writes))
+            .or_else(|| path(&self.alters, &command.alters))
             .or_else(|| path(&self.reads, &command.reads))
             .or_else(flag)
             .or_else(|| command.argv.first().map(Value::shown))
