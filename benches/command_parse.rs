@@ -18,6 +18,35 @@ const ROUNDS: usize = 9;
 const MOST: usize = 4 * 1024 * 1024;
 /// Bytes of a hostile line.
 const HOSTILE: usize = 1024 * 1024;
+/// How often each of them is read, long and short in turns.
+const HOSTILE_ROUNDS: usize = 5;
+/// What opens a construct that never ends, over and over.
+const OPENINGS: [&str; 24] = [
+    "(",
+    "{ ",
+    "$(",
+    "\"$(",
+    "${a:-",
+    "if ",
+    "<(",
+    "`",
+    "$((",
+    "((",
+    "a<<b ",
+    "a<<b\n",
+    "f() {",
+    "a",
+    "'",
+    "a;",
+    "a|",
+    "a&&",
+    "x=(",
+    "a[",
+    "{a,",
+    "[[ ! ",
+    "case a in ",
+    "case a in a) ",
+];
 
 fn main() {
     let scripts = scripts();
@@ -56,42 +85,7 @@ fn main() {
             aim: Some(10.0),
         },
     ];
-    for open in [
-        "(",
-        "{ ",
-        "$(",
-        "\"$(",
-        "${a:-",
-        "if ",
-        "<(",
-        "`",
-        "$((",
-        "((",
-        "a<<b ",
-        "f() {",
-        "a",
-        "'",
-        "a;",
-        "x=(",
-        "case a in ",
-    ] {
-        let line = open.repeat(HOSTILE / open.len());
-        let mut times = Vec::new();
-        for _ in 0..3 {
-            let begun = Instant::now();
-            let _count = black_box(read_script(line.as_bytes(), Dialect::Bash));
-            times.push(begun.elapsed().as_secs_f64() * 1000.0);
-        }
-        ratios.push(Ratio {
-            what: format!("1 MB of `{open}`, of 50 ms"),
-            measured: median(times),
-            floor: 50.0,
-            unit: "ms",
-            more_is_better: false,
-            must: Some(1.0),
-            aim: None,
-        });
-    }
+    ratios.extend(hostile());
     report("command_parse", &ratios);
 
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
@@ -103,6 +97,69 @@ fn main() {
         });
     });
     criterion.final_summary();
+}
+
+/// A row for each hostile line, one for the slowest of them, and one for the one whose time grows
+/// fastest with its length: four times as long a line may take five times as long, as caches are
+/// no larger for it, and no more.
+fn hostile() -> Vec<Ratio> {
+    let mut rows = Vec::new();
+    let (mut slowest, mut steepest) = (("", 0.0), ("", 0.0, 1.0));
+    for open in OPENINGS {
+        let long = open.repeat(HOSTILE / open.len());
+        let short = open.repeat(HOSTILE / 4 / open.len());
+        let (mut times, mut short_times) = (Vec::new(), Vec::new());
+        for _ in 0..HOSTILE_ROUNDS {
+            times.push(milliseconds(&long));
+            short_times.push(milliseconds(&short));
+        }
+        let (time, short_time) = (median(times), median(short_times));
+        rows.push(at_most(
+            format!("1 MB of {open:?}, of 50 ms"),
+            time,
+            50.0,
+            1.0,
+        ));
+        if time > slowest.1 {
+            slowest = (open, time);
+        }
+        if time / short_time > steepest.1 / steepest.2 {
+            steepest = (open, time, short_time);
+        }
+    }
+    let (open, time) = slowest;
+    rows.push(at_most(
+        format!("the slowest hostile line, {open:?}, of 50 ms"),
+        time,
+        50.0,
+        1.0,
+    ));
+    let (open, time, short_time) = steepest;
+    rows.push(at_most(
+        format!("the steepest, {open:?}, 1 MB of 256 KB"),
+        time,
+        short_time,
+        5.0,
+    ));
+    rows
+}
+
+fn at_most(what: String, measured: f64, floor: f64, must: f64) -> Ratio {
+    Ratio {
+        what,
+        measured,
+        floor,
+        unit: "ms",
+        more_is_better: false,
+        must: Some(must),
+        aim: None,
+    }
+}
+
+fn milliseconds(line: &str) -> f64 {
+    let begun = Instant::now();
+    let _count = black_box(read_script(black_box(line.as_bytes()), Dialect::Bash));
+    begun.elapsed().as_secs_f64() * 1000.0
 }
 
 fn rate(bytes: usize, work: impl FnOnce()) -> f64 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     Decision, Reason, RuleSet, Verdict,
     file_size::UNKNOWN_SIZE,
-    rule::Match,
+    rule::{Match, Rule},
     shell::{
         Analysis, Certainty, ParseError, Resolved, SessionState, StdinProgram, Value, analyze_argv,
         analyze_line, stdin_program,
@@ -156,12 +156,20 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
         subject: shown.to_owned(),
         contact: rules.contact().to_owned(),
     };
+    let mut named = false;
+    let mut found: Option<(&Resolved, Finding<'_>)> = None;
     for command in &analysis.commands {
-        let verdict = judge_by_all(rules, subject, command);
-        let named = verdict.rule.is_some() && worst.rule.is_none();
-        if verdict.decision > worst.decision || (verdict.decision == worst.decision && named) {
-            worst = verdict;
+        let finding = judge_by_all(rules, subject, command);
+        let decision = found.as_ref().map_or(worst.decision, |(_, it)| it.decision);
+        if finding.decision > decision
+            || finding.decision == decision && finding.rule.is_some() && !named
+        {
+            named = finding.rule.is_some();
+            found = Some((command, finding));
         }
+    }
+    if let Some((command, finding)) = found {
+        worst = finding.into_verdict(rules, command);
     }
     for (shape, span) in &analysis.shapes {
         for rule in rules
@@ -213,47 +221,79 @@ fn judge_analysis(rules: &RuleSet, subject: &Subject, analysis: &Analysis, shown
     worst
 }
 
-/// Judges one program by every set that must allow it.
-fn judge_by_all(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
-    let mut verdict = judge(rules, subject, command);
-    for rules in rules.all().skip(1) {
-        let other = judge(rules, subject, command);
-        let named = other.rule.is_some() && verdict.rule.is_none();
-        if other.decision > verdict.decision || (other.decision == verdict.decision && named) {
-            verdict = other;
+/// What is said of one program.
+struct Finding<'r> {
+    decision: Decision,
+    rule: Option<&'r Rule>,
+    /// The rule whose word or path is shown.
+    token: Option<&'r Rule>,
+    reason: Why,
+}
+
+/// The reason of a [`Finding`].
+#[derive(Clone, Copy)]
+enum Why {
+    Default,
+    Rule,
+    Unknown(&'static str),
+}
+
+impl Finding<'_> {
+    fn into_verdict(self, rules: &RuleSet, command: &Resolved) -> Verdict {
+        let shown = if command.argv.is_empty() {
+            let writes = command.writes.iter();
+            let writes: Vec<String> = writes.map(|path| format!("> {}", path.shown())).collect();
+            writes.join(" ")
+        } else {
+            let words: Vec<String> = command.argv.iter().map(Value::shown).collect();
+            words.join(" ")
+        };
+        Verdict {
+            decision: self.decision,
+            reason: match (self.reason, self.rule) {
+                (Why::Rule, Some(rule)) => Reason::Rule {
+                    message: rule.message.clone(),
+                },
+                (Why::Unknown(what), _) => Reason::Unknown { what },
+                _ => Reason::Default,
+            },
+            rule: self.rule.map(|rule| rule.id.clone()),
+            token: self.token.and_then(|rule| rule.token(command)),
+            programs: None,
+            span: Some(command.span.clone()),
+            subject: shorten(&shown),
+            contact: rules.contact().to_owned(),
         }
     }
-    verdict
+}
+
+/// Judges one program by every set that must allow it.
+fn judge_by_all<'r>(rules: &'r RuleSet, subject: &Subject, command: &Resolved) -> Finding<'r> {
+    let mut finding = judge(rules, subject, command);
+    for rules in rules.all().skip(1) {
+        let other = judge(rules, subject, command);
+        let named = other.rule.is_some() && finding.rule.is_none();
+        if other.decision > finding.decision || (other.decision == finding.decision && named) {
+            finding = other;
+        }
+    }
+    finding
 }
 
 /// Judges one program: every rule for the subject that matches is heard, the most severe wins,
 /// and without any the default decides.
-fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
-    let words: Vec<String> = command.argv.iter().map(Value::shown).collect();
-    let shown = if words.is_empty() {
-        command
-            .writes
-            .iter()
-            .map(|path| format!("> {}", path.shown()))
-            .collect::<Vec<_>>()
-            .join(" ")
-    } else {
-        words.join(" ")
-    };
-    let mut verdict = Verdict {
-        decision: rules.default,
-        reason: Reason::Default,
+fn judge<'r>(rules: &'r RuleSet, subject: &Subject, command: &Resolved) -> Finding<'r> {
+    let mut finding = Finding {
+        // A redirection alone is nothing that a white list could name.
+        decision: if command.argv.is_empty() {
+            Decision::Allow
+        } else {
+            rules.default
+        },
         rule: None,
         token: None,
-        programs: None,
-        span: Some(command.span.clone()),
-        subject: shorten(&shown),
-        contact: rules.contact().to_owned(),
+        reason: Why::Default,
     };
-    // A redirection alone is nothing that a white list could name.
-    if words.is_empty() {
-        verdict.decision = Decision::Allow;
-    }
     let mut maybe = None;
     let mut spoken = false;
     for rule in rules
@@ -266,12 +306,12 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
             Match::Maybe => maybe = maybe.or(Some(rule)),
             Match::Yes => {
                 let decision = rule.effect.decision();
-                if !spoken || decision > verdict.decision {
-                    verdict.decision = decision;
-                    verdict.rule = Some(rule.id.clone());
-                    verdict.token = rule.token(command);
-                    verdict.reason = Reason::Rule {
-                        message: rule.message.clone(),
+                if !spoken || decision > finding.decision {
+                    finding = Finding {
+                        decision,
+                        rule: Some(rule),
+                        token: Some(rule),
+                        reason: Why::Rule,
                     };
                 }
                 spoken = true;
@@ -281,32 +321,31 @@ fn judge(rules: &RuleSet, subject: &Subject, command: &Resolved) -> Verdict {
     if let Some(rule) = maybe {
         // Whether the rule holds depends on an argument that is not known.
         let severest = rules.on_unknown.min(rule.effect.decision());
-        if severest > verdict.decision {
-            verdict.decision = severest;
-            verdict.rule = Some(rule.id.clone());
-            let what = if rule.size_over.is_some() {
+        if severest > finding.decision {
+            finding.decision = severest;
+            finding.rule = Some(rule);
+            finding.reason = Why::Unknown(if rule.size_over.is_some() {
                 UNKNOWN_SIZE
             } else {
                 "whether the rule holds depends on an argument that is not known"
-            };
-            verdict.reason = Reason::Unknown { what };
+            });
         }
     }
     match command.certainty {
         // As where an argument is not known.
-        Certainty::Inherited if verdict.decision == Decision::Deny => {
-            verdict.decision = rules.on_unknown;
+        Certainty::Inherited if finding.decision == Decision::Deny => {
+            finding.decision = rules.on_unknown;
         }
         // Who defines a function has not run it; who calls it is judged then.
-        Certainty::Latent if verdict.decision == Decision::Deny => {
-            verdict.decision = rules.on_unknown.max(Decision::Ask);
+        Certainty::Latent if finding.decision == Decision::Deny => {
+            finding.decision = rules.on_unknown.max(Decision::Ask);
         }
-        Certainty::Latent | Certainty::Dead if verdict.rule.is_none() => {
-            verdict.decision = Decision::Allow;
+        Certainty::Latent | Certainty::Dead if finding.rule.is_none() => {
+            finding.decision = Decision::Allow;
         }
         _ => {}
     }
-    verdict
+    finding
 }
 
 fn unknown(

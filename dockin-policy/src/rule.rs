@@ -17,6 +17,7 @@ pub(crate) struct Rule {
     pub(crate) scope: Scope,
     pub(crate) commands: Vec<Pattern>,
     pub(crate) writes: Vec<Pattern>,
+    pub(crate) alters: Vec<Pattern>,
     pub(crate) reads: Vec<Pattern>,
     pub(crate) shapes: Vec<Shape>,
     /// A file that is named is larger than so many bytes.
@@ -123,7 +124,16 @@ impl Scope {
 pub(crate) struct Pattern {
     text: String,
     matcher: GlobMatcher,
+    /// Nothing in it is a wildcard.
+    is_literal: bool,
+    /// Bytes of the folder, when it is all below one.
+    folder: Option<usize>,
+    /// Bytes that it begins with, when anything may follow.
+    prefix: Option<usize>,
 }
+
+/// What makes a text more than itself.
+const WILD: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 impl Pattern {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
@@ -134,11 +144,41 @@ impl Pattern {
         Ok(Self {
             text: text.to_owned(),
             matcher: glob.compile_matcher(),
+            is_literal: !text.contains(WILD),
+            folder: text
+                .strip_suffix("/**")
+                .filter(|folder| !folder.contains(WILD))
+                .map(str::len),
+            prefix: text
+                .strip_suffix('*')
+                .filter(|prefix| !prefix.contains(WILD) && !prefix.contains('/'))
+                .map(str::len),
         })
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.matcher.is_match(text)
+        if self.is_literal {
+            return text == self.text;
+        }
+        if let Some(folder) = self.folder() {
+            return text
+                .strip_prefix(folder)
+                .is_some_and(|below| below.starts_with('/'));
+        }
+        match self.prefix.and_then(|length| self.text.get(..length)) {
+            Some(prefix) => text.starts_with(prefix),
+            None => self.matcher.is_match(text),
+        }
+    }
+
+    /// Whether a program that is named so is meant: by its name, or by its path.
+    pub(crate) fn names(&self, command: &Resolved) -> bool {
+        if self.text.contains('/') {
+            let program = command.argv.first().and_then(Value::known);
+            self.matches(&normalize(program.unwrap_or_default()))
+        } else {
+            self.matches(&command.name)
+        }
     }
 
     /// Whether a path, or a folder that takes its files along, is meant.
@@ -152,14 +192,12 @@ impl Pattern {
 
     /// The text, when it stands for itself.
     pub(crate) fn literal(&self) -> Option<&str> {
-        (!self.text.contains(['*', '?', '[', '{', '\\'])).then_some(self.text.as_str())
+        self.is_literal.then_some(self.text.as_str())
     }
 
     /// The folder, when it is all below one.
     pub(crate) fn folder(&self) -> Option<&str> {
-        self.text
-            .strip_suffix("/**")
-            .filter(|folder| !folder.contains(['*', '?', '[', '{', '\\']))
+        self.text.get(..self.folder?)
     }
 
     /// Whether some text that begins with `prefix` may match.
@@ -217,9 +255,12 @@ impl Rule {
                 .max()
                 .unwrap_or(Match::No)
         };
-        if !self.writes.is_empty() || !self.reads.is_empty() {
-            let found =
-                files(&self.writes, &command.writes).max(files(&self.reads, &command.reads));
+        if self.files().next().is_some() {
+            // What is written is altered as well.
+            let found = files(&self.writes, &command.writes)
+                .max(files(&self.alters, &command.writes))
+                .max(files(&self.alters, &command.alters))
+                .max(files(&self.reads, &command.reads));
             if self.commands.is_empty() || found != Match::No {
                 return found;
             }
@@ -236,19 +277,13 @@ impl Rule {
         }
     }
 
+    /// The patterns of files that it speaks of.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Pattern> {
+        self.writes.iter().chain(&self.alters).chain(&self.reads)
+    }
+
     pub(crate) fn names(&self, command: &Resolved) -> bool {
-        let program = command
-            .argv
-            .first()
-            .and_then(Value::known)
-            .unwrap_or_default();
-        self.commands.iter().any(|pattern| {
-            if pattern.text.contains('/') {
-                pattern.matches(&normalize(program))
-            } else {
-                pattern.matches(&command.name)
-            }
-        })
+        self.commands.iter().any(|pattern| pattern.names(command))
     }
 
     /// The word or path that the rule speaks of, for its explanation.
@@ -278,6 +313,8 @@ impl Rule {
                 .map(str::to_owned)
         };
         path(&self.writes, &command.writes)
+            .or_else(|| path(&self.alters, &command.writes))
+            .or_else(|| path(&self.alters, &command.alters))
             .or_else(|| path(&self.reads, &command.reads))
             .or_else(flag)
             .or_else(|| command.argv.first().map(Value::shown))

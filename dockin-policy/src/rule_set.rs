@@ -36,8 +36,8 @@ struct Index {
     files: HashMap<String, Vec<usize>>,
     /// Rules about files, for those whose names are not known.
     any_file: Vec<usize>,
-    /// Rules whose names have wildcards.
-    named_by_pattern: Vec<usize>,
+    /// Names with wildcards and paths of programs: the rule, and which of its patterns.
+    named_by_pattern: Vec<(usize, usize)>,
     /// Rules whose files have wildcards elsewhere than at the end.
     filed_by_pattern: Vec<usize>,
     shaped: Vec<usize>,
@@ -47,24 +47,17 @@ impl Index {
     fn new(rules: &[Rule]) -> Self {
         let mut index = Self::default();
         for (number, rule) in rules.iter().enumerate() {
-            let names: Option<Vec<&str>> = rule
-                .commands
-                .iter()
-                .map(|pattern| pattern.literal().filter(|text| !text.contains('/')))
-                .collect();
-            match names {
-                Some(names) => {
-                    for name in names {
-                        index.names.entry(name.to_owned()).or_default().push(number);
-                    }
+            for (at, pattern) in rule.commands.iter().enumerate() {
+                match pattern.literal().filter(|text| !text.contains('/')) {
+                    Some(name) => index.names.entry(name.to_owned()).or_default().push(number),
+                    None => index.named_by_pattern.push((number, at)),
                 }
-                None => index.named_by_pattern.push(number),
             }
-            let files = || rule.writes.iter().chain(&rule.reads);
-            if files().next().is_some() {
+            if rule.files().next().is_some() {
                 index.any_file.push(number);
             }
-            let paths: Option<Vec<&str>> = files()
+            let paths: Option<Vec<&str>> = rule
+                .files()
                 .map(|pattern| pattern.folder().or_else(|| pattern.literal()))
                 .collect();
             match paths {
@@ -102,12 +95,13 @@ impl RuleSet {
     /// The document has `name`, `contact` (whom a refusal names), `default` (`allow` or `deny`,
     /// for what no rule speaks of), `on_unknown` (`deny`, `ask`, `alert` or `allow`, for what
     /// cannot be known before it runs) and `rules`. Each rule has an `id`, an `effect` (`allow`,
-    /// `forbid`, `ask`, `alert`), perhaps a `message`, and at least one of the first four keys:
+    /// `forbid`, `ask`, `alert`), perhaps a `message`, and at least one of the keys of the first four rows:
     ///
     /// | key | a rule speaks of |
     /// | --- | --- |
     /// | `commands` | programs and builtins by name, `*` and `?` as wildcards, wherever in a line they are run |
     /// | `writes`, `reads` | files that are written, deleted or renamed, or read: by redirections, and by operands of programs whose operands are known; `/etc/**` is everything below, `~/` the home folder |
+    /// | `alters` | files that are written, and those that are made or get another owner, mode, time or attribute: `touch`, `mkdir`, `chmod`, `chown`, `setfacl`, … |
     /// | `shapes` | what several commands do together: `download-into-shell`, `fork-bomb` |
     /// | `arguments` | of those programs only calls with `any_flag`, `any_operand`, `verb` (the first operands), at least `min_operands`, `signal`, or `world_writable` modes; `value_options` take the next argument |
     /// | `size_over` | of those programs only calls with a file larger than this: bytes, or `10MiB`; the container is asked for its size, a folder counts with all that is in it, and where the size is not known, `on_unknown` decides; of a copy by `tar`, all files together |
@@ -208,10 +202,18 @@ impl RuleSet {
 
     /// The rules that may speak of `command`, in their order.
     pub(crate) fn candidates(&self, command: &Resolved) -> Vec<&Rule> {
-        let mut numbers = self.index.named_by_pattern.clone();
+        let mut numbers: Vec<usize> = Vec::new();
+        let named = self.index.named_by_pattern.iter().filter(|(number, at)| {
+            let patterns = self.rules.get(*number).map(|rule| &rule.commands);
+            patterns
+                .and_then(|patterns| patterns.get(*at))
+                .is_some_and(|pattern| pattern.names(command))
+        });
+        numbers.extend(named.map(|(number, _)| number));
         numbers.extend(self.index.names.get(&command.name).into_iter().flatten());
         let mut any_file = false;
-        for path in command.writes.iter().chain(&command.reads) {
+        let paths = command.writes.iter().chain(&command.alters);
+        for path in paths.chain(&command.reads) {
             let Value::Known(path) = path else {
                 any_file = true;
                 continue;
@@ -291,6 +293,7 @@ impl RuleSet {
                 scope: Scope::default(),
                 commands: commands.map_err(|message| RuleSetError { line: 1, message })?,
                 writes: Vec::new(),
+                alters: Vec::new(),
                 reads: Vec::new(),
                 shapes: Vec::new(),
                 size_over: None,
@@ -375,11 +378,13 @@ fn check(rule: RuleText) -> Result<Rule, String> {
     }
     if rule.commands.is_empty()
         && rule.writes.is_empty()
+        && rule.alters.is_empty()
         && rule.reads.is_empty()
         && rule.shapes.is_empty()
     {
         return Err(
-            "it matches nothing: give `commands`, `writes`, `reads` or `shapes`".to_owned(),
+            "it matches nothing: give `commands`, `writes`, `alters`, `reads` or `shapes`"
+                .to_owned(),
         );
     }
     let hours = rule
@@ -417,6 +422,7 @@ fn check(rule: RuleText) -> Result<Rule, String> {
         },
         commands: patterns(&rule.commands)?,
         writes: patterns(&rule.writes)?,
+        alters: patterns(&rule.alters)?,
         reads: patterns(&rule.reads)?,
         shapes: rule.shapes.iter().map(|shape| shape.shape()).collect(),
         size_over,
@@ -583,6 +589,8 @@ struct RuleText {
     commands: Vec<String>,
     #[serde(default)]
     writes: Vec<String>,
+    #[serde(default)]
+    alters: Vec<String>,
     #[serde(default)]
     reads: Vec<String>,
     #[serde(default)]

@@ -1,6 +1,6 @@
 use std::{fmt, ops::Range};
 
-use crate::audit::{redact_argv, redact_text};
+use crate::audit::{masked_text, redact_words};
 
 /// What is to become of a command, by severity: the most severe of several wins.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -78,10 +78,14 @@ pub struct Verdict {
 impl Verdict {
     /// Masks the secrets in what the verdict shows, for records.
     pub(crate) fn redact(&mut self) {
-        self.subject = redact_text(&self.subject);
-        self.token = self.token.as_deref().map(redact_text);
+        if let Some(masked) = masked_text(&self.subject) {
+            self.subject = masked;
+        }
+        if let Some(masked) = self.token.as_deref().and_then(masked_text) {
+            self.token = Some(masked);
+        }
         for argv in self.programs.iter_mut().flatten() {
-            *argv = redact_argv(argv);
+            redact_words(argv);
         }
     }
 }

@@ -18,6 +18,7 @@ pub use detail::{
     RequestCarried, SessionEnd, SessionStart, TrailOpened,
 };
 pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
+pub(crate) use redact::{masked_text, redact_words};
 pub use redact::{redact_argv, redact_text};
 pub use signature::{PublicKey, SignedHead, SigningKey};
 pub use syslog::{octet_counted, syslog_message};

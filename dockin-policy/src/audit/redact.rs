@@ -9,7 +9,22 @@
 #[must_use]
 pub fn redact_argv<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
     let mut masker = Masker::default();
-    argv.iter().map(|word| masker.word(word.as_ref())).collect()
+    argv.iter()
+        .map(|word| {
+            let word = word.as_ref();
+            masker.word(word).unwrap_or_else(|| word.to_owned())
+        })
+        .collect()
+}
+
+/// The same, in place.
+pub(crate) fn redact_words(argv: &mut [String]) {
+    let mut masker = Masker::default();
+    for word in argv {
+        if let Some(masked) = masker.word(word) {
+            *word = masked;
+        }
+    }
 }
 
 /// Masks secrets in a command line or any other text.
@@ -24,29 +39,45 @@ pub fn redact_argv<S: AsRef<str>>(argv: &[S]) -> Vec<String> {
 /// ```
 #[must_use]
 pub fn redact_text(text: &str) -> String {
+    masked_text(text).unwrap_or_else(|| text.to_owned())
+}
+
+/// `text` with its secrets masked, when it has any: most have none.
+pub(crate) fn masked_text(text: &str) -> Option<String> {
     let mut masker = Masker {
         text,
         ..Masker::default()
     };
-    let mut output = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
+    let mut output = String::new();
+    // What of `text` is in the output.
+    let mut copied = 0;
+    let mut at = 0;
+    while at < text.len() {
+        let rest = text.get(at..)?;
         let blank = rest
             .find(|character: char| !is_separator(character))
             .unwrap_or(rest.len());
         let (separators, behind) = rest.split_at(blank);
-        if separators.contains([';', '|', '&', '\n', '(', ')']) {
-            masker = Masker {
-                text,
-                ..Masker::default()
-            };
+        if separators
+            .bytes()
+            .any(|byte| matches!(byte, b';' | b'|' | b'&' | b'\n' | b'(' | b')'))
+        {
+            masker.next_command();
         }
-        output.push_str(separators);
-        let (word, behind) = behind.split_at(word_length(behind));
-        output.push_str(&masker.word(word));
-        rest = behind;
+        at += blank;
+        let (word, _) = behind.split_at(word_length(behind));
+        if let Some(masked) = masker.word(word) {
+            output.push_str(text.get(copied..at)?);
+            output.push_str(&masked);
+            copied = at + word.len();
+        }
+        at += word.len();
     }
-    output
+    if copied == 0 {
+        return None;
+    }
+    output.push_str(text.get(copied..)?);
+    Some(output)
 }
 
 /// What the words before say about the next one.
@@ -56,6 +87,8 @@ struct Masker<'a> {
     next: Next,
     /// All of the words.
     text: &'a str,
+    /// Whether one of [`FED`] stands among them, once somebody asked.
+    is_fed: Option<bool>,
     /// Words behind the program's name that are no options.
     operands: usize,
     /// The operand from which on all are secrets.
@@ -98,28 +131,34 @@ enum Next {
 }
 
 impl Masker<'_> {
-    fn word(&mut self, word: &str) -> String {
+    /// Another command begins.
+    fn next_command(&mut self) {
+        *self = Self {
+            text: self.text,
+            is_fed: self.is_fed,
+            ..Self::default()
+        };
+    }
+
+    /// `word` without its secret, when it has one.
+    fn word(&mut self, word: &str) -> Option<String> {
         let bare = word.trim_matches(['"', '\'']);
         match self.next {
             Next::Secret if !word.is_empty() => {
                 self.next = Next::Plain;
-                return keep_quotes(word);
+                return Some(keep_quotes(word));
             }
             Next::Scheme if !word.is_empty() => {
                 let is_scheme = SCHEMES
                     .iter()
                     .any(|scheme| bare.eq_ignore_ascii_case(scheme));
                 self.next = if is_scheme { Next::Secret } else { Next::Plain };
-                return if is_scheme {
-                    word.to_owned()
-                } else {
-                    keep_quotes(word)
-                };
+                return (!is_scheme).then(|| keep_quotes(word));
             }
             _ => {}
         }
         if let Some(masked) = self.option(word, bare) {
-            return masked;
+            return Some(masked);
         }
         if self.program == Program::None {
             if !bare.contains('=') && !WRAPPERS.contains(&bare) && !bare.starts_with('-') {
@@ -129,24 +168,29 @@ impl Masker<'_> {
         } else if !bare.starts_with('-')
             && let Some(masked) = self.operand(word, bare)
         {
-            return masked;
+            return Some(masked);
         }
-        if let Some(masked) = assignment(word) {
-            return masked;
+        let has_value = word.bytes().any(|byte| matches!(byte, b'=' | b':'));
+        if has_value && let Some(masked) = assignment(word) {
+            return Some(masked);
         }
         if let Some(masked) = self.header(word, bare) {
-            return masked;
+            return Some(masked);
         }
-        if let Some(masked) = user_info(word) {
-            return masked;
+        if has_value && let Some(masked) = user_info(word) {
+            return Some(masked);
         }
-        let masked = self.pairs(word);
-        known_tokens(&masked).unwrap_or(masked)
+        let masked = if has_value { self.pairs(word) } else { None };
+        known_tokens(masked.as_deref().unwrap_or(word)).or(masked)
     }
 
     /// What is printed into one of these is the password that it asks for.
-    fn is_fed(&self) -> bool {
-        FED.iter().any(|reader| self.text.contains(reader))
+    fn is_fed(&mut self) -> bool {
+        let text = self.text.as_bytes();
+        *self.is_fed.get_or_insert_with(|| {
+            FED.iter()
+                .any(|reader| memchr::memmem::find(text, reader.as_bytes()).is_some())
+        })
     }
 
     /// A word that is no option.
@@ -159,9 +203,10 @@ impl Masker<'_> {
         if self.secret_operands.is_some_and(|first| number >= first) {
             return Some(keep_quotes(word));
         }
-        match self.program {
-            Program::Print if !bare.starts_with(['<', '>']) && self.is_fed() => {
-                Some(keep_quotes(word))
+        let program = self.program;
+        match program {
+            Program::Print => {
+                (!bare.starts_with(['<', '>']) && self.is_fed()).then(|| keep_quotes(word))
             }
             Program::Login if bare == "login" => {
                 self.program = Program::Password;
@@ -190,8 +235,9 @@ impl Masker<'_> {
 
     /// Values inside of a word whose names speak of secrets: parameters of a URL, fields of
     /// JSON, parts of a list.
-    fn pairs(&mut self, word: &str) -> String {
+    fn pairs(&mut self, word: &str) -> Option<String> {
         let mut output = String::new();
+        let mut is_masked = false;
         let mut rest = word;
         while let Some(at) = rest.find(['=', ':']) {
             let (before, behind) = rest.split_at(at);
@@ -222,10 +268,11 @@ impl Masker<'_> {
             }
             output.push_str(quotes);
             output.push_str(MASK);
+            is_masked = true;
             rest = behind;
         }
         output.push_str(rest);
-        output
+        is_masked.then_some(output)
     }
 
     fn option(&mut self, word: &str, bare: &str) -> Option<String> {
@@ -279,13 +326,13 @@ impl Masker<'_> {
     }
 
     fn header(&mut self, word: &str, bare: &str) -> Option<String> {
-        let lower = bare.to_ascii_lowercase();
-        if lower == "bearer" {
+        if bare.eq_ignore_ascii_case("bearer") {
             self.next = Next::Secret;
             return None;
         }
-        let (name, value) = lower.split_once(':')?;
-        if !HEADERS.contains(&name) && !HEADERS.iter().any(|header| name.ends_with(header)) {
+        let (name, value) = bare.split_once(':')?;
+        let name = name.to_ascii_lowercase();
+        if !HEADERS.iter().any(|header| name.ends_with(header)) {
             return None;
         }
         if value.trim().is_empty() {
@@ -358,39 +405,63 @@ fn user_info(word: &str) -> Option<String> {
 
 /// Tokens that are told by how they begin, whatever stands before them.
 fn known_tokens(word: &str) -> Option<String> {
-    if word.len() < SHORTEST_TOKEN {
+    let mut output = String::new();
+    let (mut copied, mut at, mut inside) = (0, 0, false);
+    while let Some(rest) = word.get(at..).filter(|rest| rest.len() >= SHORTEST_TOKEN) {
+        let Some(first) = rest.chars().next() else {
+            break;
+        };
+        let is_token = |character: char| {
+            character.is_ascii_alphanumeric()
+                || matches!(character, '_' | '-' | '.' | '+' | '/' | '=')
+        };
+        if !inside && TOKENS.iter().any(|prefix| rest.starts_with(prefix)) {
+            let length = rest
+                .find(|character| !is_token(character))
+                .unwrap_or(rest.len());
+            if length >= SHORTEST_TOKEN {
+                output.push_str(word.get(copied..at)?);
+                output.push_str(MASK);
+                at += length;
+                copied = at;
+                inside = true;
+                continue;
+            }
+        }
+        inside = first.is_ascii_alphanumeric();
+        at += first.len_utf8();
+    }
+    if copied == 0 {
         return None;
     }
-    let is_token = |character: char| {
-        character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '+' | '/' | '=')
-    };
-    let start = TOKENS.iter().filter_map(|prefix| {
-        let at = word.find(prefix)?;
-        let (before, token) = word.split_at(at);
-        let inside = before.ends_with(|character: char| character.is_ascii_alphanumeric());
-        let length = token
-            .find(|character| !is_token(character))
-            .unwrap_or(token.len());
-        (!inside && length >= SHORTEST_TOKEN).then_some((at, length))
-    });
-    let (at, length) = start.min()?;
-    let (before, token) = word.split_at(at);
-    let behind = token.get(length..).unwrap_or_default();
-    let behind = known_tokens(behind).unwrap_or_else(|| behind.to_owned());
-    Some(format!("{before}{MASK}{behind}"))
+    output.push_str(word.get(copied..)?);
+    Some(output)
 }
 
 /// Characters of the shortest token, prefix included.
 const SHORTEST_TOKEN: usize = 20;
 
 fn is_secret_name(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase().replace('-', "_");
-    SECRET_PARTS.iter().any(|part| lower.contains(part))
+    let fold = |byte: &u8| match byte {
+        b'-' => b'_',
+        byte => byte.to_ascii_lowercase(),
+    };
+    let name = name.as_bytes();
+    let is = |text: &[u8], word: &str| text.iter().map(fold).eq(word.bytes());
+    let begins = |at: usize, part: &str| {
+        name.get(at..at + part.len())
+            .is_some_and(|text| is(text, part))
+    };
+    let may_begin = |byte: &u8| b"aAbBcCpPsStT".contains(byte);
+    name.iter()
+        .enumerate()
+        .any(|(at, byte)| may_begin(byte) && SECRET_PARTS.iter().any(|part| begins(at, part)))
         || SECRET_WORDS.iter().any(|word| {
-            lower == *word
-                || lower
-                    .strip_suffix(word)
-                    .is_some_and(|head| head.ends_with('_'))
+            let Some(at) = name.len().checked_sub(word.len()) else {
+                return false;
+            };
+            let before = at.checked_sub(1).and_then(|before| name.get(before));
+            begins(at, word) && before.is_none_or(|before| fold(before) == b'_')
         })
 }
 

@@ -508,6 +508,7 @@ impl Runner<'_> {
                 Out::Unknown(OUTPUT)
             }
             "history" if bash => {
+                streams.writes.extend(self.history_file(arguments));
                 self.record(program, argv, streams);
                 Out::Unknown(OUTPUT)
             }
@@ -622,17 +623,34 @@ impl Runner<'_> {
     /// Writes down that a builtin runs, for rules that name it.
     pub(super) fn record(&mut self, program: &str, argv: &[Value], streams: &mut Streams) {
         let (reads, writes) = self.taken(streams);
+        let altered = utility::altered(program, argv.get(1..).unwrap_or_default());
+        let alters = altered.into_iter().map(|path| self.placed(path)).collect();
         let span = self.span.clone();
         self.found(Resolved {
             directory: self.state.directory().changed(),
             argv: argv.to_vec(),
             name: program.to_owned(),
             writes,
+            alters,
             reads,
             span,
             certainty: self.certainty,
             is_program: false,
         });
+    }
+
+    /// The file that `history -w` and `history -a` write.
+    fn history_file(&self, arguments: &[Value]) -> Option<Value> {
+        let (first, rest) = arguments.split_first()?;
+        if !matches!(first.known(), Some("-w" | "-a")) {
+            return None;
+        }
+        rest.first()
+            .cloned()
+            .or_else(|| match self.state.variable("HISTFILE") {
+                Some(Variable::Text(path)) => Some(Value::Known(path.clone())),
+                _ => None,
+            })
     }
 
     fn signalled(&mut self, _arguments: &[Value]) {

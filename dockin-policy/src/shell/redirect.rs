@@ -219,6 +219,7 @@ impl Runner<'_> {
             argv: Vec::new(),
             name: String::new(),
             writes,
+            alters: Vec::new(),
             reads,
             span,
             certainty: self.certainty,

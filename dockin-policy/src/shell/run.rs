@@ -49,6 +49,8 @@ pub(crate) struct Resolved {
     pub(crate) name: String,
     /// Files that it writes, deletes or renames, or that its output goes to.
     pub(crate) writes: Vec<Value>,
+    /// Files that it makes, or whose owner, mode, times or attributes it changes.
+    pub(crate) alters: Vec<Value>,
     /// Files that it reads.
     pub(crate) reads: Vec<Value>,
     /// The working directory that it runs in, where the session has changed it; `?` when it is not

@@ -1,7 +1,9 @@
 mod inherited;
 mod journal;
+mod shared;
 
 use journal::Entry;
+use shared::Shared;
 use std::collections::BTreeMap;
 
 use super::Dialect;
@@ -16,27 +18,29 @@ pub struct SessionState {
     without_comments: bool,
     /// zsh splits what variables hold into words, as other shells do.
     splits_words: bool,
-    variables: BTreeMap<String, Variable>,
+    variables: Shared<BTreeMap<String, Variable>>,
+    /// `$_`, which every command sets.
+    last: Option<Variable>,
     /// Text that stands for the name.
-    aliases: BTreeMap<String, String>,
+    aliases: Shared<BTreeMap<String, String>>,
     /// Bodies as they were written.
-    functions: BTreeMap<String, String>,
+    functions: Shared<BTreeMap<String, String>>,
     /// Texts to run at the end, at signals, before commands.
-    traps: BTreeMap<String, String>,
+    traps: Shared<BTreeMap<String, String>>,
     /// Files written by known text, and programs under other names.
-    files: BTreeMap<String, File>,
+    files: Shared<BTreeMap<String, File>>,
     /// Variables whose values are calculated.
-    integers: std::collections::BTreeSet<String>,
+    integers: Shared<std::collections::BTreeSet<String>>,
     /// Variables that programs get; functions with `()` behind their names.
-    exported: std::collections::BTreeSet<String>,
+    exported: Shared<std::collections::BTreeSet<String>>,
     /// `set -a`: every variable is exported.
     exports_all: bool,
     /// Variables that keep what they have, and whether that is sure.
-    constants: BTreeMap<String, bool>,
+    constants: Shared<BTreeMap<String, bool>>,
     /// Variables that hold something else if the environment has another that was never set here.
     inherited: std::collections::BTreeSet<String>,
     /// Functions that may be or may not be defined.
-    doubts: BTreeMap<String, Doubt>,
+    doubts: Shared<BTreeMap<String, Doubt>>,
     /// Aliases may be or may not be set.
     doubts_aliases: bool,
     positional: Positional,
@@ -135,6 +139,10 @@ const MAX_EXPORTED: usize = 128;
 const MAX_NAMED: usize = 64;
 /// Bytes of such a name.
 const MAX_NAME: usize = 64;
+/// The variable that holds the last argument of the last command.
+const LAST: &str = "_";
+/// Bytes of what it holds.
+const MAX_LAST: usize = 4096;
 /// Bytes of positional parameters.
 const MAX_POSITIONAL: usize = 8 * 1024;
 impl SessionState {
@@ -192,6 +200,9 @@ impl SessionState {
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&Variable> {
+        if name == LAST {
+            return self.last.as_ref();
+        }
         self.variables.get(name)
     }
 
@@ -200,6 +211,15 @@ impl SessionState {
     }
 
     pub(super) fn set(&mut self, name: &str, value: Variable) {
+        if name == LAST {
+            let value = if value.size() > MAX_LAST {
+                Variable::Unknown
+            } else {
+                value
+            };
+            let old = self.last.replace(value);
+            return self.note(|| Entry::Variable(LAST.to_owned(), old));
+        }
         let value = match self.constants.get(name) {
             Some(true) => return,
             Some(false) => Variable::Unknown,
@@ -246,11 +266,16 @@ impl SessionState {
             self.overflowed = true;
             return;
         }
-        let before = if on {
-            !self.exported.insert(name.to_owned())
-        } else {
-            self.exported.remove(name)
-        };
+        let before = !is_new;
+        match (on, is_new) {
+            (true, true) => {
+                self.exported.insert(name.to_owned());
+            }
+            (false, false) => {
+                self.exported.remove(name);
+            }
+            _ => {}
+        }
         self.note(|| Entry::Exported(name.to_owned(), before));
     }
 
@@ -273,7 +298,9 @@ impl SessionState {
 
     /// The variable can be set again.
     pub(super) fn release(&mut self, name: &str) {
-        if let Some(before) = self.constants.remove(name) {
+        if self.constants.contains_key(name)
+            && let Some(before) = self.constants.remove(name)
+        {
             self.note(|| Entry::Constant(name.to_owned(), Some(before)));
         }
     }
@@ -356,6 +383,13 @@ impl SessionState {
 
     /// Nobody knows of a variable of this name.
     pub(super) fn forget(&mut self, name: &str) {
+        if name == LAST {
+            let old = self.last.take();
+            return self.note(|| Entry::Variable(LAST.to_owned(), old));
+        }
+        if !self.variables.contains_key(name) {
+            return;
+        }
         let Some(old) = self.variables.remove(name) else {
             return;
         };
@@ -394,7 +428,7 @@ impl SessionState {
         !self.aliases.is_empty()
     }
 
-    pub(super) const fn all_aliases(&self) -> &BTreeMap<String, String> {
+    pub(super) fn all_aliases(&self) -> &BTreeMap<String, String> {
         &self.aliases
     }
 
@@ -411,7 +445,9 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_function(&mut self, name: &str, body: Option<String>) -> bool {
-        if let Some(before) = self.doubts.remove(name) {
+        if self.doubts.contains_key(name)
+            && let Some(before) = self.doubts.remove(name)
+        {
             self.note(|| Entry::Doubt(name.to_owned(), Some(before)));
         }
         let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
@@ -504,6 +540,7 @@ impl SessionState {
     ) -> (bool, Option<T>) {
         let old_size = map(self).get(name).map(&size);
         match value {
+            None if old_size.is_none() => (true, None),
             None => {
                 let old = map(self).remove(name);
                 if let Some(old_size) = old_size {

@@ -5,6 +5,8 @@ mod files;
 mod filter;
 mod git;
 mod print;
+mod sed_script;
+mod writers;
 
 use super::{Dialect, Value, code};
 pub(super) use files::{operands, read_by, written};
@@ -15,6 +17,8 @@ use filter::{
 pub(super) use git::git_written;
 use print::unescaped;
 pub(super) use print::{echo, printf};
+pub(super) use sed_script::effects as sed_effects;
+pub(super) use writers::altered;
 
 /// A program that reads what it is to do from standard input.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! Programs that options of other programs run.
 
 use super::{CODE, Call, FILE, HOOK, interpreter, is_code_option};
-use crate::shell::value::Value;
+use crate::shell::{utility, value::Value};
 
 /// Aliases, hooks and pagers that git is told on its command line.
 pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
@@ -224,7 +224,11 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
     }
     match name {
         "sed" => {
-            let dangerous = known.iter().any(|text| is_dangerous_sed(text)) || starts("-f");
+            let dangerous = known.iter().any(|text| {
+                let effects = utility::sed_effects(text);
+                is_dangerous_sed(text)
+                    || text.contains([' ', '/']) && (effects.runs || !effects.writes.is_empty())
+            }) || starts("-f");
             dangerous.then_some(CODE)
         }
         "vi" | "vim" | "nvim" | "view" | "ex" | "emacs" => {

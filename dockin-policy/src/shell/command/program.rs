@@ -31,6 +31,8 @@ impl Runner<'_> {
         reads.extend(utility::read_by(&name, &arguments));
         let writes = writes.into_iter().map(|path| self.placed(path)).collect();
         let reads = reads.into_iter().map(|path| self.placed(path)).collect();
+        let altered = utility::altered(&name, &arguments);
+        let alters = altered.into_iter().map(|path| self.placed(path)).collect();
         // busybox runs its own without starting a program.
         let inside = self.dialect() == Dialect::Busybox
             && !program.contains('/')
@@ -42,6 +44,7 @@ impl Runner<'_> {
             argv: argv.clone(),
             name: name.clone(),
             writes,
+            alters,
             reads,
             span,
             certainty: self.certainty,

@@ -1,6 +1,6 @@
 //! What of a session depends on variables that its environment may have.
 
-use super::{Directory, File, MAX_NAMED, Positional, SessionState, Variable};
+use super::{Directory, File, LAST, MAX_NAMED, Positional, SessionState, Variable};
 
 impl SessionState {
     /// Whether what the variable holds depends on one that nobody set here.
@@ -25,15 +25,18 @@ impl SessionState {
     pub(in crate::shell) fn differs_from(&mut self, other: &Self) {
         self.overflowed |= other.overflowed;
         let names = self.variables.keys().chain(other.variables.keys());
-        let differing: std::collections::BTreeSet<String> = names
+        let mut differing: std::collections::BTreeSet<String> = names
             .filter(|name| self.variables.get(*name) != other.variables.get(*name))
             .cloned()
             .collect();
         let fits = differing.len() <= MAX_NAMED;
         for name in &differing {
-            if name.as_str() != "_" && (!fits || !self.variables.contains_key(name)) {
+            if !fits || !self.variables.contains_key(name) {
                 self.set(name, Variable::Unknown);
             }
+        }
+        if self.last != other.last {
+            differing.insert(LAST.to_owned());
         }
         self.inherited = if fits { differing } else { Default::default() };
         if self.directory != other.directory {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Directory, Doubt, File, OVERHEAD, Positional, SessionState, Variable};
+use super::{Directory, Doubt, File, LAST, OVERHEAD, Positional, SessionState, Variable};
 
 impl SessionState {
     /// From here on changes can be taken back.
@@ -37,8 +37,7 @@ impl SessionState {
         for entry in changed {
             match entry {
                 Entry::Variable(name, old) => {
-                    if seen.insert(('v', name.clone())) && old.as_ref() != self.variables.get(&name)
-                    {
+                    if seen.insert(('v', name.clone())) && old.as_ref() != self.variable(&name) {
                         self.set(&name, Variable::Unknown);
                     }
                 }
@@ -123,6 +122,7 @@ impl SessionState {
 
     pub(super) fn undo(&mut self, entry: Entry) {
         match entry {
+            Entry::Variable(name, old) if name == LAST => self.last = old,
             Entry::Variable(name, old) => {
                 let current = self.variables.remove(&name);
                 let size = old.as_ref().map(Variable::size);

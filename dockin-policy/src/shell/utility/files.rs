@@ -1,5 +1,6 @@
 //! The files that programs write and read, from their arguments.
 
+use super::{sed_script, writers};
 use crate::shell::value::Value;
 
 /// The arguments that are no options.
@@ -17,6 +18,14 @@ pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<
         "chmod" | "chown" | "chgrp" => &["--reference"],
         "touch" => &["-d", "-t", "-r"],
         "mkdir" => &["-m"],
+        "split" => &["-b", "-C", "-l", "-n", "-a", "-t"],
+        "patch" => &[
+            "-i", "-p", "-d", "-o", "-r", "-B", "-F", "-D", "-V", "-Y", "-z",
+        ],
+        "zip" => &["-O", "-P", "-b", "-t", "-tt", "-n", "-s"],
+        "wget" => &[
+            "-O", "-o", "-P", "-t", "-T", "-U", "-a", "-i", "-e", "-A", "-R", "-D",
+        ],
         _ => &[],
     };
     let mut found = Vec::new();
@@ -39,6 +48,12 @@ pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<
 
 /// The files that a program writes, deletes or renames, from its arguments.
 pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
+    let mut found = written_by_its_own_grammar(name, arguments);
+    found.extend(writers::written_by_table(name, arguments));
+    found
+}
+
+fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
     let all = || operands(name, arguments).into_iter().cloned();
     let behind = |options: &[&str]| values_of(arguments, options);
     match name {
@@ -83,7 +98,13 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
         "script" => all().collect(),
         "split" => all().nth(1).into_iter().collect(),
         "csplit" => behind(&["-f", "--prefix"]),
-        "cpio" => behind(&["-D", "--directory", "-O", "-F", "--file"]),
+        "cpio" | "bsdcpio" => {
+            let mut found = behind(&["-D", "--directory", "-O", "-F", "--file"]);
+            if found.is_empty() && has_flag(arguments, 'i', "--extract") {
+                found.extend([here(), Value::Pattern("./**".to_owned())]);
+            }
+            found
+        }
         "start-stop-daemon" => behind(&[
             "-O",
             "--output",
@@ -119,49 +140,73 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
                     .map(|path| Value::Pattern(path.to_owned())),
             })
             .collect(),
-        "sed" | "perl" => {
-            let in_place = arguments.iter().any(|argument| {
-                argument.known().is_some_and(|text| {
-                    text.starts_with("-i")
-                        || text.starts_with("--in-place")
-                        || text.starts_with('-')
-                            && !text.starts_with("--")
-                            && text.contains('i')
-                            && name == "perl"
-                        || name == "sed"
-                            && text.starts_with('-')
-                            && !text.starts_with("--")
-                            && text.bytes().skip(1).all(|byte| byte.is_ascii_alphabetic())
-                            && text.contains('i')
-                })
-            });
-            let scripted = arguments
+        "sed" => sed_script::written(arguments),
+        "sudo" | "doas" => edited_by_sudo(arguments),
+        // The files of users and of sudo itself.
+        "vipw" | "vigr" => vec![Value::Known("/etc/passwd".to_owned())],
+        "visudo"
+            if behind(&["-f", "--file"]).is_empty() && !has_flag(arguments, 'c', "--check") =>
+        {
+            vec![Value::Known("/etc/sudoers".to_owned())]
+        }
+        "socat" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|text| text.split_once(':'))
+            .filter(|(kind, _)| {
+                let kind = kind.to_ascii_lowercase();
+                matches!(
+                    kind.as_str(),
+                    "open" | "creat" | "create" | "file" | "gopen"
+                )
+            })
+            .filter_map(|(_, path)| path.split([',', '!']).next())
+            .map(|path| Value::Known(path.to_owned()))
+            .collect(),
+        name if name.starts_with("mkfs") => all().collect(),
+        "perl" => {
+            let in_place = arguments
                 .iter()
-                .any(|it| matches!(it.known(), Some("-e" | "-f" | "--expression" | "--file")));
+                .filter_map(Value::known)
+                .any(|text| text.starts_with('-') && !text.starts_with("--") && text.contains('i'));
+            let scripted = arguments.iter().filter_map(Value::known).any(|text| {
+                text.starts_with('-') && !text.starts_with("--") && text.contains(['e', 'E'])
+            });
             if in_place {
                 all().skip(usize::from(!scripted)).collect()
             } else {
                 Vec::new()
             }
         }
-        "curl" => behind(&[
-            "-o",
-            "--output",
-            "-D",
-            "--dump-header",
-            "-c",
-            "--cookie-jar",
-        ]),
-        "wget" => behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]),
+        "curl" => {
+            let mut found = behind(&[
+                "-o",
+                "--output",
+                "-D",
+                "--dump-header",
+                "-c",
+                "--cookie-jar",
+            ]);
+            if has_flag(arguments, 'O', "--remote-name") {
+                found.push(here());
+            }
+            found
+        }
+        "wget" => {
+            let told = behind(&["-O", "--output-document", "-o", "-P", "--directory-prefix"]);
+            if told.is_empty() && all().next().is_some() {
+                vec![here()]
+            } else {
+                told
+            }
+        }
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
         "tar" | "bsdtar" | "gtar" => {
-            let creates = arguments
-                .first()
-                .and_then(Value::known)
-                .is_some_and(|text| {
-                    text.trim_start_matches('-').contains('c') && !text.starts_with("--")
-                });
+            let creates = arguments.iter().enumerate().any(|(index, it)| {
+                it.known()
+                    .is_some_and(|text| writes_archive(text, index == 0))
+            });
             let mut found = Vec::new();
             if extracts(arguments) {
                 for folder in behind(&["-C", "--directory", "--one-top-level"]) {
@@ -170,7 +215,11 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
                 }
             }
             if creates {
-                found.extend(arguments.get(1).cloned());
+                // `cf ARCHIVE`
+                let cluster = arguments.first().and_then(Value::known).unwrap_or_default();
+                if !cluster.starts_with("--") && cluster.ends_with('f') {
+                    found.extend(arguments.get(1).cloned());
+                }
                 found.extend(behind(&["-f", "--file"]));
             }
             let outside = arguments.iter().enumerate().any(|(index, it)| {
@@ -202,9 +251,34 @@ pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
                 found
             }
         }
-        "find" => behind(&["-fprintf", "-fprint", "-fprint0", "-fls"]),
+        "find" => {
+            let mut found = behind(&["-fprintf", "-fprint", "-fprint0", "-fls"]);
+            if arguments.iter().any(|it| it.known() == Some("-delete")) {
+                let begins = |it: &&Value| {
+                    it.known()
+                        .is_none_or(|text| !text.starts_with(['-', '(', '!', ')']))
+                };
+                for folder in arguments.iter().take_while(begins) {
+                    found.extend(all_below(folder));
+                    found.push(folder.clone());
+                }
+            }
+            found
+        }
         "xxd" | "uniq" => all().nth(1).into_iter().collect(),
-        "patch" => all().next().into_iter().collect(),
+        "patch" if has_flag(arguments, '\0', "--dry-run") => Vec::new(),
+        "patch" => {
+            let mut found = behind(&["-o", "--output", "-r", "--reject-file"]);
+            let places = behind(&["-d", "--directory"]);
+            match (all().next(), places.is_empty()) {
+                (Some(file), _) => found.push(file),
+                // The files that it names stand below.
+                (None, true) => found.extend([here(), Value::Pattern("./**".to_owned())]),
+                (None, false) => found.extend(places.iter().filter_map(all_below)),
+            }
+            found.extend(places);
+            found
+        }
         _ => Vec::new(),
     }
 }
@@ -252,6 +326,32 @@ fn copied(name: &str, arguments: &[Value]) -> Vec<Value> {
         }
     }
     found
+}
+
+/// `sudo -e FILE`
+fn edited_by_sudo(arguments: &[Value]) -> Vec<Value> {
+    const VALUES: [&str; 9] = ["-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-D"];
+    let mut rest = arguments.iter();
+    let mut edits = false;
+    while let Some(text) = rest.as_slice().first().and_then(Value::known)
+        && text.starts_with('-')
+    {
+        edits |= matches!(text, "-e" | "--edit");
+        let _option = rest.next();
+        if VALUES.contains(&text) {
+            let _value = rest.next();
+        }
+    }
+    if edits {
+        rest.cloned().collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// The working directory.
+fn here() -> Value {
+    Value::Known(".".to_owned())
 }
 
 /// Whatever stands below a folder.
@@ -361,6 +461,26 @@ fn has_flag(arguments: &[Value], letter: char, long: &str) -> bool {
             || text.len() > 3 && text.starts_with("--") && long.starts_with(text)
             || text.starts_with('-') && !text.starts_with("--") && text.contains(letter)
     })
+}
+
+/// Whether tar is told by this argument to write an archive: by `c`, `r`, `u` or `A`.
+fn writes_archive(text: &str, is_first: bool) -> bool {
+    const LONG: [&str; 6] = [
+        "--create",
+        "--append",
+        "--update",
+        "--catenate",
+        "--concatenate",
+        "--delete",
+    ];
+    if text.starts_with("--") {
+        return LONG.contains(&text);
+    }
+    // What is glued to `f` is the archive.
+    let cluster = text.split_inclusive(['f', 'C']).next().unwrap_or_default();
+    (is_first || text.starts_with('-'))
+        && cluster.contains(['c', 'r', 'u', 'A'])
+        && !cluster.contains(['x', 't', 'd', '/'])
 }
 
 /// Whether tar is told to take files out of an archive.

@@ -182,6 +182,9 @@ pub(in crate::shell) fn git_written(arguments: &[Value], tree: Option<Value>) ->
         {
             let paths = values_of(rest, &["-f", "--file"]);
             found.extend(paths.iter().map(|path| join(&start, path)));
+            if has(&["--system"]) {
+                found.push(Value::Known("/etc/gitconfig".to_owned()));
+            }
         }
         "bundle" if first == "create" => {
             found.extend(operands().nth(1).map(|path| join(&start, path)));
