@@ -114,7 +114,7 @@ pub enum OperatorError {
     #[error("{}", .0.join("\n"))]
     Faults(Vec<String>),
     /// The leases cannot be read or written.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = advice(.0))]
     Store(#[from] StoreError),
 }
 
@@ -171,6 +171,19 @@ impl Command {
             }
         };
         Ok(Self::On(NetworkName::parse(network)?, action))
+    }
+}
+
+/// What an operator does about it.
+const fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Damaged { .. } => {
+            "\nnothing is given from damaged files, because an address could be given twice; either \
+             put a copy of the network's directory from before back in its place, or move the \
+             directory away, write a line `ADDRESS CONTAINER INTERFACE` for each running \
+             container, and take them over with `dockin-ipam pool import NETWORK FILE`"
+        }
+        _ => "",
     }
 }
 

@@ -14,7 +14,11 @@ pub fn lease_files(data: &[u8]) {
     };
     let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
     let (table, journal) = rest.split_at(length);
-    let files = Rc::new(RefCell::new([table.to_vec(), journal.to_vec()]));
+    let journal = match table.starts_with(b"DKNETTB1") {
+        true => journal.to_vec(),
+        false => spread(journal),
+    };
+    let files = Rc::new(RefCell::new([table.to_vec(), journal]));
     let Ok(store) = LeaseTable::open(Bytes(Rc::clone(&files))) else {
         return;
     };
@@ -28,6 +32,23 @@ pub fn lease_files(data: &[u8]) {
         let again = LeaseTable::open(Bytes(files)).and_then(|store| store.to_ledger());
         assert_eq!(again.ok(), Some(ledger));
     }
+}
+
+/// A journal as long as one is made: 256 bytes for each of the two areas before its records, and
+/// the rest for these.
+fn spread(data: &[u8]) -> Vec<u8> {
+    const AREA: usize = 32 * 1024;
+    let mut journal = vec![0; 3 * AREA];
+    let (first, rest) = data.split_at(data.len().min(256));
+    let (second, records) = rest.split_at(rest.len().min(256));
+    for (bytes, place) in [(first, 0), (second, AREA), (records, 2 * AREA)] {
+        let end = place + bytes.len();
+        if journal.len() < end {
+            journal.resize(end, 0);
+        }
+        journal[place..end].copy_from_slice(bytes);
+    }
+    journal
 }
 
 struct Bytes(Rc<RefCell<[Vec<u8>; 2]>>);

@@ -176,7 +176,9 @@ fn plan_pod(
         mac,
     }));
     steps.push(await_port);
-    if ipv6 && detection == Detection::First {
+    // The kernel takes a moment to use an address also when it does not test it: before that it
+    // hears no question for it and takes no packet, whatever the address's flags say.
+    if ipv6 && detection != Detection::Optimistic {
         steps.push(Step::AwaitDetection { name: name() });
     }
     if !addresses.ips.is_empty() {

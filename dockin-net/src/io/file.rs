@@ -85,6 +85,10 @@ impl FileDisk {
 }
 
 impl Disk for FileDisk {
+    fn path(&self, file: FileName) -> String {
+        Self::path(self, file).display().to_string()
+    }
+
     fn length(&self, file: FileName) -> Result<Option<u64>, StoreError> {
         if self.file(file)?.is_none() {
             return Ok(None);

@@ -17,8 +17,9 @@ pub struct Host;
 impl World for Host {
     fn is_own_namespace(&mut self, path: &str) -> bool {
         let identity = |path| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
-        identity(path)
-            .is_ok_and(|theirs| identity("/proc/self/ns/net").is_ok_and(|ours| theirs == ours))
+        identity(path).is_ok_and(|theirs| {
+            identity("/proc/thread-self/ns/net").is_ok_and(|ours| theirs == ours)
+        })
     }
 
     fn now(&mut self) -> Timestamp {

@@ -23,6 +23,11 @@ impl FileName {
 
 /// Two files that nobody else touches meanwhile.
 pub trait Disk {
+    /// What errors call the file.
+    fn path(&self, file: FileName) -> String {
+        file.as_str().into()
+    }
+
     /// Bytes of the file; none when there is no such file.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 use crate::fields::{Reader, Writer};
 
-const MAGIC: [u8; 8] = *b"DKNETTB1";
+const MAGIC: [u8; 8] = *b"DKNETTB2";
+/// Of the form whose journal has its records from the beginning on and no copies.
+const WITHOUT_COPIES: [u8; 8] = *b"DKNETTB1";
 
 /// Buckets; the numbers of their blocks have 32 bits.
 const MOST: u32 = 1 << 30;
@@ -25,6 +27,8 @@ pub(crate) struct Header {
     pub(crate) swept: Option<u32>,
     /// What the machine calls this start.
     pub(crate) boot: Option<String>,
+    /// Is this of the form before copies? It is never written.
+    pub(super) without_copies: bool,
 }
 
 impl Header {
@@ -38,6 +42,7 @@ impl Header {
             epoch: 0,
             swept: None,
             boot: None,
+            without_copies: false,
         }
     }
 
@@ -64,7 +69,9 @@ impl Header {
     /// The header that `bytes` are, whatever follows it.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        if reader.take()? != MAGIC {
+        let magic = reader.take()?;
+        let without_copies = magic == WITHOUT_COPIES;
+        if magic != MAGIC && !without_copies {
             return None;
         }
         let generation = reader.number()?;
@@ -79,6 +86,7 @@ impl Header {
             epoch: number()?,
             swept: Some(number()?).filter(|it| *it < u32::MAX),
             boot: None,
+            without_copies,
         };
         header.boot = Some(reader.text()?).filter(|it| !it.is_empty());
         let covered = bytes.get(..reader.offset())?;

@@ -4,7 +4,8 @@ use super::{block::Block, header::Header};
 
 /// Records begin at multiples of this.
 const ALIGNMENT: usize = 64;
-const HEAD: usize = 20;
+/// Bytes before a record's body.
+pub(super) const HEAD: usize = 20;
 
 /// The newest content of blocks, as it was written down before it counted.
 ///
@@ -113,7 +114,7 @@ impl Journal {
         if let Some(place) = record.get_mut(..HEAD) {
             place.copy_from_slice(&head);
         }
-        record.resize(record.len().next_multiple_of(ALIGNMENT), 0);
+        record.resize(padded(record.len()), 0);
         record
     }
 
@@ -142,6 +143,15 @@ impl Journal {
         self.end
     }
 
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The index of the next record.
+    pub(super) const fn due(&self) -> u32 {
+        self.index
+    }
+
     pub(super) const fn header(&self) -> Option<&Header> {
         self.header.as_ref()
     }
@@ -157,6 +167,11 @@ impl Journal {
             Some((*number, bytes))
         })
     }
+}
+
+/// Bytes of a record with the zeros up to the next one.
+pub(super) const fn padded(record: usize) -> usize {
+    record.next_multiple_of(ALIGNMENT)
 }
 
 /// What overwrites the head of a record that must not count.
@@ -210,7 +225,7 @@ fn later_record(bytes: &[u8], offset: usize, generation: u64, index: u32) -> boo
     })
 }
 
-fn parts(head: &[u8; HEAD]) -> Option<(u64, u32, usize, u32)> {
+pub(super) fn parts(head: &[u8; HEAD]) -> Option<(u64, u32, usize, u32)> {
     let number = |at: usize| Some(u32::from_le_bytes(*head.get(at..)?.first_chunk()?));
     let generation = u64::from_le_bytes(*head.first_chunk()?);
     let length = usize::try_from(number(12)?).ok()?;

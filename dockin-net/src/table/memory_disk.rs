@@ -46,6 +46,12 @@ impl Files {
         self.power = None;
     }
 
+    /// Everything reaches the disk.
+    pub(crate) fn make_durable(&mut self) {
+        self.durable.clone_from(&self.current);
+        self.pending.clear();
+    }
+
     /// How much of `wanted` happens before the power goes.
     fn spend(&mut self, wanted: usize) -> usize {
         let Some(power) = &mut self.power else {

@@ -11,11 +11,13 @@
 //! *A journal before it*: a commit writes the new content of every block that it changes as one
 //! checksummed record, makes it durable, and is done. A reader takes a block from the journal
 //! when it is there. When the journal is long, its blocks are written into the table and it starts
-//! again; see [`Pages`]. Nothing that a crash tears in the table is not whole in the journal.
+//! again; see [`Pages`]. Nothing that a crash tears in the table is not whole in the journal. The
+//! newest records are there twice; see [`copies`].
 //!
 //! Linear hashing: Litwin, "Linear hashing: a new tool for file and table addressing", 1980.
 
 mod block;
+mod copies;
 mod disk;
 mod header;
 mod journal;
@@ -131,6 +133,11 @@ impl<D: Disk> Table<D> {
         self.pages.into_disk()
     }
 
+    /// What errors call the table's file.
+    pub(crate) fn path(&self) -> String {
+        self.pages.path()
+    }
+
     fn first_block(&self, key: &[u8]) -> u32 {
         bucket_block(bucket_of(key, self.buckets()))
     }
@@ -153,7 +160,7 @@ impl<D: Disk> Table<D> {
             before = number;
             number = block.next;
         }
-        Err(endless(number))
+        Err(self.endless(number))
     }
 
     fn chain(&self, first: u32) -> Result<Vec<u32>, StoreError> {
@@ -161,7 +168,7 @@ impl<D: Disk> Table<D> {
         let mut number = self.pages.read(first)?.next;
         while number > 0 {
             if chain.len() == LONGEST_CHAIN {
-                return Err(endless(number));
+                return Err(self.endless(number));
             }
             chain.push(number);
             number = self.pages.read(number)?.next;
@@ -225,6 +232,13 @@ impl<D: Disk> Table<D> {
         Ok(number)
     }
 
+    fn endless(&self, number: u32) -> StoreError {
+        StoreError::Damaged {
+            path: self.path(),
+            message: format!("the chain of block {number} does not end"),
+        }
+    }
+
     fn release(&mut self, number: u32) {
         let header = self.header_mut();
         let block = Block::before(header.free);
@@ -249,13 +263,6 @@ struct Found {
 
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(0)
-}
-
-fn endless(number: u32) -> StoreError {
-    StoreError::Damaged {
-        path: FileName::Table.as_str().into(),
-        message: format!("the chain of block {number} does not end"),
-    }
 }
 
 const fn bucket_block(bucket: u32) -> u32 {

@@ -2,6 +2,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use super::{
     block::{BLOCK, Block},
+    copies::{self, AREAS, Areas, NO_COPY},
     disk::{Disk, FileName},
     header::Header,
     journal::{Journal, NO_RECORD, is_record, seeming_records, starts_newer},
@@ -11,8 +12,11 @@ use crate::store::StoreError;
 /// Bytes of the journal from which on it is emptied into the table: some tens of allocations, and
 /// so at most some hundred blocks that are written then. Every call reads as much.
 const EMPTY_AT: usize = 32 * 1024;
-/// Bytes of the journal's file that every call reads; after a longer record it is made anew.
+/// Bytes for records in the journal's file that every call reads; after a longer record it is made
+/// anew.
 const LONGEST: usize = 4 * EMPTY_AT;
+/// Bytes of the journal's file when it is made.
+const SHORTEST: usize = AREAS + EMPTY_AT;
 /// Blocks kept in memory while one call reads.
 const CACHED: usize = 64;
 /// Blocks before the first bucket: two headers, of which the newer whole one counts.
@@ -41,7 +45,7 @@ impl<D: Disk> Pages<D> {
             let empty = Block::default();
             let image = image(&header, numbers.map(|number| (number, &empty)));
             // The journal first: a table without one is damaged, one without a table is nothing.
-            disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
+            disk.replace(FileName::Journal, &vec![0; SHORTEST])?;
             disk.replace(FileName::Table, &image)?;
         }
         let mut heads = vec![0; BLOCK * 2];
@@ -49,17 +53,44 @@ impl<D: Disk> Pages<D> {
         let headers = heads.chunks(BLOCK).filter_map(Header::decode);
         let header = headers
             .max_by_key(|header| header.generation)
-            .ok_or_else(|| damaged(FileName::Table, "it does not start as one of ours"))?;
+            .ok_or_else(|| damaged(&disk, FileName::Table, "it does not start as one of ours"))?;
         let length = disk
             .length(FileName::Journal)?
-            .ok_or_else(|| damaged(FileName::Journal, "it is missing"))?;
+            .ok_or_else(|| damaged(&disk, FileName::Journal, "it is missing"))?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let journal = read_journal(&disk, length, header.generation)?;
-        if journal.end() == 0 && length > LONGEST {
-            disk.replace(FileName::Journal, &vec![0; EMPTY_AT])?;
+        if header.without_copies {
+            return Self::with_copies(disk, header, length);
         }
+        if length < SHORTEST {
+            let message = format!("it has {length} bytes, and was made with {SHORTEST}");
+            return Err(damaged(&disk, FileName::Journal, &message));
+        }
+        let mut journal = read_journal(&disk, AREAS, length, header.generation)?;
+        restore(&mut disk, &mut journal, header.generation)?;
+        if journal.end() == 0 && length > AREAS + LONGEST {
+            disk.replace(FileName::Journal, &vec![0; SHORTEST])?;
+        }
+        Ok(Self::new(disk, header, journal))
+    }
+
+    /// Opens files of the form without copies, and gives them that of now.
+    fn with_copies(mut disk: D, header: Header, length: usize) -> Result<Self, StoreError> {
+        let journal = read_journal(&disk, 0, length, header.generation)?;
+        if length < SHORTEST {
+            let last = u64::try_from(SHORTEST - 1).unwrap_or(0);
+            disk.write(FileName::Journal, last, &[0])?;
+            disk.sync(FileName::Journal)?;
+        }
+        let mut pages = Self::new(disk, header, journal);
+        // Once for each of the two headers, so that no program of before takes an old one.
+        pages.empty_journal()?;
+        pages.empty_journal()?;
+        Ok(pages)
+    }
+
+    fn new(disk: D, header: Header, journal: Journal) -> Self {
         let committed = journal.header().cloned().unwrap_or(header);
-        Ok(Self {
+        Self {
             disk,
             journal,
             header: committed.clone(),
@@ -67,7 +98,7 @@ impl<D: Disk> Pages<D> {
             dirty: BTreeMap::new(),
             cache: RefCell::default(),
             poisoned: false,
-        })
+        }
     }
 
     /// A block as it is in the call under way.
@@ -88,10 +119,10 @@ impl<D: Disk> Pages<D> {
                 Block::decode(number, &bytes)
             }
         };
-        let block =
-            Rc::new(decoded.ok_or_else(|| {
-                damaged(FileName::Table, &format!("block {number} is not whole"))
-            })?);
+        let block = Rc::new(decoded.ok_or_else(|| {
+            let message = format!("block {number} is not whole");
+            damaged(&self.disk, FileName::Table, &message)
+        })?);
         if cache.len() >= CACHED {
             cache.clear();
         }
@@ -135,23 +166,33 @@ impl<D: Disk> Pages<D> {
 
     fn write_record(&mut self) -> Result<(), StoreError> {
         if self.poisoned {
-            return Err(damaged(FileName::Table, "its header could not be written"));
+            let message = "its header could not be written";
+            return Err(damaged(&self.disk, FileName::Table, message));
         }
         let blocks = self.dirty.iter().map(|(number, block)| (*number, &**block));
         let record = self.journal.record(&self.header, blocks);
-        let end = u64::try_from(self.journal.end()).unwrap_or(u64::MAX);
-        let written = self
-            .disk
-            .write(FileName::Journal, end, &record)
-            .and_then(|()| self.disk.sync(FileName::Journal));
-        if let Err(error) = written {
+        let (place, index) = (record_place(&self.journal), self.journal.due());
+        if let Err(error) = self.make_durable(place, index, &record) {
             // The record may be whole on the disk: what is reported as failed must not count.
-            self.disk.write(FileName::Journal, end, &NO_RECORD)?;
+            self.disk.write(FileName::Journal, place, &NO_RECORD)?;
+            self.disk
+                .write(FileName::Journal, copies::place(index), &NO_COPY)?;
             self.disk.sync(FileName::Journal)?;
             return Err(error);
         }
+        note_durable(&mut self.disk, &self.journal, index);
         self.journal.push(record);
         Ok(())
+    }
+
+    fn make_durable(&mut self, place: u64, index: u32, record: &[u8]) -> Result<(), StoreError> {
+        let (disk, copy) = (&mut self.disk, copies::copy(record));
+        disk.write(FileName::Journal, place, record)?;
+        if !copies::fits(record.len()) {
+            disk.sync(FileName::Journal)?;
+        }
+        disk.write(FileName::Journal, copies::place(index), &copy)?;
+        disk.sync(FileName::Journal)
     }
 
     /// Puts what the journal holds into the table.
@@ -187,24 +228,95 @@ impl<D: Disk> Pages<D> {
     pub(super) fn into_disk(self) -> D {
         self.disk
     }
+
+    pub(super) fn path(&self) -> String {
+        self.disk.path(FileName::Table)
+    }
 }
 
-/// The journal, of which usually the beginning is read alone when the file is long: what a call
-/// takes in memory does not depend on the longest record that ever was.
-fn read_journal<D: Disk>(disk: &D, length: usize, generation: u64) -> Result<Journal, StoreError> {
-    if length > LONGEST {
-        let start = read_piece(disk, 0, 2 * EMPTY_AT)?;
+/// Puts copies in the place of records that are not whole, and makes durable what was not.
+fn restore<D: Disk>(
+    disk: &mut D,
+    journal: &mut Journal,
+    generation: u64,
+) -> Result<(), StoreError> {
+    let areas = Areas::read(disk)?;
+    let newer = areas.copies.iter().any(|it| it.generation > generation);
+    if newer || areas.durable.iter().any(|(it, _)| *it > generation) {
+        let message = "its records are of a newer header than the table has";
+        return Err(damaged(disk, FileName::Journal, message));
+    }
+    let gone = |disk: &D, first: u32, last: u32| {
+        let message = format!("records {first} to {last} were durable and are gone");
+        Err(damaged(disk, FileName::Journal, &message))
+    };
+    for copy in areas.copies.iter().filter(|it| it.generation == generation) {
+        let due = journal.due();
+        if copy.index < due {
+            continue;
+        }
+        if copy.index > due {
+            return gone(disk, due, copy.index - 1);
+        }
+        match copy.read(disk)? {
+            Some(record) => {
+                disk.write(FileName::Journal, record_place(journal), &record)?;
+                disk.sync(FileName::Journal)?;
+                journal.push(record);
+            }
+            None if copy.is_behind_its_record() => return gone(disk, due, due),
+            // A crash tore both before anybody was told.
+            None => {}
+        }
+    }
+    let durable = areas.durable.iter().filter(|(it, _)| *it == generation);
+    let newest = durable.map(|(_, index)| *index).max();
+    let last = journal.due().checked_sub(1);
+    if let Some(newest) = newest.filter(|it| Some(*it) > last) {
+        return gone(disk, journal.due(), newest);
+    }
+    if let Some(last) = last.filter(|it| Some(*it) > newest) {
+        // Who wrote it was killed, perhaps before it was durable; nobody must be told of it then.
+        disk.sync(FileName::Journal)?;
+        note_durable(disk, journal, last);
+    }
+    Ok(())
+}
+
+/// Notes that a record is durable. The note itself need not be: without it the record is made
+/// durable again.
+fn note_durable<D: Disk>(disk: &mut D, journal: &Journal, index: u32) {
+    let note = copies::note(journal.generation(), index);
+    let _ = disk.write(FileName::Journal, copies::note_place(index), &note);
+}
+
+/// Where the next record goes.
+fn record_place(journal: &Journal) -> u64 {
+    u64::try_from(AREAS + journal.end()).unwrap_or(u64::MAX)
+}
+
+/// The journal, its records from byte `from` of the file on. Usually the beginning is read alone
+/// when the file is long: what a call takes in memory does not depend on the longest record that
+/// ever was.
+fn read_journal<D: Disk>(
+    disk: &D,
+    from: usize,
+    end: usize,
+    generation: u64,
+) -> Result<Journal, StoreError> {
+    if end - from > LONGEST {
+        let start = read_piece(disk, from, 2 * EMPTY_AT)?;
         let is_newer = starts_newer(&start, generation);
         // What is wrong there may be that a record was cut.
         if !is_newer
             && let Ok(journal) = Journal::read(start, generation)
-            && !goes_on(disk, journal.end(), length, generation)?
+            && !goes_on(disk, from + journal.end(), end, generation)?
         {
             return Ok(journal);
         }
     }
-    Journal::read(read_piece(disk, 0, length)?, generation)
-        .map_err(|message| damaged(FileName::Journal, &message))
+    Journal::read(read_piece(disk, from, end - from)?, generation)
+        .map_err(|message| damaged(disk, FileName::Journal, &message))
 }
 
 /// Does a record of this generation, which counts or whose presence is damage, begin from byte
@@ -212,14 +324,14 @@ fn read_journal<D: Disk>(disk: &D, length: usize, generation: u64) -> Result<Jou
 fn goes_on<D: Disk>(
     disk: &D,
     start: usize,
-    length: usize,
+    end: usize,
     generation: u64,
 ) -> Result<bool, StoreError> {
-    for start in (start..length).step_by(EMPTY_AT) {
+    for start in (start..end).step_by(EMPTY_AT) {
         let piece = read_piece(disk, start, EMPTY_AT)?;
         for (place, size) in seeming_records(&piece, generation) {
             let place = start + place;
-            let fits = place.checked_add(size).is_some_and(|end| end <= length);
+            let fits = place.checked_add(size).is_some_and(|its| its <= end);
             // A long one is not looked at twice.
             if fits && (size > LONGEST || is_record(&read_piece(disk, place, size)?, generation)) {
                 return Ok(true);
@@ -269,9 +381,9 @@ fn offset(number: u32) -> u64 {
     u64::from(number) * 1024
 }
 
-fn damaged(file: FileName, message: &str) -> StoreError {
+fn damaged<D: Disk>(disk: &D, file: FileName, message: &str) -> StoreError {
     StoreError::Damaged {
-        path: file.as_str().into(),
-        message: message.into(),
+        path: disk.path(file),
+        message: format!("{message}; `dockin-ipam pool verify` says what to do"),
     }
 }

@@ -16,10 +16,13 @@ use std::{
 use super::{Call, Programs, Row, call, percentile};
 use crate::plugins;
 
-const ROUNDS: usize = 100;
+/// One of a hundred calls is the slowest by chance.
+const ROUNDS: usize = 200;
 const TOGETHER: usize = 100;
 const TOGETHER_ROUNDS: usize = 5;
 const AGAIN: usize = 100;
+/// The records of `dockin-cni`, where they are durable.
+const STATE: &str = "/var/tmp/dockin-bench-cni";
 /// The word with which this program starts itself again.
 pub(super) const INSIDE: &str = "bridge-inside";
 /// What a candidate is called with: how its configuration is made of an address.
@@ -150,13 +153,15 @@ fn of_both(address: &str) -> String {
 
 fn of_meta(address: &str) -> String {
     format!(
-        r#"{{"cniVersion":"1.0.0","name":"dockin","type":"dockin-cni","confDir":"/run/netns/.net.d","stateDir":"/var/tmp/dockin-bench-cni","networks":[{{"type":"bench","podIp":"{address}","subnetMask":"16","gateway":"10.1.0.1","ifName":"eth0","master":true}}]}}"#
+        r#"{{"cniVersion":"1.0.0","name":"dockin","type":"dockin-cni","confDir":"/run/netns/.net.d","stateDir":"{STATE}","networks":[{{"type":"bench","podIp":"{address}","subnetMask":"16","gateway":"10.1.0.1","ifName":"eth0","master":true}}]}}"#
     )
 }
 
 impl Bench {
     /// One attachment after the other, each candidate once a round, the order turning.
     fn one_by_one(&self) -> Result<Vec<Row>, String> {
+        // What a run left that was stopped.
+        let _ = fs::remove_dir_all(STATE);
         fs::create_dir_all("/run/netns/.net.d").map_err(told)?;
         let file = r#"{"cniVersion":"1.0.0","name":"bench","type":"bridge","bridge":"br0"}"#;
         fs::write("/run/netns/.net.d/bench.conf", file).map_err(told)?;
@@ -198,7 +203,7 @@ impl Bench {
             batch(&gone.collect::<String>())?;
             std::thread::sleep(Duration::from_millis(60));
         }
-        let _ = fs::remove_dir_all("/var/tmp/dockin-bench-cni");
+        let _ = fs::remove_dir_all(STATE);
         let [floor, ours, both, reference, meta] = times.as_slice() else {
             return Err("five candidates were measured".into());
         };

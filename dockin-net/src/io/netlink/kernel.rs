@@ -3,7 +3,7 @@ use std::{
     fs::File,
     io::ErrorKind,
     net::IpAddr,
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     thread::{sleep, yield_now},
     time::{Duration, Instant},
 };
@@ -15,7 +15,9 @@ use super::{
     nftables::{self, MASQUERADE, Rule, SOURCES},
     probe::probe,
     route::{self, Change, Pair},
-    socket::{Answers, Socket, inside, is_parameter, kernel_error, set_parameter, write_parameter},
+    socket::{
+        Answers, Socket, home, inside, is_parameter, kernel_error, set_parameter, write_parameter,
+    },
 };
 use crate::{
     Family,
@@ -33,6 +35,7 @@ const YIELDS: u32 = 8;
 /// The namespaces of one call.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
+    home: Option<File>,
     host: Option<Socket>,
     pod: Option<(File, Socket)>,
     filter: Option<Socket>,
@@ -51,13 +54,38 @@ struct Pending {
 }
 
 impl Kernel {
+    /// Does the path lead to the namespace that this process is in?
+    pub(super) fn is_home(&mut self, path: &str) -> bool {
+        let ours = self.home().ok().and_then(|home| home.metadata().ok());
+        let theirs = std::fs::metadata(path).ok();
+        let identity = |it: std::fs::Metadata| (it.dev(), it.ino());
+        ours.is_some() && ours.map(identity) == theirs.map(identity)
+    }
+
+    /// The way back: finding it takes the kernel longer than going it.
+    fn home(&mut self) -> Result<&File, KernelError> {
+        if self.home.is_none() {
+            self.home = Some(home()?);
+        }
+        self.home.as_ref().ok_or_else(not_entered)
+    }
+
+    /// Does something in the container's namespace.
+    fn in_pod<T>(&mut self, act: impl FnOnce() -> T) -> Result<T, KernelError> {
+        self.home()?;
+        match (&self.pod, &self.home) {
+            (Some((pod, _)), Some(home)) => inside(pod, home, act),
+            _ => Err(not_entered()),
+        }
+    }
+
     pub(super) fn enter(&mut self, netns: &str) -> Result<bool, KernelError> {
         let file = match File::open(netns) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(KernelError::Other(format!("`{netns}`: {error}"))),
         };
-        let socket = match Socket::open_in(&file) {
+        let socket = match Socket::open_in(&file, self.home()?) {
             Ok(socket) => socket,
             // A plain file, such as the place where a namespace was mounted until it was removed.
             Err(KernelError::Other(_)) => return Ok(false),
@@ -353,10 +381,7 @@ impl Kernel {
                 name,
                 address,
                 wait,
-            } => {
-                let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
-                inside(file, || probe(name, *address, *wait))?
-            }
+            } => self.in_pod(|| probe(name, *address, *wait))?,
             _ => Ok(()),
         }
     }
@@ -384,8 +409,7 @@ impl Kernel {
         detection: Detection,
         announce: bool,
     ) -> Result<(), KernelError> {
-        let (file, _) = self.pod.as_ref().ok_or_else(not_entered)?;
-        inside(file, || {
+        self.in_pod(|| {
             if is_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
                 for name in ["lo", name] {
                     set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
@@ -431,8 +455,9 @@ impl Kernel {
 
     fn await_detection(&mut self, name: &str) -> Result<(), KernelError> {
         let index = self.index(Place::Pod, name)?;
-        // A worker of the kernel takes the address into use: on this processor, once it is free.
-        yield_now();
+        // A worker of the kernel takes the address into use, on this processor once it is free:
+        // the shortest pause lets it, also where this process goes before others.
+        sleep(Duration::from_nanos(1));
         wait_until(DETECTION_PATIENCE, || {
             let mut addresses = self.addresses(Place::Pod, index)?;
             // Its own link-local address is none that was asked for.

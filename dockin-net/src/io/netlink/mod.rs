@@ -37,7 +37,7 @@ pub struct BridgeHost {
 
 impl World for BridgeHost {
     fn is_own_namespace(&mut self, path: &str) -> bool {
-        ipam::World::is_own_namespace(&mut Host, path)
+        self.kernel.is_home(path)
     }
 
     /// `dockin-ipam` is called and not run: it is this program's own library.

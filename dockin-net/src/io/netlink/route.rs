@@ -84,7 +84,6 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const TENTATIVE: u32 = 0x40;
-const WITHOUT_DETECTION: u32 = 0x02;
 const OPTIMISTIC: u32 = 0x04;
 const DAD_FAILED: u32 = 0x08;
 
@@ -339,12 +338,8 @@ pub(super) fn add_address(
         if address.family() == Family::V4 && address.host_bits() > 1 {
             it.put(IFA_BROADCAST, &octets(address.last()));
         }
-        if address.family() == Family::V6 {
-            match detection {
-                Detection::Off => it.number(IFA_FLAGS, WITHOUT_DETECTION),
-                Detection::Optimistic => it.number(IFA_FLAGS, OPTIMISTIC),
-                Detection::First => {}
-            }
+        if address.family() == Family::V6 && detection == Detection::Optimistic {
+            it.number(IFA_FLAGS, OPTIMISTIC);
         }
     });
 }

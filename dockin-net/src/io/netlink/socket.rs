@@ -60,8 +60,8 @@ impl Socket {
     }
 
     /// Opens one in another namespace.
-    pub(super) fn open_in(namespace: &File) -> Result<Self, KernelError> {
-        inside(namespace, || Self::open(SockProtocol::NetlinkRoute))?
+    pub(super) fn open_in(namespace: &File, home: &File) -> Result<Self, KernelError> {
+        inside(namespace, home, || Self::open(SockProtocol::NetlinkRoute))?
     }
 
     /// A number that no request had.
@@ -105,17 +105,25 @@ impl Socket {
     }
 }
 
+/// The namespace of the calling thread.
+pub(super) fn home() -> Result<File, KernelError> {
+    let home = File::open("/proc/thread-self/ns/net");
+    home.map_err(|error| KernelError::Other(format!("/proc: {error}")))
+}
+
 /// Does something in the namespace and comes back. Only this thread is ever there; a thread of its
 /// own for the purpose would cost an attachment a tenth of its time.
 ///
 /// Ends the process when the way back is barred: nothing that this thread did from there on would be where it
 /// should. The kernel bars it to nobody who was let in.
-pub(super) fn inside<T>(namespace: &File, act: impl FnOnce() -> T) -> Result<T, KernelError> {
-    let home = File::open("/proc/thread-self/ns/net");
-    let home = home.map_err(|error| KernelError::Other(format!("/proc: {error}")))?;
+pub(super) fn inside<T>(
+    namespace: &File,
+    home: &File,
+    act: impl FnOnce() -> T,
+) -> Result<T, KernelError> {
     setns(namespace, CloneFlags::CLONE_NEWNET).map_err(kernel_error)?;
     let done = act();
-    if setns(&home, CloneFlags::CLONE_NEWNET).is_err() {
+    if setns(home, CloneFlags::CLONE_NEWNET).is_err() {
         std::process::abort();
     }
     Ok(done)
