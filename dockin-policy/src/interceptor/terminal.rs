@@ -1,7 +1,9 @@
 //! A person at a terminal: keys, echo, and the Enter that is held between them.
 
+mod construct;
 mod holding;
 mod judging;
+mod refusing;
 mod vi;
 
 use std::{
@@ -12,7 +14,11 @@ use std::{
 
 use bytes::Bytes;
 
-use self::vi::{BehindEscape, ViMode};
+use self::{
+    construct::Construct,
+    refusing::Refused,
+    vi::{BehindEscape, ViMode},
+};
 use super::{
     action::Actions,
     foreground::Foreground,
@@ -37,14 +43,21 @@ use crate::{
 /// ```
 ///
 /// A refused submit key is swallowed and `^C` is sent in its place: bash, dash,
-/// zsh and busybox ash all drop the line, a whole construct at a continuation
-/// prompt included, and draw a fresh prompt below the message. Nothing is sent
-/// until a line feed shows that they did: bash loses an interrupt that a key
-/// follows closely. If it does not come in [`CLEAR_WAIT`], `^E ^U` follows, for
-/// a shell in which interrupts are ignored. No printable byte is ever typed into
+/// zsh and busybox ash all drop the line, and draw a fresh prompt below the
+/// message. Nothing is sent until a line feed shows that they did: bash loses an
+/// interrupt that a key follows closely. If it does not come in [`CLEAR_WAIT`],
+/// `^E ^U` follows, for a shell in which interrupts are ignored. What cannot be
+/// told to be dropped counts as part of the next line, which is refused with it;
+/// after some of these the session ends. No printable byte is ever typed into
 /// the shell. A program that was running is interrupted, as if the user had
 /// pressed `^C`. What was typed ahead behind the refused line is dropped, as a
 /// terminal drops it at `^C`.
+///
+/// Lines of an unfinished command go on one by one, each only if what the shell
+/// has by then may run as it is: it runs that when its input ends. So a refused
+/// line of a here-document is only taken out, by `^E ^U`, and the user ends the
+/// document or interrupts it himself: busybox ash with interrupts ignored would
+/// take `^C` for its end.
 #[derive(Debug)]
 pub(super) struct Terminal {
     judgement: Judgement,
@@ -59,14 +72,16 @@ pub(super) struct Terminal {
     held: Option<Held>,
     half_close: bool,
     ended: bool,
-    /// Lines of a construct that is not complete.
-    pieces: String,
-    /// The prompt in front of the first of `pieces`.
-    first_prompt: String,
+    construct: Construct,
+    /// The line up to its last end of file.
+    ended_file: Option<String>,
     refused: Option<Refused>,
     /// When the `^C` for a refused line was sent, until the shell has answered.
     clearing: Option<Instant>,
     last_output: Option<Instant>,
+    /// Pieces of output so far, and how many there were when the line began.
+    outputs: u64,
+    outputs_at_anchor: u64,
     has_output: Since,
     /// The anchor was set after the output had become quiet.
     is_anchor_quiet: bool,
@@ -86,9 +101,11 @@ pub(super) struct Terminal {
     /// The line has keys that search the history.
     searches: bool,
     /// The line that waits for a second person, and whether it was typed without echo.
-    waiting: Option<(String, bool)>,
+    waiting: Option<Waiting>,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
+    /// A line may have given keys another meaning, or left something behind that draws.
+    keys_doubted: bool,
     query: Option<Query>,
 }
 
@@ -140,11 +157,14 @@ enum Submit {
     Letter,
 }
 
-/// A refused line that may still stand in the shell's buffer.
-#[derive(Debug)]
-struct Refused {
+/// A line that waits for a second person.
+#[derive(Debug, Default)]
+struct Waiting {
     text: String,
-    line_feeds: u64,
+    /// It was typed without echo.
+    is_hidden: bool,
+    /// More lines follow it.
+    is_piece: bool,
 }
 
 impl Terminal {
@@ -168,11 +188,13 @@ impl Terminal {
             held: None,
             half_close: false,
             ended: false,
-            pieces: String::new(),
-            first_prompt: String::new(),
+            construct: Construct::default(),
+            ended_file: None,
             refused: None,
             clearing: None,
             last_output: None,
+            outputs: 0,
+            outputs_at_anchor: 0,
             has_output: Since::default(),
             is_anchor_quiet: false,
             is_filled: false,
@@ -185,6 +207,7 @@ impl Terminal {
             searches: false,
             waiting: None,
             prompt_changed: false,
+            keys_doubted: false,
             query: None,
         }
     }
@@ -238,6 +261,7 @@ impl Terminal {
 
     pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         self.screen.process(bytes);
+        self.see_erased(bytes);
         if let Some(query) = &mut self.query {
             for message in query.answers.feed(bytes) {
                 match message {
@@ -252,6 +276,7 @@ impl Terminal {
             }
         }
         self.last_output = Some(now);
+        self.outputs += 1;
         self.has_output = Since {
             submit: true,
             first_key: true,
@@ -300,19 +325,8 @@ impl Terminal {
         if self.judgement.is_waiting() {
             return;
         }
-        if let Some(since) = self.clearing {
-            let is_clear = self
-                .refused
-                .as_ref()
-                .is_none_or(|refused| self.screen.line_feeds() > refused.line_feeds);
-            let is_over = now.saturating_duration_since(since) >= CLEAR_WAIT;
-            if !is_clear && !is_over {
-                return;
-            }
-            if !is_clear {
-                actions.forward(Bytes::from_static(b"\x05\x15"));
-            }
-            self.clearing = None;
+        if !self.is_cleared(now, actions) {
+            return;
         }
         while self.clearing.is_none() {
             if self.held.is_some() && !self.try_release(now, actions) {
@@ -386,6 +400,7 @@ impl Terminal {
                 .last_output
                 .is_none_or(|output| now.saturating_duration_since(output) >= SETTLED);
         self.has_output.first_key = false;
+        self.outputs_at_anchor = self.outputs;
         if std::mem::take(&mut self.is_operating) {
             self.is_anchor_quiet = true;
         }
@@ -393,6 +408,9 @@ impl Terminal {
         self.is_filled = self.screen.set_anchor(self.is_anchor_quiet);
         if self.is_anchor_quiet && !self.prompt_changed {
             self.foreground.see_prompt(self.screen.prompt());
+            if !self.keys_doubted {
+                self.construct.see_prompt(self.screen.prompt());
+            }
         }
     }
 
@@ -450,8 +468,16 @@ impl Terminal {
         match key {
             // The kernel drops the line at an interrupt even in the middle of a paste.
             Key::Control(0x03) => {
+                if !self.is_full_screen() {
+                    self.see_interrupt(self.editor.text());
+                }
                 self.editor.start_line();
-                self.pieces.clear();
+                self.construct.is_interrupted();
+                self.leave_prompt();
+            }
+            Key::Control(0x04) if self.editor.is_empty() => {
+                self.editor.apply(key);
+                self.construct.may_be_over();
                 self.leave_prompt();
             }
             _ => {
@@ -466,7 +492,7 @@ impl Terminal {
     }
 
     fn finish_line(&mut self) {
-        self.pieces.clear();
+        self.construct.advance(&self.judgement);
         self.leave_prompt();
         self.has_output.submit = false;
         self.next_line();
@@ -482,6 +508,7 @@ impl Terminal {
         self.vi = ViMode::Insert;
         self.behind_escape = BehindEscape::default();
         self.chord = false;
+        self.ended_file = None;
         self.is_filled = false;
         self.searches = false;
     }

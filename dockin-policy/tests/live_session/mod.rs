@@ -26,6 +26,8 @@ pub(crate) struct Session {
     output: mpsc::Receiver<Vec<u8>>,
     pub(crate) seen: String,
     pub(crate) refusals: usize,
+    /// Why the session was ended.
+    pub(crate) ended: Option<String>,
     child: std::process::Child,
 }
 
@@ -71,6 +73,7 @@ impl Session {
             output,
             seen: String::new(),
             refusals: 0,
+            ended: None,
             child,
         };
         session.wait_for("dockin$ ");
@@ -80,12 +83,19 @@ impl Session {
     pub(crate) fn carry_out(&mut self) {
         while let Some(action) = self.interceptor.poll_action() {
             match action {
-                Action::Forward(bytes) => self.keyboard.write_all(&bytes).unwrap(),
+                Action::Forward(bytes) if self.ended.is_none() => {
+                    self.keyboard.write_all(&bytes).unwrap()
+                }
+                Action::Forward(_) => panic!("bytes behind the end"),
                 Action::Draw { bytes, .. } => {
                     self.seen.push_str(std::str::from_utf8(&bytes).unwrap())
                 }
                 Action::Judged(line) => {
                     self.refusals += usize::from(line.verdict.decision >= Decision::Ask)
+                }
+                Action::End { message } => {
+                    self.ended = Some(message);
+                    let _gone = self.child.kill();
                 }
                 other => panic!("unexpected {other:?}"),
             }

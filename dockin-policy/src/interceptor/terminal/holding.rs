@@ -89,10 +89,16 @@ impl Terminal {
                     self.conclude_unknown(now, actions);
                     return true;
                 }
-                let text = match bare {
-                    Some(bare) => format!("{}{bare}", self.pieces),
+                let piece = match bare {
+                    Some(bare) => bare.to_owned(),
                     None => format!("#{}", self.editor.text()),
                 };
+                let text = format!("{}{piece}", self.construct.pieces);
+                if self.is_refused_elsewhere(now, &piece, "", &reading, actions)
+                    || self.needs_more(now, &text, &piece, actions)
+                {
+                    return true;
+                }
                 let opinion = self.judgement.judge(text.as_bytes());
                 let line = Line::new(text, Confidence::Likely, LineSource::Keys);
                 self.conclude(now, opinion, line, actions);
@@ -151,7 +157,7 @@ impl Terminal {
             let is_sign = self.held.as_ref().is_some_and(|held| *held.key == *b"#");
             let texts = [&reading.keys, &reading.screen];
             let is_known = (reading.is_sure || reading.has_prompt)
-                && self.pieces.is_empty()
+                && self.construct.pieces.is_empty()
                 && !texts.iter().any(|text| text.contains(['!', '^', '\n']));
             if !(is_sign && is_quiet && is_known) {
                 self.conclude_unknown(now, actions);
@@ -209,7 +215,9 @@ impl Terminal {
     pub(super) fn release_key(&mut self, actions: &mut Actions) {
         if let Some(held) = self.held.take() {
             actions.forward(held.key);
+            self.ended_file = Some(self.editor.text());
             self.editor.apply(Key::Control(0x04));
+            self.construct.may_be_over();
         }
     }
 
