@@ -1,6 +1,7 @@
 //! A person at a terminal: keys, echo, and the Enter that is held between them.
 
 mod construct;
+mod echo;
 mod holding;
 mod judging;
 mod refusing;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use self::{
     construct::Construct,
+    echo::Echo,
     refusing::Refused,
     vi::{BehindEscape, ViMode},
 };
@@ -38,8 +40,8 @@ use crate::{
 ///
 /// ```text
 /// typing ──submit key──▶ held ──keys and screen agree──────────▶ judge (sure)
-///                          │──echo quiet for QUIET─────────────▶ judge (likely)
-///                          └──LONGEST_WAIT after the key───────▶ judge (likely or opaque)
+///                          │──echo of all keys there, quiet────▶ judge (likely)
+///                          └──longer than echo ever took───────▶ judge (keys, or opaque)
 /// ```
 ///
 /// A refused submit key is swallowed and `^C` is sent in its place: bash, dash,
@@ -78,13 +80,14 @@ pub(super) struct Terminal {
     refused: Option<Refused>,
     /// When the `^C` for a refused line was sent, until the shell has answered.
     clearing: Option<Instant>,
-    last_output: Option<Instant>,
-    /// Pieces of output so far, and how many there were when the line began.
-    outputs: u64,
+    echo: Echo,
+    /// Pieces of output when the line began.
     outputs_at_anchor: u64,
     has_output: Since,
     /// The anchor was set after the output had become quiet.
     is_anchor_quiet: bool,
+    /// The last prompt at rest.
+    shell_prompt: String,
     /// Something stood behind the prompt before the first key.
     is_filled: bool,
     /// The line follows `^O`, which fetches it from the history.
@@ -192,11 +195,11 @@ impl Terminal {
             ended_file: None,
             refused: None,
             clearing: None,
-            last_output: None,
-            outputs: 0,
+            echo: Echo::default(),
             outputs_at_anchor: 0,
             has_output: Since::default(),
             is_anchor_quiet: false,
+            shell_prompt: String::new(),
             is_filled: false,
             is_operating: false,
             vi: ViMode::Insert,
@@ -275,8 +278,14 @@ impl Terminal {
                 }
             }
         }
-        self.last_output = Some(now);
-        self.outputs += 1;
+        self.echo.see_output(now);
+        if self.echo.is_first_awaited()
+            && let Some(line) = self.screen.line(false)
+            && !line.is_empty()
+            && self.editor.text().starts_with(&line)
+        {
+            self.echo.see_first(now);
+        }
         self.has_output = Since {
             submit: true,
             first_key: true,
@@ -303,17 +312,11 @@ impl Terminal {
         {
             return Some(held.since + ANSWER_WAIT);
         }
-        let quiet = self
-            .last_output
-            .map_or(held.since, |output| output.max(held.since))
-            + QUIET;
-        let longest = held.since + LONGEST_WAIT;
+        let longest = held.since + self.echo.longest_wait();
         // Without any echo there is nothing to become quiet.
-        Some(if self.has_output.first_key {
-            quiet.min(longest)
-        } else {
-            longest
-        })
+        let settled = self.echo.settles_at(held.since);
+        let settled = settled.filter(|_| self.has_output.first_key || self.is_full_screen());
+        Some(settled.map_or(longest, |settled| settled.min(longest)))
     }
 
     fn run(&mut self, now: Instant, actions: &mut Actions) {
@@ -397,10 +400,11 @@ impl Terminal {
     fn begin_line(&mut self, now: Instant) {
         self.is_anchor_quiet = self.has_output.submit
             && self
-                .last_output
+                .echo
+                .last_output()
                 .is_none_or(|output| now.saturating_duration_since(output) >= SETTLED);
         self.has_output.first_key = false;
-        self.outputs_at_anchor = self.outputs;
+        self.outputs_at_anchor = self.echo.outputs();
         if std::mem::take(&mut self.is_operating) {
             self.is_anchor_quiet = true;
         }
@@ -408,6 +412,7 @@ impl Terminal {
         self.is_filled = self.screen.set_anchor(self.is_anchor_quiet);
         if self.is_anchor_quiet && !self.prompt_changed {
             self.foreground.see_prompt(self.screen.prompt());
+            self.screen.prompt().clone_into(&mut self.shell_prompt);
             if !self.keys_doubted {
                 self.construct.see_prompt(self.screen.prompt());
             }
@@ -459,8 +464,10 @@ impl Terminal {
 
     fn edit(&mut self, now: Instant, key: Key) {
         let was_touched = self.editor.is_touched();
+        self.echo.see_key(now, matches!(key, Key::Char(_)));
         let is_at_rest = self
-            .last_output
+            .echo
+            .last_output()
             .is_some_and(|output| now.saturating_duration_since(output) >= SETTLED);
         let screen = &self.screen;
         self.behind_escape
@@ -503,6 +510,7 @@ impl Terminal {
             query.asked = false;
             query.answer = None;
         }
+        self.echo.next_line();
         self.editor.start_line();
         self.screen.clear_anchor();
         self.vi = ViMode::Insert;
@@ -525,10 +533,6 @@ impl Terminal {
     }
 }
 
-/// Echo counts as complete after this time without output.
-const QUIET: Duration = Duration::from_millis(30);
-/// A submit key waits no longer, whatever is missing: people notice about this much.
-const LONGEST_WAIT: Duration = Duration::from_millis(300);
 /// An asked shell is waited for this long: it has said that it is at its prompt, so it will answer,
 /// however slow its machine is.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);

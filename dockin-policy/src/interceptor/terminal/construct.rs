@@ -107,11 +107,23 @@ impl Terminal {
             .iter()
             .filter(|other| **other != construct.pieces)
             .chain(dropped)
-            .map(|before| format!("{before}{text}"));
+            .flat_map(|before| {
+                // A screen may be older than the keys, whatever it shows.
+                let keys = self.editor.is_sure().then_some(reading.keys.as_str());
+                let texts = [Some(text), keys.filter(|keys| *keys != text)];
+                texts
+                    .into_iter()
+                    .flatten()
+                    .map(move |text| format!("{before}{text}"))
+            });
         // What stood in front of an end of file may have gone to a program that ended by it.
         let rest = self.ended_file.as_deref().filter(|read| !read.is_empty());
         let rest = rest.and_then(|read| reading.keys.strip_prefix(read));
-        let refused = behind.chain(rest.map(str::to_owned)).find_map(|whole| {
+        let is_older = self.editor.is_sure() && reading.keys != text;
+        let newer = (is_older && !construct.pieces.is_empty())
+            .then(|| format!("{}{}", construct.pieces, reading.keys));
+        let all = behind.chain(rest.map(str::to_owned)).chain(newer);
+        let refused = { all }.find_map(|whole| {
             let opinion = self.judgement.judge(whole.as_bytes());
             let is_excused = self.foreground.is_other_language() && !opinion.is_by_rule();
             (runs_refused(&opinion) && !is_excused).then_some((opinion, whole))

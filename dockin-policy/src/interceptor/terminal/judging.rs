@@ -71,8 +71,16 @@ impl Terminal {
     /// What keys and screen tell about the line now.
     pub(super) fn read(&self) -> Reading {
         let keys = self.editor.text();
-        let line = self.screen.line(self.editor.is_completed());
         let row = self.screen.cursor_line();
+        let line = if self.is_anchor_quiet || self.editor.is_sure() && !self.keys_doubted {
+            self.screen.line(self.editor.is_completed())
+        } else {
+            // The line began before its prompt was drawn, which only its text tells from it.
+            let prompt = Some(self.shell_prompt.trim_end()).filter(|prompt| !prompt.is_empty());
+            prompt
+                .and_then(|prompt| row.strip_prefix(prompt))
+                .map(|line| line.trim_start().to_owned())
+        };
         let has_prompt = line.is_some();
         let screen = without_search(
             searched(&row)
@@ -89,7 +97,10 @@ impl Terminal {
             .all(|character| matches!(character, '*' | '•'));
         let is_elsewhere = is_shown || self.screen.shows(typed);
         // The screen shows another line than the keys: a key is bound to something else.
-        let is_contradicted = !is_elsewhere && !is_masked && self.is_anchor_quiet;
+        let must_show = self.keys_doubted
+            && !self.foreground.is_echo_off()
+            && !self.foreground.may_ask_for_secret();
+        let is_contradicted = !is_elsewhere && (self.is_anchor_quiet && !is_masked || must_show);
         let is_hidden = follows
             && !is_shown
             && !keys.is_empty()
@@ -538,9 +549,21 @@ fn is_confirmed(answer: &Answer, reading: &Reading) -> bool {
     same(&reading.screen) || reading.is_sure && same(&reading.keys)
 }
 
+/// Lines for the terminal that leave the keys as they are.
+const HARMLESS_STTY: [&str; 5] = [
+    "stty -echo",
+    "stty echo",
+    "stty sane",
+    "stty -a",
+    "stty size",
+];
+
 /// Whether `text` may give keys another meaning, have interrupts ignored, or leave something behind
 /// that draws by itself.
 fn doubts_keys(text: &str) -> bool {
+    if HARMLESS_STTY.contains(&text.trim()) {
+        return false;
+    }
     let has_word = ["stty", "bind", "trap", "nohup", "inputrc", "setsid"]
         .iter()
         .any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());

@@ -87,7 +87,7 @@ impl Terminal {
         self.refused = Some(Refused {
             text,
             line_feeds: self.screen.line_feeds(),
-            outputs: self.outputs,
+            outputs: self.echo.outputs(),
             prompt: self.screen.prompt().to_owned(),
             is_left_out,
             is_by_user: false,
@@ -132,7 +132,7 @@ impl Terminal {
         self.refused = Some(Refused {
             text,
             line_feeds: self.screen.line_feeds(),
-            outputs: self.outputs,
+            outputs: self.echo.outputs(),
             prompt: self.screen.prompt().to_owned(),
             is_left_out: false,
             is_by_user: true,
