@@ -182,53 +182,63 @@ fn nothing_refused_runs_out_of_an_unfinished_command_where_interrupts_are_ignore
 fn a_refused_line_is_taken_out_of_its_here_document_and_the_user_is_told() {
     let _turn = turn();
     for ignores_interrupts in [false, true] {
-        for shell in SHELLS {
-            let directory = tempfile::tempdir().unwrap();
-            let keep = directory.path().join("keep");
-            std::fs::write(&keep, "x").unwrap();
-            let mut session = started(shell, ignores_interrupts, directory.path());
-            session.write(b"cat <<E | sh\r");
-            session.rest();
-            session.write(b"echo a > first\r");
-            session.rest();
-            session.write(b"rm keep\r");
-            session.wait_for("dockin: refused: `rm keep`");
-            session.wait_for("only this line is taken out");
-            session.rest();
-            // Not even the part that was not refused runs, before the user ends the document.
-            assert!(!directory.path().join("first").exists(), "{shell:?}");
-            session.write(b"echo b > second\r");
-            session.rest();
-            session.write(b"E\r");
-            session.rest();
-            session.write(b"echo al''ive\r");
-            session.wait_for("alive\r\n");
-            assert!(directory.path().join("first").exists(), "{shell:?}");
-            assert!(directory.path().join("second").exists(), "{shell:?}");
-            assert!(keep.exists(), "{shell:?}");
-            assert_eq!(session.refusals, 1, "{shell:?}");
-        }
+        std::thread::scope(|scope| {
+            for shell in SHELLS {
+                scope.spawn(move || takes_a_line_out(shell, ignores_interrupts));
+            }
+        });
     }
+}
+
+fn takes_a_line_out(shell: &[&str], ignores_interrupts: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let keep = directory.path().join("keep");
+    std::fs::write(&keep, "x").unwrap();
+    let mut session = started(shell, ignores_interrupts, directory.path());
+    session.write(b"cat <<E | sh\r");
+    session.rest();
+    session.write(b"echo a > first\r");
+    session.rest();
+    session.write(b"rm keep\r");
+    session.wait_for("dockin: refused: `rm keep`");
+    session.wait_for("only this line is taken out");
+    session.rest();
+    // Not even the part that was not refused runs, before the user ends the document.
+    assert!(!directory.path().join("first").exists(), "{shell:?}");
+    session.write(b"echo b > second\r");
+    session.rest();
+    session.write(b"E\r");
+    session.rest();
+    session.write(b"echo al''ive\r");
+    session.wait_for("alive\r\n");
+    assert!(directory.path().join("first").exists(), "{shell:?}");
+    assert!(directory.path().join("second").exists(), "{shell:?}");
+    assert!(keep.exists(), "{shell:?}");
+    assert_eq!(session.refusals, 1, "{shell:?}");
 }
 
 #[test]
 fn the_text_of_a_here_document_may_name_what_is_forbidden() {
     let _turn = turn();
-    for shell in SHELLS {
-        for keys in [
-            &["cat <<E\rrm keep\rE\recho al''ive\r"][..],
-            &["cat <<E\r", "rm keep\r", "E\r", "echo al''ive\r"],
-        ] {
-            let directory = tempfile::tempdir().unwrap();
-            let mut session = started(shell, false, directory.path());
-            for text in keys {
-                session.write(text.as_bytes());
-                session.rest();
-            }
-            session.wait_for("alive\r\n");
-            assert_eq!(session.refusals, 0, "{shell:?} {keys:?}");
+    std::thread::scope(|scope| {
+        for shell in SHELLS {
+            scope.spawn(move || {
+                for keys in [
+                    &["cat <<E\rrm keep\rE\recho al''ive\r"][..],
+                    &["cat <<E\r", "rm keep\r", "E\r", "echo al''ive\r"],
+                ] {
+                    let directory = tempfile::tempdir().unwrap();
+                    let mut session = started(shell, false, directory.path());
+                    for text in keys {
+                        session.write(text.as_bytes());
+                        session.rest();
+                    }
+                    session.wait_for("alive\r\n");
+                    assert_eq!(session.refusals, 0, "{shell:?} {keys:?}");
+                }
+            });
         }
-    }
+    });
 }
 
 #[test]
