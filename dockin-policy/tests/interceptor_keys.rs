@@ -106,6 +106,10 @@ const WAYS: &[(&str, &[&str])] = &[
     ),
     ("typed ahead", &["sleep 0.2\rrm keep\r"]),
     (
+        "recalled ahead",
+        &["history -s rm keep\r", "sleep 0.2\r\x10\r"],
+    ),
+    (
         "vi mode, the sign by a count",
         &["set -o vi\r", "#rm keep\x1b1#"],
     ),

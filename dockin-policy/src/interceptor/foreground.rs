@@ -16,6 +16,8 @@ pub(super) struct Foreground {
     start_prompt: String,
     /// The user switched the echo off; from then on hidden lines are commands.
     echo_off: bool,
+    /// A program was started that may read what is typed.
+    has_started_readers: bool,
 }
 
 impl Foreground {
@@ -43,6 +45,21 @@ impl Foreground {
         if self.shell_prompt.as_deref() == Some(prompt) {
             self.shell_prompt = None;
         }
+    }
+
+    /// Whether any line so far started a program that may read what is typed.
+    pub(super) fn has_started_readers(&self) -> bool {
+        self.has_started_readers
+    }
+
+    /// Looks at a line that goes on.
+    pub(super) fn see_line(&mut self, line: &str) {
+        // Hooks, functions and other names for programs start something later.
+        let is_plain = line
+            .chars()
+            .all(|c| c.is_alphanumeric() || " _-./:,+@%'\"".contains(c));
+        let name = line.split_whitespace().next();
+        self.has_started_readers |= !is_plain || name.is_some_and(|it| !NEVER_READ.contains(&it));
     }
 
     pub(super) fn start_prompt(&self) -> &str {
@@ -111,6 +128,10 @@ const FEEDERS: [&str; 16] = [
     "du",
     "mount",
     "history",
+];
+/// Programs that never read what is typed, whatever their arguments are.
+const NEVER_READ: [&str; 13] = [
+    "cd", "echo", "printf", "pwd", "ls", "mkdir", "touch", "id", "whoami", "date", "ps", "df", "du",
 ];
 /// Programs of a line that are remembered.
 const MAX_PROGRAMS: usize = 256;

@@ -17,6 +17,16 @@ pub(super) struct Reading {
     pub(super) is_hidden: bool,
 }
 
+impl Reading {
+    /// Takes back what the screen said: it is older than the keys.
+    pub(super) fn forget(&mut self) {
+        self.screen.clear();
+        self.has_prompt = false;
+        self.is_sure = false;
+        self.agrees = false;
+    }
+}
+
 /// The line found by readline's incremental search, when the row shows one.
 pub(super) fn searched(row: &str) -> Option<&str> {
     let search = row.strip_prefix('(')?;

@@ -11,6 +11,11 @@ pub(super) fn on_terminal(verdict: &Verdict, is_hidden: bool) -> Vec<u8> {
     format!("\r\n\x1b[31m{}\x1b[0m\r\n", message(verdict, is_hidden)).into_bytes()
 }
 
+/// What a user sees whose line was taken out of a command that is not complete.
+pub(super) fn left_open() -> &'static [u8] {
+    b"\x1b[31mdockin: only this line is taken out; the lines before it still wait for more, ^C drops them\x1b[0m\r\n"
+}
+
 /// The message on stderr of a session without terminal.
 pub(super) fn on_stderr(verdict: &Verdict) -> Vec<u8> {
     format!("{}\n", message(verdict, false)).into_bytes()

@@ -1,7 +1,10 @@
 //! A person at a terminal: keys, echo, and the Enter that is held between them.
 
+mod construct;
+mod echo;
 mod holding;
 mod judging;
+mod refusing;
 mod vi;
 
 use std::{
@@ -12,7 +15,12 @@ use std::{
 
 use bytes::Bytes;
 
-use self::vi::{BehindEscape, ViMode};
+use self::{
+    construct::Construct,
+    echo::Echo,
+    refusing::Refused,
+    vi::{BehindEscape, ViMode},
+};
 use super::{
     action::Actions,
     foreground::Foreground,
@@ -32,19 +40,26 @@ use crate::{
 ///
 /// ```text
 /// typing ──submit key──▶ held ──keys and screen agree──────────▶ judge (sure)
-///                          │──echo quiet for QUIET─────────────▶ judge (likely)
-///                          └──LONGEST_WAIT after the key───────▶ judge (likely or opaque)
+///                          │──echo of all keys there, quiet────▶ judge (likely)
+///                          └──longer than echo ever took───────▶ judge (keys, or opaque)
 /// ```
 ///
 /// A refused submit key is swallowed and `^C` is sent in its place: bash, dash,
-/// zsh and busybox ash all drop the line, a whole construct at a continuation
-/// prompt included, and draw a fresh prompt below the message. Nothing is sent
-/// until a line feed shows that they did: bash loses an interrupt that a key
-/// follows closely. If it does not come in [`CLEAR_WAIT`], `^E ^U` follows, for
-/// a shell in which interrupts are ignored. No printable byte is ever typed into
+/// zsh and busybox ash all drop the line, and draw a fresh prompt below the
+/// message. Nothing is sent until a line feed shows that they did: bash loses an
+/// interrupt that a key follows closely. If it does not come in [`CLEAR_WAIT`],
+/// `^E ^U` follows, for a shell in which interrupts are ignored. What cannot be
+/// told to be dropped counts as part of the next line, which is refused with it;
+/// after some of these the session ends. No printable byte is ever typed into
 /// the shell. A program that was running is interrupted, as if the user had
 /// pressed `^C`. What was typed ahead behind the refused line is dropped, as a
 /// terminal drops it at `^C`.
+///
+/// Lines of an unfinished command go on one by one, each only if what the shell
+/// has by then may run as it is: it runs that when its input ends. So a refused
+/// line of a here-document is only taken out, by `^E ^U`, and the user ends the
+/// document or interrupts it himself: busybox ash with interrupts ignored would
+/// take `^C` for its end.
 #[derive(Debug)]
 pub(super) struct Terminal {
     judgement: Judgement,
@@ -59,17 +74,20 @@ pub(super) struct Terminal {
     held: Option<Held>,
     half_close: bool,
     ended: bool,
-    /// Lines of a construct that is not complete.
-    pieces: String,
-    /// The prompt in front of the first of `pieces`.
-    first_prompt: String,
+    construct: Construct,
+    /// The line up to its last end of file.
+    ended_file: Option<String>,
     refused: Option<Refused>,
     /// When the `^C` for a refused line was sent, until the shell has answered.
     clearing: Option<Instant>,
-    last_output: Option<Instant>,
+    echo: Echo,
+    /// Pieces of output when the line began.
+    outputs_at_anchor: u64,
     has_output: Since,
     /// The anchor was set after the output had become quiet.
     is_anchor_quiet: bool,
+    /// The last prompt at rest.
+    shell_prompt: String,
     /// Something stood behind the prompt before the first key.
     is_filled: bool,
     /// The line follows `^O`, which fetches it from the history.
@@ -86,9 +104,11 @@ pub(super) struct Terminal {
     /// The line has keys that search the history.
     searches: bool,
     /// The line that waits for a second person, and whether it was typed without echo.
-    waiting: Option<(String, bool)>,
+    waiting: Option<Waiting>,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
+    /// A line may have given keys another meaning, or left something behind that draws.
+    keys_doubted: bool,
     query: Option<Query>,
 }
 
@@ -140,11 +160,14 @@ enum Submit {
     Letter,
 }
 
-/// A refused line that may still stand in the shell's buffer.
-#[derive(Debug)]
-struct Refused {
+/// A line that waits for a second person.
+#[derive(Debug, Default)]
+struct Waiting {
     text: String,
-    line_feeds: u64,
+    /// It was typed without echo.
+    is_hidden: bool,
+    /// More lines follow it.
+    is_piece: bool,
 }
 
 impl Terminal {
@@ -168,13 +191,15 @@ impl Terminal {
             held: None,
             half_close: false,
             ended: false,
-            pieces: String::new(),
-            first_prompt: String::new(),
+            construct: Construct::default(),
+            ended_file: None,
             refused: None,
             clearing: None,
-            last_output: None,
+            echo: Echo::default(),
+            outputs_at_anchor: 0,
             has_output: Since::default(),
             is_anchor_quiet: false,
+            shell_prompt: String::new(),
             is_filled: false,
             is_operating: false,
             vi: ViMode::Insert,
@@ -185,6 +210,7 @@ impl Terminal {
             searches: false,
             waiting: None,
             prompt_changed: false,
+            keys_doubted: false,
             query: None,
         }
     }
@@ -238,6 +264,7 @@ impl Terminal {
 
     pub(super) fn handle_output(&mut self, now: Instant, bytes: &[u8], actions: &mut Actions) {
         self.screen.process(bytes);
+        self.see_erased(bytes);
         if let Some(query) = &mut self.query {
             for message in query.answers.feed(bytes) {
                 match message {
@@ -251,7 +278,14 @@ impl Terminal {
                 }
             }
         }
-        self.last_output = Some(now);
+        self.echo.see_output(now);
+        if self.echo.is_first_awaited()
+            && let Some(line) = self.screen.line(false)
+            && !line.is_empty()
+            && self.editor.text().starts_with(&line)
+        {
+            self.echo.see_first(now);
+        }
         self.has_output = Since {
             submit: true,
             first_key: true,
@@ -278,17 +312,11 @@ impl Terminal {
         {
             return Some(held.since + ANSWER_WAIT);
         }
-        let quiet = self
-            .last_output
-            .map_or(held.since, |output| output.max(held.since))
-            + QUIET;
-        let longest = held.since + LONGEST_WAIT;
+        let longest = held.since + self.echo.longest_wait();
         // Without any echo there is nothing to become quiet.
-        Some(if self.has_output.first_key {
-            quiet.min(longest)
-        } else {
-            longest
-        })
+        let settled = self.echo.settles_at(held.since);
+        let settled = settled.filter(|_| self.has_output.first_key || self.is_full_screen());
+        Some(settled.map_or(longest, |settled| settled.min(longest)))
     }
 
     fn run(&mut self, now: Instant, actions: &mut Actions) {
@@ -300,19 +328,8 @@ impl Terminal {
         if self.judgement.is_waiting() {
             return;
         }
-        if let Some(since) = self.clearing {
-            let is_clear = self
-                .refused
-                .as_ref()
-                .is_none_or(|refused| self.screen.line_feeds() > refused.line_feeds);
-            let is_over = now.saturating_duration_since(since) >= CLEAR_WAIT;
-            if !is_clear && !is_over {
-                return;
-            }
-            if !is_clear {
-                actions.forward(Bytes::from_static(b"\x05\x15"));
-            }
-            self.clearing = None;
+        if !self.is_cleared(now, actions) {
+            return;
         }
         while self.clearing.is_none() {
             if self.held.is_some() && !self.try_release(now, actions) {
@@ -383,9 +400,11 @@ impl Terminal {
     fn begin_line(&mut self, now: Instant) {
         self.is_anchor_quiet = self.has_output.submit
             && self
-                .last_output
+                .echo
+                .last_output()
                 .is_none_or(|output| now.saturating_duration_since(output) >= SETTLED);
         self.has_output.first_key = false;
+        self.outputs_at_anchor = self.echo.outputs();
         if std::mem::take(&mut self.is_operating) {
             self.is_anchor_quiet = true;
         }
@@ -393,6 +412,10 @@ impl Terminal {
         self.is_filled = self.screen.set_anchor(self.is_anchor_quiet);
         if self.is_anchor_quiet && !self.prompt_changed {
             self.foreground.see_prompt(self.screen.prompt());
+            self.screen.prompt().clone_into(&mut self.shell_prompt);
+            if !self.keys_doubted {
+                self.construct.see_prompt(self.screen.prompt());
+            }
         }
     }
 
@@ -441,8 +464,10 @@ impl Terminal {
 
     fn edit(&mut self, now: Instant, key: Key) {
         let was_touched = self.editor.is_touched();
+        self.echo.see_key(now, matches!(key, Key::Char(_)));
         let is_at_rest = self
-            .last_output
+            .echo
+            .last_output()
             .is_some_and(|output| now.saturating_duration_since(output) >= SETTLED);
         let screen = &self.screen;
         self.behind_escape
@@ -450,8 +475,16 @@ impl Terminal {
         match key {
             // The kernel drops the line at an interrupt even in the middle of a paste.
             Key::Control(0x03) => {
+                if !self.is_full_screen() {
+                    self.see_interrupt(self.editor.text());
+                }
                 self.editor.start_line();
-                self.pieces.clear();
+                self.construct.is_interrupted();
+                self.leave_prompt();
+            }
+            Key::Control(0x04) if self.editor.is_empty() => {
+                self.editor.apply(key);
+                self.construct.may_be_over();
                 self.leave_prompt();
             }
             _ => {
@@ -466,7 +499,7 @@ impl Terminal {
     }
 
     fn finish_line(&mut self) {
-        self.pieces.clear();
+        self.construct.advance(&self.judgement);
         self.leave_prompt();
         self.has_output.submit = false;
         self.next_line();
@@ -477,11 +510,13 @@ impl Terminal {
             query.asked = false;
             query.answer = None;
         }
+        self.echo.next_line();
         self.editor.start_line();
         self.screen.clear_anchor();
         self.vi = ViMode::Insert;
         self.behind_escape = BehindEscape::default();
         self.chord = false;
+        self.ended_file = None;
         self.is_filled = false;
         self.searches = false;
     }
@@ -498,10 +533,6 @@ impl Terminal {
     }
 }
 
-/// Echo counts as complete after this time without output.
-const QUIET: Duration = Duration::from_millis(30);
-/// A submit key waits no longer, whatever is missing: people notice about this much.
-const LONGEST_WAIT: Duration = Duration::from_millis(300);
 /// An asked shell is waited for this long: it has said that it is at its prompt, so it will answer,
 /// however slow its machine is.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);

@@ -133,6 +133,12 @@ impl Screen {
         prefilled
     }
 
+    /// Takes what stands left of the cursor for a prompt: the line begins here.
+    pub fn begin_here(&mut self) {
+        let (row, column) = self.parser.screen().cursor_position();
+        self.last_prompt = self.row_text(row, 0, column);
+    }
+
     /// Forgets where the line started.
     pub fn clear_anchor(&mut self) {
         self.anchor = None;

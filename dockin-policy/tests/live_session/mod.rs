@@ -26,11 +26,18 @@ pub(crate) struct Session {
     output: mpsc::Receiver<Vec<u8>>,
     pub(crate) seen: String,
     pub(crate) refusals: usize,
+    /// Why the session was ended.
+    pub(crate) ended: Option<String>,
     child: std::process::Child,
 }
 
 impl Session {
     pub(crate) fn start(argv: &[&str], directory: &Path) -> Self {
+        Self::start_behind(argv, directory, Duration::ZERO)
+    }
+
+    /// The same behind a link on which output takes `delay` longer.
+    pub(crate) fn start_behind(argv: &[&str], directory: &Path, delay: Duration) -> Self {
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
         // Whoever runs the tests in the background has them ignore interrupts.
@@ -48,10 +55,20 @@ impl Session {
         let file = std::os::fd::AsFd::as_fd(&pty).try_clone_to_owned().unwrap();
         let mut screen = std::fs::File::from(file);
         let (sender, output) = mpsc::channel();
+        let (link, held) = mpsc::channel::<(Instant, Vec<u8>)>();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                if sender.send(buffer[..length].to_vec()).is_err() {
+                let due = Instant::now() + delay;
+                if link.send((due, buffer[..length].to_vec())).is_err() {
+                    return;
+                }
+            }
+        });
+        thread::spawn(move || {
+            for (due, bytes) in held {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                if sender.send(bytes).is_err() {
                     return;
                 }
             }
@@ -71,6 +88,7 @@ impl Session {
             output,
             seen: String::new(),
             refusals: 0,
+            ended: None,
             child,
         };
         session.wait_for("dockin$ ");
@@ -80,12 +98,19 @@ impl Session {
     pub(crate) fn carry_out(&mut self) {
         while let Some(action) = self.interceptor.poll_action() {
             match action {
-                Action::Forward(bytes) => self.keyboard.write_all(&bytes).unwrap(),
+                Action::Forward(bytes) if self.ended.is_none() => {
+                    self.keyboard.write_all(&bytes).unwrap()
+                }
+                Action::Forward(_) => panic!("bytes behind the end"),
                 Action::Draw { bytes, .. } => {
                     self.seen.push_str(std::str::from_utf8(&bytes).unwrap())
                 }
                 Action::Judged(line) => {
                     self.refusals += usize::from(line.verdict.decision >= Decision::Ask)
+                }
+                Action::End { message } => {
+                    self.ended = Some(message);
+                    let _gone = self.child.kill();
                 }
                 other => panic!("unexpected {other:?}"),
             }
@@ -132,6 +157,14 @@ impl Session {
         }
         let end = self.seen.find(text).unwrap() + text.len();
         self.seen.drain(..end);
+    }
+
+    /// Goes on for as long as `time`.
+    pub(crate) fn rest_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.step();
+        }
     }
 
     /// Lets whatever is under way come to rest.

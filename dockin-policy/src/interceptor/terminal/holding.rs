@@ -7,9 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    ANSWER_WAIT, Held, LONGEST_WAIT, MAX_MISSES, QUIET, Submit, Terminal, judging::Line, vi::ViMode,
-};
+use super::{ANSWER_WAIT, Held, MAX_MISSES, Submit, Terminal, judging::Line, vi::ViMode};
 use crate::{
     interceptor::{
         action::{Actions, Confidence, JudgedLine, LineSource},
@@ -28,7 +26,7 @@ impl Terminal {
         is_quiet: bool,
         actions: &mut Actions,
     ) -> bool {
-        let is_over = waited >= LONGEST_WAIT;
+        let is_over = waited >= self.echo.longest_wait();
         let may_ask = self.query.as_ref().is_some_and(|query| {
             query.answer.is_none() && !query.asked && query.at_prompt && query.misses < MAX_MISSES
         });
@@ -65,9 +63,8 @@ impl Terminal {
         let (submit, since) = (held.submit, held.since);
         if self.is_full_screen() {
             // The command row must have what was typed before it can be read.
-            let quiet_since = self.last_output.map_or(since, |output| output.max(since));
-            let is_shown = now.saturating_duration_since(quiet_since) >= QUIET
-                || now.saturating_duration_since(since) >= LONGEST_WAIT;
+            let is_over = now.saturating_duration_since(since) >= self.echo.longest_wait();
+            let is_shown = is_over || self.echo.settles_at(since).is_some_and(|at| at <= now);
             if !is_shown && self.editor.text().contains('!') {
                 return false;
             }
@@ -89,10 +86,16 @@ impl Terminal {
                     self.conclude_unknown(now, actions);
                     return true;
                 }
-                let text = match bare {
-                    Some(bare) => format!("{}{bare}", self.pieces),
+                let piece = match bare {
+                    Some(bare) => bare.to_owned(),
                     None => format!("#{}", self.editor.text()),
                 };
+                let text = format!("{}{piece}", self.construct.pieces);
+                if self.is_refused_elsewhere(now, &piece, "", &reading, actions)
+                    || self.needs_more(now, &text, &piece, actions)
+                {
+                    return true;
+                }
                 let opinion = self.judgement.judge(text.as_bytes());
                 let line = Line::new(text, Confidence::Likely, LineSource::Keys);
                 self.conclude(now, opinion, line, actions);
@@ -100,15 +103,21 @@ impl Terminal {
             }
             _ => {}
         }
-        let quiet_since = self.last_output.map_or(since, |output| output.max(since));
         let waited = now.saturating_duration_since(since);
-        let is_over = waited >= LONGEST_WAIT;
+        let is_over = waited >= self.echo.longest_wait();
         let is_quiet =
-            self.has_output.first_key && now.saturating_duration_since(quiet_since) >= QUIET;
+            self.has_output.first_key && self.echo.settles_at(since).is_some_and(|at| at <= now);
         if submit != Submit::Letter && self.is_asking(waited, is_quiet, actions) {
             return false;
         }
-        let reading = self.read();
+        let mut reading = self.read();
+        if reading.agrees && (!self.echo.has_shown_edits() || self.keys_doubted) && !is_quiet {
+            // It may show the line as it was before the last keys.
+            reading.agrees = false;
+        }
+        if reading.agrees {
+            self.echo.see_agreement();
+        }
         if submit == Submit::Letter {
             return self.release_letter(now, &reading, is_quiet, is_over, actions);
         }
@@ -129,6 +138,20 @@ impl Terminal {
             && self.would_refuse(&reading)
         {
             return false;
+        }
+        // Text alone is the line, unless letters were given another meaning.
+        let expects_echo = self.keys_doubted
+            || self.echo.has_edits()
+                && self.screen.has_bracketed_paste()
+                && !self.foreground.is_echo_off();
+        if !is_answered
+            && !is_quiet
+            && !reading.agrees
+            && !reading.keys.is_empty()
+            && (expects_echo || !reading.is_sure)
+            && (!reading.is_hidden || self.keys_doubted && !self.foreground.may_ask_for_secret())
+        {
+            reading.forget();
         }
         self.judge(now, &reading, submit, actions);
         true
@@ -151,7 +174,7 @@ impl Terminal {
             let is_sign = self.held.as_ref().is_some_and(|held| *held.key == *b"#");
             let texts = [&reading.keys, &reading.screen];
             let is_known = (reading.is_sure || reading.has_prompt)
-                && self.pieces.is_empty()
+                && self.construct.pieces.is_empty()
                 && !texts.iter().any(|text| text.contains(['!', '^', '\n']));
             if !(is_sign && is_quiet && is_known) {
                 self.conclude_unknown(now, actions);
@@ -209,7 +232,9 @@ impl Terminal {
     pub(super) fn release_key(&mut self, actions: &mut Actions) {
         if let Some(held) = self.held.take() {
             actions.forward(held.key);
+            self.ended_file = Some(self.editor.text());
             self.editor.apply(Key::Control(0x04));
+            self.construct.may_be_over();
         }
     }
 

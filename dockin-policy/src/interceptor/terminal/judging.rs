@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Refused, Submit, Terminal, ViMode};
+use super::{Submit, Terminal, Waiting, vi::ViMode};
 use crate::{
     Completeness,
     interceptor::{
@@ -13,22 +13,20 @@ use crate::{
         history::Expanded,
         judgement::Opinion,
         query::Answer,
-        reading::{
-            Reading, escape_to_shell, is_continuation_prompt, searched, shell_escapes,
-            without_search,
-        },
+        reading::{Reading, escape_to_shell, searched, shell_escapes, without_search},
         refusal,
     },
-    terminal::KeyDecoder,
 };
 
 /// A line as it is written down.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) text: String,
-    confidence: Confidence,
-    source: LineSource,
-    is_hidden: bool,
+    pub(super) confidence: Confidence,
+    pub(super) source: LineSource,
+    pub(super) is_hidden: bool,
+    /// More lines follow it: what was judged is what runs if none did.
+    pub(super) is_piece: bool,
 }
 
 impl Line {
@@ -38,6 +36,7 @@ impl Line {
             confidence,
             source,
             is_hidden: false,
+            is_piece: false,
         }
     }
 }
@@ -55,7 +54,7 @@ impl Terminal {
         if !text.ends_with('\n') || text.trim().is_empty() {
             return false;
         }
-        let whole = format!("{}{text}", self.pieces);
+        let whole = format!("{}{text}", self.construct.pieces);
         if self.judgement.completeness(whole.as_bytes()) == Completeness::NeedsMore {
             return false;
         }
@@ -72,8 +71,16 @@ impl Terminal {
     /// What keys and screen tell about the line now.
     pub(super) fn read(&self) -> Reading {
         let keys = self.editor.text();
-        let line = self.screen.line(self.editor.is_completed());
         let row = self.screen.cursor_line();
+        let line = if self.is_anchor_quiet || self.editor.is_sure() && !self.keys_doubted {
+            self.screen.line(self.editor.is_completed())
+        } else {
+            // The line began before its prompt was drawn, which only its text tells from it.
+            let prompt = Some(self.shell_prompt.trim_end()).filter(|prompt| !prompt.is_empty());
+            prompt
+                .and_then(|prompt| row.strip_prefix(prompt))
+                .map(|line| line.trim_start().to_owned())
+        };
         let has_prompt = line.is_some();
         let screen = without_search(
             searched(&row)
@@ -90,7 +97,10 @@ impl Terminal {
             .all(|character| matches!(character, '*' | '•'));
         let is_elsewhere = is_shown || self.screen.shows(typed);
         // The screen shows another line than the keys: a key is bound to something else.
-        let is_contradicted = !is_elsewhere && !is_masked && self.is_anchor_quiet;
+        let must_show = self.keys_doubted
+            && !self.foreground.is_echo_off()
+            && !self.foreground.may_ask_for_secret();
+        let is_contradicted = !is_elsewhere && (self.is_anchor_quiet && !is_masked || must_show);
         let is_hidden = follows
             && !is_shown
             && !keys.is_empty()
@@ -117,7 +127,9 @@ impl Terminal {
         actions: &mut Actions,
     ) {
         self.refused = None;
-        if answer.line.trim().is_empty() && self.pieces.is_empty() && submit != Submit::EndOfFile {
+        let is_blank = answer.line.trim().is_empty() && self.construct.pieces.is_empty();
+        if is_blank && submit != Submit::EndOfFile {
+            self.construct.line.clear();
             self.release(actions);
             return;
         }
@@ -128,7 +140,7 @@ impl Terminal {
         };
         // bash leaves out the last line when a function asks it to follow a reference, so what
         // this session knows goes first.
-        let (expanded, confidence) = match self.judgement.expand_history(&answer.line) {
+        let (expanded, confidence) = match self.expand_history(&answer.line) {
             Expanded::Plain => (answer.line.clone(), confidence),
             Expanded::Known(line) => (line, confidence),
             Expanded::Printed(_) => (String::new(), confidence),
@@ -138,8 +150,14 @@ impl Terminal {
             Expanded::Unknown => (answer.expanded.clone(), confidence.min(Confidence::Likely)),
         };
         let expanded = expanded.as_str();
-        let whole = format!("{}{expanded}", self.pieces);
-        if submit != Submit::EndOfFile && self.needs_more(now, &whole, expanded, actions) {
+        if self.is_refused_elsewhere(now, expanded, "", reading, actions) {
+            return;
+        }
+        let whole = format!("{}{expanded}", self.construct.pieces);
+        if submit != Submit::EndOfFile
+            && (confidence == Confidence::Opaque && self.refuses_older_piece(now, &whole, actions)
+                || self.needs_more(now, &whole, expanded, actions))
+        {
             return;
         }
         let mut opinion = if confidence == Confidence::Opaque {
@@ -152,7 +170,7 @@ impl Terminal {
             for other in [&reading.screen, &reading.keys] {
                 let second = self
                     .judgement
-                    .judge(format!("{}{other}", self.pieces).as_bytes());
+                    .judge(format!("{}{other}", self.construct.pieces).as_bytes());
                 if second.is_by_rule() && second.is_more_severe_than(&opinion) && !other.is_empty()
                 {
                     opinion = second;
@@ -191,10 +209,11 @@ impl Terminal {
         .trim()
         .is_empty()
             && (reading.is_sure || reading.has_prompt);
-        if is_blank && leftover.is_empty() && self.pieces.is_empty() && self.is_known_blank(reading)
-        {
+        let is_alone = leftover.is_empty() && self.construct.pieces.is_empty();
+        if is_blank && is_alone && self.is_known_blank(reading) {
             let guess = self.judgement.judge(reading.keys.as_bytes());
             if !guess.is_refusal() || !guess.is_by_rule() {
+                self.construct.line.clear();
                 self.release(actions);
                 return;
             }
@@ -212,7 +231,7 @@ impl Terminal {
         if confidence == Confidence::Opaque && !reading.is_sure {
             let guess = self
                 .judgement
-                .judge(format!("{}{}", self.pieces, reading.keys).as_bytes());
+                .judge(format!("{}{}", self.construct.pieces, reading.keys).as_bytes());
             let unknown = self.judgement.judge_unknown();
             let opinion = if guess.is_by_rule() && guess.is_more_severe_than(&unknown) {
                 guess
@@ -226,19 +245,28 @@ impl Terminal {
             self.conclude(now, opinion, line, actions);
             return;
         }
-        let whole = format!("{}{leftover}{text}", self.pieces);
-        if submit != Submit::EndOfFile
-            && !reading.is_hidden
-            && self.needs_more(now, &whole, text, actions)
-        {
+        if self.is_refused_elsewhere(now, text, &leftover, reading, actions) {
             return;
         }
         let expanded = if self.foreground.is_other_language() {
             Expanded::Plain
         } else {
-            self.judgement.expand_history(text)
+            self.expand_history(text)
         };
         let is_older = expanded == Expanded::Unknown;
+        let whole = format!("{}{leftover}{text}", self.construct.pieces);
+        if submit != Submit::EndOfFile && !reading.is_hidden {
+            let piece = match &expanded {
+                Expanded::Known(line) => line,
+                _ => text,
+            };
+            let pieces = format!("{}{leftover}{piece}", self.construct.pieces);
+            if is_older && self.refuses_older_piece(now, &pieces, actions)
+                || self.needs_more(now, &pieces, piece, actions)
+            {
+                return;
+            }
+        }
         let mut record = whole.clone();
         let mut opinion = if self.is_trusted_language() {
             self.judgement.judge(b"")
@@ -246,12 +274,12 @@ impl Terminal {
             match expanded {
                 Expanded::Plain => self.judgement.judge(whole.as_bytes()),
                 Expanded::Known(line) => {
-                    record = format!("{}{leftover}{line}", self.pieces);
+                    record = format!("{}{leftover}{line}", self.construct.pieces);
                     self.judgement.judge(record.as_bytes())
                 }
                 // It is shown, and not run.
                 Expanded::Printed(line) => {
-                    record = format!("{}{leftover}{line}", self.pieces);
+                    record = format!("{}{leftover}{line}", self.construct.pieces);
                     self.judgement.judge(b"")
                 }
                 Expanded::Unknown => self.judgement.judge_history(whole.as_bytes()),
@@ -283,12 +311,32 @@ impl Terminal {
         self.conclude(now, opinion, line, actions);
     }
 
-    /// Whether a line typed ahead would be refused, which waits until the lines before it are done:
-    /// the `^C` would interrupt them.
-    pub(super) fn would_refuse(&self, reading: &Reading) -> bool {
-        self.judgement
-            .judge(format!("{}{}", self.pieces, reading.keys).as_bytes())
-            .is_refusal()
+    /// The line as the shell makes it from its history; the text of a here-document stays as it is.
+    fn expand_history(&self, text: &str) -> Expanded {
+        let is_body = !self.construct.pieces.ends_with("\\\n") && self.would_run_pieces();
+        if is_body {
+            Expanded::Plain
+        } else {
+            self.judgement.expand_history(text)
+        }
+    }
+
+    /// Refuses a line of an unfinished construct that refers to a history nobody knows here, where
+    /// that is asked for; true when it did.
+    fn refuses_older_piece(&mut self, now: Instant, whole: &str, actions: &mut Actions) -> bool {
+        if self.judgement.completeness(whole.as_bytes()) != Completeness::NeedsMore {
+            return false;
+        }
+        let opinion = self.judgement.judge_history(whole.as_bytes());
+        let is_refused = opinion.is_refusal();
+        if is_refused {
+            let line = Line {
+                is_piece: true,
+                ..Line::new(whole, Confidence::Opaque, LineSource::Keys)
+            };
+            self.conclude(now, opinion, line, actions);
+        }
+        is_refused
     }
 
     /// True while the shell has answered and what it holds is not on the screen again: bash wipes
@@ -299,7 +347,7 @@ impl Terminal {
     pub(super) fn waits_for_redraw(&self, reading: &Reading) -> bool {
         let answer = self.query.as_ref().and_then(|query| query.answer.as_ref());
         answer.is_some_and(|answer| {
-            let whole = || format!("{}{}", self.pieces, answer.line);
+            let whole = || format!("{}{}", self.construct.pieces, answer.line);
             !is_confirmed(answer, reading) || self.judgement.judge(whole().as_bytes()).is_refusal()
         })
     }
@@ -313,11 +361,11 @@ impl Terminal {
             && !reading.screen.is_empty();
         // A key may be bound to anything, so what the screen shows counts as well.
         if reading.is_sure && is_screen_useful {
-            others.push(format!("{}{}", self.pieces, reading.screen));
+            others.push(format!("{}{}", self.construct.pieces, reading.screen));
         }
         // What the screen adds to the keys may be a prompt.
         if !reading.is_sure && self.editor.is_sure() {
-            others.push(format!("{}{}", self.pieces, reading.keys));
+            others.push(format!("{}{}", self.construct.pieces, reading.keys));
         }
         if self.foreground.is_other_language() || !self.starts_with_shell {
             let text = if reading.is_sure {
@@ -342,53 +390,6 @@ impl Terminal {
     fn is_known_blank(&self, reading: &Reading) -> bool {
         reading.is_sure
             || self.has_output.first_key && self.is_anchor_quiet && !self.foreground.is_echo_off()
-    }
-
-    /// Keeps a line that the shell will ask to continue, and forwards it; true when it did.
-    fn needs_more(
-        &mut self,
-        now: Instant,
-        whole: &str,
-        piece: &str,
-        actions: &mut Actions,
-    ) -> bool {
-        let mut whole = whole.to_owned();
-        if self.judgement.completeness(whole.as_bytes()) != Completeness::NeedsMore
-            || whole.len() > MAX_CONSTRUCT
-        {
-            return false;
-        }
-        if self.pieces.is_empty() {
-            self.first_prompt = self.screen.prompt().to_owned();
-        } else if !self.is_trusted_continuation() {
-            // Whoever reads this piece may not be the shell that waits for more.
-            let alone = self.judgement.judge(piece.as_bytes());
-            if alone.is_refusal() && alone.is_by_rule() {
-                self.conclude(
-                    now,
-                    alone,
-                    Line::new(piece, Confidence::Likely, LineSource::Keys),
-                    actions,
-                );
-                return true;
-            }
-        }
-        whole.push('\n');
-        let at_prompt = self.query.as_ref().is_some_and(|query| query.at_prompt);
-        self.release(actions);
-        // Nothing of it has run, so the same shell asks for the rest.
-        if let Some(query) = &mut self.query {
-            query.at_prompt = at_prompt;
-        }
-        self.pieces = whole;
-        true
-    }
-
-    fn is_trusted_continuation(&self) -> bool {
-        !self.prompt_changed
-            && !self.foreground.is_other_language()
-            && !is_continuation_prompt(&self.first_prompt)
-            && (!self.is_anchor_quiet || is_continuation_prompt(self.screen.prompt()))
     }
 
     /// Whether a refusal that no rule names is let pass because no shell may be reading.
@@ -417,6 +418,7 @@ impl Terminal {
             confidence,
             source,
             is_hidden,
+            is_piece,
         } = line;
         if self.held.is_some()
             && !is_hidden
@@ -442,7 +444,11 @@ impl Terminal {
             );
             let approvals = &mut self.judgement.approvals;
             approvals.hold(now, opinion, record, actions);
-            self.waiting = Some((text, is_hidden));
+            self.waiting = Some(Waiting {
+                text,
+                is_hidden,
+                is_piece,
+            });
             return;
         }
         actions.judged(record);
@@ -450,17 +456,29 @@ impl Terminal {
             self.refuse(now, &opinion, &text, is_hidden, actions);
             return;
         }
-        self.accept(opinion, &text, is_hidden, actions);
+        if is_piece {
+            self.keep_pieces(text + "\n", actions);
+        } else {
+            self.accept(opinion, &text, is_hidden, actions);
+        }
     }
 
     /// Sends a line on.
-    fn accept(&mut self, opinion: Opinion, text: &str, is_hidden: bool, actions: &mut Actions) {
+    pub(super) fn accept(
+        &mut self,
+        opinion: Opinion,
+        text: &str,
+        is_hidden: bool,
+        actions: &mut Actions,
+    ) {
         if ["PS1", "PS2", "PROMPT", "prompt"]
             .iter()
             .any(|name| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some())
         {
             self.prompt_changed = true;
         }
+        self.keys_doubted |= doubts_keys(text);
+        self.foreground.see_line(text);
         if !self.foreground.is_other_language() && !is_hidden {
             let programs = opinion.verdict().programs.as_deref().unwrap_or_default();
             self.foreground.start(programs, self.screen.prompt());
@@ -502,64 +520,6 @@ impl Terminal {
         self.run(now, actions);
     }
 
-    pub(super) fn settle(
-        &mut self,
-        now: Instant,
-        opinion: Opinion,
-        settlement: &Settlement,
-        actions: &mut Actions,
-    ) {
-        let (text, is_hidden) = self.waiting.take().unwrap_or_default();
-        actions.draw(false, refusal::settled_on_terminal(settlement));
-        if settlement.is_approval() {
-            self.accept(opinion, &text, is_hidden, actions);
-        } else {
-            self.drop_line(now, &text, actions);
-        }
-    }
-
-    fn refuse(
-        &mut self,
-        now: Instant,
-        opinion: &Opinion,
-        text: &str,
-        is_hidden: bool,
-        actions: &mut Actions,
-    ) {
-        actions.draw(false, refusal::on_terminal(opinion.verdict(), is_hidden));
-        self.drop_line(now, text, actions);
-    }
-
-    /// Makes the shell drop the line that was refused.
-    fn drop_line(&mut self, now: Instant, text: &str, actions: &mut Actions) {
-        self.held = None;
-        self.backlog.clear();
-        self.backlog_bytes = 0;
-        self.decoder = KeyDecoder::new();
-        if self.editor.is_pasting() {
-            actions.forward(Bytes::from_static(b"\x1b[201~"));
-        }
-        actions.forward(Bytes::from_static(b"\x03"));
-        self.clearing = Some(now);
-        self.refused = Some(Refused {
-            text: text.to_owned(),
-            line_feeds: self.screen.line_feeds(),
-        });
-        self.pieces.clear();
-        self.next_line();
-    }
-
-    /// Forgets a refused line once the shell has shown that it dropped it.
-    fn confirm_refusal(&mut self) {
-        let Some(refused) = &self.refused else { return };
-        let last = refused.text.lines().next_back().unwrap_or_default().trim();
-        let is_gone = self.screen.line_feeds() > refused.line_feeds
-            && (last.is_empty() || !self.screen.prompt().contains(last));
-        if is_gone {
-            self.refused = None;
-        }
-    }
-
     /// True when the cursor's row begins like the prompt the program was started from.
     pub(super) fn shows_shell_prompt(&self) -> bool {
         let prompt = self.foreground.start_prompt().trim();
@@ -589,5 +549,29 @@ fn is_confirmed(answer: &Answer, reading: &Reading) -> bool {
     same(&reading.screen) || reading.is_sure && same(&reading.keys)
 }
 
-/// Longest construct over several lines, bytes.
-const MAX_CONSTRUCT: usize = 64 * 1024;
+/// Lines for the terminal that leave the keys as they are.
+const HARMLESS_STTY: [&str; 5] = [
+    "stty -echo",
+    "stty echo",
+    "stty sane",
+    "stty -a",
+    "stty size",
+];
+
+/// Whether `text` may give keys another meaning, have interrupts ignored, or leave something behind
+/// that draws by itself.
+fn doubts_keys(text: &str) -> bool {
+    if HARMLESS_STTY.contains(&text.trim()) {
+        return false;
+    }
+    let has_word = ["stty", "bind", "trap", "nohup", "inputrc", "setsid"]
+        .iter()
+        .any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());
+    let is_operator = |byte: Option<char>| matches!(byte, Some('&' | '<' | '>'));
+    has_word
+        || text.match_indices('&').any(|(at, _)| {
+            let before = text.get(..at).and_then(|text| text.chars().next_back());
+            let behind = text.get(at + 1..).and_then(|text| text.chars().next());
+            !is_operator(before) && !is_operator(behind)
+        })
+}
