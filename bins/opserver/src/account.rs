@@ -1,6 +1,6 @@
 //! `dockin-opserver account`: who can log in with a password, and whose sessions end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use dockin_core::{
@@ -8,16 +8,15 @@ use dockin_core::{
     identity::{Accounts, SharedAccounts, TokenFile},
 };
 
-use crate::{config::Config, store};
+use crate::store::{self, Commanded, wait};
 
 #[derive(Subcommand)]
 pub(crate) enum Account {
     /// Make an account, or give the one of that name another password and other groups; reads the
     /// password from standard input. Its sessions then end.
     Add {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: Commanded,
         /// Whose account it is.
         #[arg(long, value_name = "NAME")]
         user: String,
@@ -30,9 +29,8 @@ pub(crate) enum Account {
     },
     /// Take an account away, and with it its sessions and personal tokens.
     Remove {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: Commanded,
         /// Whose account.
         #[arg(long, value_name = "NAME")]
         user: String,
@@ -40,9 +38,8 @@ pub(crate) enum Account {
     /// End every session of somebody, and close what he has open: of an account, or of a person
     /// of the directory. Personal tokens stay.
     End {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: Commanded,
         /// Whose sessions.
         #[arg(long, value_name = "NAME")]
         user: String,
@@ -57,12 +54,12 @@ pub(crate) enum Account {
 pub(crate) fn account(command: Account) -> Result<(), Error> {
     match command {
         Account::Add {
-            data,
+            place,
             user,
             groups,
             tenant,
         } => {
-            let place = Place::of(&data)?;
+            let place = Place::of(&place)?;
             let mut password = String::new();
             std::io::stdin().read_line(&mut password).map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "no password on standard input")
@@ -79,8 +76,8 @@ pub(crate) fn account(command: Account) -> Result<(), Error> {
             }
             eprintln!("`{user}` can log in now: dockctl login --user {user}");
         }
-        Account::Remove { data, user } => {
-            let place = Place::of(&data)?;
+        Account::Remove { place, user } => {
+            let place = Place::of(&place)?;
             match (&place.file, &place.shared) {
                 (Some(file), shared) => {
                     Accounts::remove(file, &user)?;
@@ -92,8 +89,8 @@ pub(crate) fn account(command: Account) -> Result<(), Error> {
             }
             TokenFile::forget_personal(&place.tokens, &user)?;
         }
-        Account::End { data, user } => {
-            let place = Place::of(&data)?;
+        Account::End { place, user } => {
+            let place = Place::of(&place)?;
             let known = match (&place.file, &place.shared) {
                 (Some(file), shared) => {
                     let known = Accounts::end_sessions(file, &user)?;
@@ -120,7 +117,7 @@ pub(crate) fn account(command: Account) -> Result<(), Error> {
 /// Why shared accounts cannot be had.
 pub(crate) fn no_store() -> Error {
     let fix = "`accounts` says `shared: true`, so `store: redis://HOST:6379/0` is needed in the \
-               configuration";
+               configuration, or `--store`";
     Error::new(ErrorKind::Misuse, fix)
 }
 
@@ -132,8 +129,8 @@ struct Place {
 }
 
 impl Place {
-    fn of(data: &Path) -> Result<Self, Error> {
-        let config = Config::load(&data.join("opserver.yaml"))?;
+    fn of(commanded: &Commanded) -> Result<Self, Error> {
+        let config = commanded.config()?;
         let shared = store::open(&config)?.map(SharedAccounts::new);
         let accounts = config.accounts.ok_or_else(|| {
             let fix = "the configuration has no `accounts: { file: accounts.yaml, sessions: \
@@ -150,13 +147,4 @@ impl Place {
     fn shared(&self) -> Result<&SharedAccounts, Error> {
         self.shared.as_ref().ok_or_else(no_store)
     }
-}
-
-/// Waits for what the store says.
-fn wait<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "no runtime").with_source(error))?
-        .block_on(answer)
 }

@@ -8,6 +8,7 @@ use dockin_core::{
     identity::AgentList,
     runtime::agent::AgentsTls,
     service::Transport,
+    store::Store,
     tls::{self, ClientCheck, Identity, Live, TlsChange},
 };
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    agent,
     config::{Config, TlsFiles},
     resource_manager::{self, ResourceManager},
 };
@@ -40,15 +42,17 @@ impl Door {
     /// # Errors
     ///
     /// `Misuse` when the list of agents cannot be read.
-    pub(crate) fn new(config: &Config, stop: CancellationToken) -> Result<Self, Error> {
+    pub(crate) async fn new(
+        config: &Config,
+        store: Option<&Arc<dyn Store>>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let (changes, changed) = unbounded_channel();
-        let list = config.enrolment.as_ref();
-        let list = list.map(|enrolment| AgentList::load(&enrolment.agents).map(Arc::new));
         Ok(Self {
             changes,
             changed,
             stop,
-            list: list.transpose()?,
+            list: agent::list(config, store).await?.map(Arc::new),
         })
     }
 

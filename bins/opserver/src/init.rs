@@ -185,6 +185,7 @@ audit: audit/audit.jsonl
 # bash and zsh are asked for the line they hold before it is judged: ask_shells: false ends that.
 # Shared with other gateways: store: redis://redis.example:6379/0
 # and the accounts, too: accounts: {{ shared: true, sessions: sessions }}
+# and the agents: enrolment: {{ shared: true, key: tls/ca.key }}, then dockin-opserver agent import
 # Clients of Dockin-Ops, in their own protocol: see bins/opserver/README.md.
 # dockin_ops: {{ key: ops.key, rules: {{ default: {{ whitelist: [127.0.0.1] }} }} }}
 # Who may reach what; nothing matches = denied. Verbs: get, list, exec, attach, logs,

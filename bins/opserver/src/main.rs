@@ -14,7 +14,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use config::Config;
-use dockin_core::{Error, ErrorKind, identity::TokenFile};
+use dockin_core::{
+    Error, ErrorKind,
+    identity::{SharedAccounts, TokenFile},
+};
 use jiff::Timestamp;
 
 // A request is a hundred small allocations: an eighth of the gateway's time in the system's.
@@ -63,11 +66,10 @@ enum Token {
         #[arg(long, value_name = "TIME")]
         expires: Option<Timestamp>,
     },
-    /// Take back every token of a user. It counts within a second.
+    /// Take back every token of a user, also those that he made himself. It counts within a second.
     Revoke {
-        /// Data directory that `init` made.
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: store::Commanded,
         /// Whose tokens.
         #[arg(long, value_name = "NAME")]
         user: String,
@@ -129,8 +131,15 @@ fn token(command: Token) -> Result<(), Error> {
             println!("{token}");
             eprintln!("this is the token of `{user}`; it cannot be shown again");
         }
-        Token::Revoke { data, user } => {
-            let count = TokenFile::revoke(&tokens(data)?, &user)?;
+        Token::Revoke { place, user } => {
+            let config = place.config()?;
+            let own = TokenFile::revoke(&config.tokens, &user);
+            let shared = store::open(&config)?.map(SharedAccounts::new);
+            let shared = shared.map(|shared| store::wait(shared.forget_tokens(&user)));
+            let count = match (own, shared.transpose()?.unwrap_or_default()) {
+                (Err(error), shared) if shared > 0 && error.kind() == ErrorKind::NotFound => shared,
+                (own, shared) => own? + shared,
+            };
             eprintln!("{count} of `{user}` revoked");
         }
     }
@@ -153,6 +162,7 @@ fn run(command: &Serve) -> Result<(), Error> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .init();
+    store::note(&path, command.store.as_deref());
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -31,7 +31,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     service::raise_open_files();
     let stop = CancellationToken::new();
     let (changes, mut changed) = mpsc::unbounded_channel();
-    let shared = store::open(&config)?;
+    let shared = store::reach(&config).await?;
     let (rules, source) = store::rules(&config, shared.as_ref(), &stop, changes).await?;
     let People {
         authenticator,
@@ -76,7 +76,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     if let Some(files) = &config.tls {
         builder = builder.authority(files.authority.clone());
     }
-    let door = Door::new(&config, stop.clone())?;
+    let door = Door::new(&config, shared.as_ref(), stop.clone()).await?;
     if let Some(enrolment) = door.enrolment(&config)? {
         builder = builder.enrolment(enrolment);
     }

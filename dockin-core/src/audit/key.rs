@@ -20,11 +20,11 @@ use crate::{Error, ErrorKind, hex::hex};
 /// `Misuse` when the file holds no key or others may read it, `Unavailable` when it can neither be
 /// read nor made.
 pub fn signing_key(path: &Path) -> Result<SigningKey, Error> {
-    let key = match read_secret(path, "audit key") {
-        Ok(seed) => SigningKey::from_seed(&seed),
-        Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
-        Err(error) => return Err(error),
+    let seed = match read_secret(path, "audit key") {
+        Err(error) if error.kind() == ErrorKind::NotFound => make_secret(path, "audit key")?,
+        read => read?,
     };
+    let key = SigningKey::from_seed(&seed);
     let public = public_path(path);
     let text = format!("{}\n", key.public());
     if fs::read_to_string(&public).is_ok_and(|found| found == text) {
@@ -75,26 +75,38 @@ pub fn public_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn make(path: &Path) -> Result<SigningKey, Error> {
+/// Makes 32 secret bytes and keeps them in the file that [`read_secret`] reads; `what` names it in
+/// messages.
+///
+/// # Errors
+///
+/// `Unavailable` when the file cannot be made, or there is no randomness.
+pub(crate) fn make_secret(path: &Path, what: &str) -> Result<[u8; 32], Error> {
+    let unmade = |error: io::Error| {
+        let message = format!("{what} `{}` cannot be made", path.display());
+        Error::new(ErrorKind::Unavailable, message).with_source(error)
+    };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "no randomness for an audit key").with_source(error)
+        let message = format!("no randomness for the {what}");
+        Error::new(ErrorKind::Unavailable, message).with_source(error.to_string())
     })?;
     let digits = hex(&seed);
+    let mut fresh: OsString = path.as_os_str().to_owned();
+    fresh.push(".new");
+    // Half a key from a crash is no key.
+    let _none = fs::remove_file(&fresh);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
-        .map_err(|error| unread(path, error))?;
+        .open(&fresh)
+        .map_err(unmade)?;
     file.write_all(format!("{digits}\n").as_bytes())
         .and_then(|()| file.sync_all())
-        .map_err(|error| {
-            // Half a key would stop the next start.
-            let _left_over = fs::remove_file(path);
-            unread(path, error)
-        })?;
-    Ok(SigningKey::from_seed(&seed))
+        .and_then(|()| fs::rename(&fresh, path))
+        .map_err(unmade)?;
+    Ok(seed)
 }
 
 fn seed(text: &str) -> Option<[u8; 32]> {

@@ -21,6 +21,8 @@ pub use export::{ExportTarget, Exporter, HttpTarget, SyslogAddress, SyslogTarget
 pub use file::{FileOptions, FileSink};
 pub use filter::{Filter, rule, verdict};
 pub use journal::{head_path, read_head};
+#[cfg(feature = "gateway")]
+pub(crate) use key::make_secret;
 pub(crate) use key::read_secret;
 pub use key::{public_path, signing_key};
 pub use reader::{EventReader, read_events};

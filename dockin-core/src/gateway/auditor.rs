@@ -7,9 +7,10 @@ use dockin_policy::{
     Decision, JudgedLine, Settlement, Verdict,
     access::Attributes,
     audit::{
-        AccessChanged, AccessDenied, Approval, AuditEvent, AuditKind, Command, CopiedFile, Copy,
-        Direction, EventPrincipal, EventTarget, Failure, LoginFailed, PolicyReload, PortForward,
-        RecordingStored, RequestCarried, SessionEnd, SessionStart, redact_argv, redact_text,
+        AccessChanged, AccessDenied, AnswerEnded, Approval, AuditEvent, AuditKind, Command,
+        CopiedFile, Copy, Direction, EventPrincipal, EventTarget, Failure, LoginFailed,
+        PolicyReload, PortForward, RecordingStored, RequestCarried, SessionEnd, SessionStart,
+        redact_argv, redact_text,
     },
 };
 use dockin_stream::{ExitStatus, Outcome, Transferred};
@@ -115,6 +116,24 @@ impl Auditor {
             resource: resource(wanted),
             name: redact_text(&wanted.name),
             path: redact_text(&wanted.path),
+        });
+        self.about_request(call, wanted, kind).await
+    }
+
+    /// That an answer was ended before its end.
+    pub(super) async fn answer_ended(
+        &self,
+        call: &Call,
+        wanted: &Attributes,
+        reason: String,
+    ) -> Result<(), Error> {
+        let kind = AuditKind::AnswerEnded(AnswerEnded {
+            verb: wanted.verb.clone(),
+            group: wanted.group.clone(),
+            resource: resource(wanted),
+            name: redact_text(&wanted.name),
+            path: redact_text(&wanted.path),
+            reason,
         });
         self.about_request(call, wanted, kind).await
     }

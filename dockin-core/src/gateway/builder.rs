@@ -278,6 +278,7 @@ impl GatewayBuilder {
             second_person: self.second_person,
             beside: self.beside,
             live: LiveSessions::new(self.store),
+            answers: Arc::default(),
             rule_addresses: self.rule_addresses,
             object_cache: self.object_cache,
             connections: self.connections,

@@ -1,12 +1,14 @@
 use std::future::ready;
 
+use dockin_policy::access::Attributes;
 use futures::StreamExt;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 
-use super::{Call, Cluster, Gateway};
+use super::{Call, Cluster, Gateway, long_answer::Asked};
 use crate::{
-    Error,
+    Error, Target,
     access::Verb,
     kubernetes::LogQuery,
     runtime::LogStream,
@@ -22,8 +24,9 @@ impl Gateway {
         pod: &str,
         request: &Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        let now = jiff::Timestamp::now().as_second();
-        let query = LogQuery::parse(request.uri().query().unwrap_or_default(), now)?;
+        let since = Timestamp::now();
+        let query = request.uri().query().unwrap_or_default();
+        let query = LogQuery::parse(query, since.as_second())?;
         let wanted = query.container.as_deref();
         let (permit, found) = self
             .permit(call, cluster, Verb::Logs, (namespace, pod), wanted)
@@ -35,14 +38,32 @@ impl Gateway {
             Some(limit) => cut(log, limit),
             None => log,
         };
-        let log = log.inspect(move |_| {
-            let _until_the_end = &place;
-        });
-        let mut response = Response::new(stream_body(log));
+        let asked = Asked {
+            call: call.clone(),
+            since,
+            wanted: reading(permit.target(), request.uri().path()),
+            runtime: Some(found.runtime),
+        };
+        let body = self.answers.give(stream_body(log), asked, place);
+        let mut response = Response::new(body);
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Ok(response)
+    }
+}
+
+/// What reading a log is called.
+fn reading(target: &Target, path: &str) -> Attributes {
+    Attributes {
+        verb: "get".to_owned(),
+        resource: "pods".to_owned(),
+        subresource: "log".to_owned(),
+        name: target.pod.clone(),
+        namespace: target.namespace.clone(),
+        path: path.to_owned(),
+        cluster: Some(target.cluster.clone()),
+        ..Attributes::default()
     }
 }
 

@@ -29,6 +29,7 @@ mod live;
 mod login;
 mod login_failures;
 mod logs;
+mod long_answer;
 mod object_cache;
 #[cfg(feature = "kube")]
 mod onward;
@@ -81,6 +82,7 @@ use self::{
     exec::RefusalMemory,
     limits::Limiter,
     live::LiveSessions,
+    long_answer::LongAnswers,
     routes::{Route, Routed},
 };
 use crate::{
@@ -123,6 +125,7 @@ pub struct Gateway {
     /// Another service on the same port.
     beside: Option<Arc<dyn Beside>>,
     live: Arc<LiveSessions>,
+    answers: Arc<LongAnswers>,
     rule_addresses: Option<Arc<RuleAddresses>>,
     object_cache: Option<Arc<dyn Store>>,
     connections: ConnectionLimits,
@@ -150,6 +153,7 @@ const STOPPING: &str = "session ended: the server is stopping";
 const HEALTH: Duration = Duration::from_secs(5);
 
 /// What a handler knows about a request that has passed authentication.
+#[derive(Clone)]
 struct Call {
     principal: Arc<Principal>,
     client: SocketAddr,

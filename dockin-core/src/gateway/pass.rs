@@ -1,17 +1,12 @@
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use bytes::Bytes;
 use dockin_policy::access::Attributes;
 use http::{Request, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
+use jiff::Timestamp;
 
 use super::{
     Call, Cluster, Gateway,
-    limits::OpenRequest,
+    long_answer::Asked,
     onward::{WithoutTrailers, disarm, onward, returned},
 };
 use crate::{
@@ -19,7 +14,7 @@ use crate::{
     access::Verb,
     kubernetes::{is_discovery, only_reads, request_attributes},
     runtime::kube::KubeCluster,
-    service::{Body, BodyError},
+    service::Body,
 };
 
 impl Gateway {
@@ -33,6 +28,7 @@ impl Gateway {
         path: &str,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
+        let since = Timestamp::now();
         let (head, body) = request.into_parts();
         let query = head.uri.query();
         let name = cluster.name();
@@ -79,13 +75,13 @@ impl Gateway {
         if wanted.subresource == "proxy" {
             disarm(response.headers_mut());
         }
-        Ok(response.map(|body| {
-            Held {
-                body,
-                _place: place,
-            }
-            .boxed_unsync()
-        }))
+        let asked = Asked {
+            call: call.clone(),
+            since,
+            wanted,
+            runtime: None,
+        };
+        Ok(response.map(|body| self.answers.give(body, asked, place)))
     }
 }
 
@@ -120,32 +116,6 @@ const KUBELET_READINGS: [&str; 6] = ["configz", "healthz", "metrics", "pods", "s
 fn kubelet_path(path: &str) -> &str {
     let behind = path.split("/proxy/").nth(1).unwrap_or_default();
     behind.split('/').next().unwrap_or_default()
-}
-
-/// A body whose request keeps its place among the caller's until it has ended.
-struct Held {
-    body: Body,
-    _place: OpenRequest,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

@@ -12,19 +12,30 @@ use sha2::{Digest as _, Sha256};
 use super::{
     hash_token, new_token,
     records::{self, Followed, Records, whole_seconds},
+    shared_agents::FollowedAgents,
 };
-use crate::{Error, ErrorKind, hex::hex, tls};
+use crate::{Error, ErrorKind, hex::hex, store::Store, tls};
 
-/// The agents that a gateway speaks to, and those that may become such, from a YAML file:
-/// `agents: [ { name, added, certificates: [ { sha256, expires } ] } ]` and
-/// `invitations: [ { name, token_sha256, expires } ]`.
+/// The agents that a gateway speaks to, and those that may become such, from a YAML file, or from
+/// the store that gateways share.
+///
+/// The file is `agents: [ { name, added, certificates: [ { sha256, expires } ] } ]` and
+/// `invitations: [ { name, token_sha256, expires } ]`; its changes are seen within a quarter of a
+/// second, whole or not at all. Those of the store
+/// ([`SharedAgents`](super::SharedAgents) makes them) are seen within a second by all gateways; while
+/// it does not answer nobody can be enrolled, and the agents count that were last read, for a while.
 ///
 /// An agent that is not in the list is spoken to no more, whatever certificate it has; neither is
-/// one with a certificate that is not in it. Changes of the file are seen within a quarter of a
-/// second, whole or not at all.
+/// one with a certificate that is not in it.
 #[derive(Debug)]
 pub struct AgentList {
-    agents: Followed<Known>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(Followed<Known>),
+    Store(Arc<FollowedAgents>),
 }
 
 /// One agent of an [`AgentList`].
@@ -71,7 +82,7 @@ struct Document {
 }
 
 /// The certificates of each agent.
-type Known = HashMap<String, Vec<CertificateRecord>>;
+pub(super) type Known = HashMap<String, Vec<CertificateRecord>>;
 
 /// How long an invitation may last.
 const MAX_INVITATION: Duration = Duration::from_hours(24);
@@ -111,8 +122,15 @@ impl AgentList {
     /// `Misuse` when it cannot be read or has a bad record; the message names the file and the
     /// line.
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let agents = Followed::load(path, read)?;
-        Ok(Self { agents })
+        let source = Source::File(Followed::load(path, read)?);
+        Ok(Self { source })
+    }
+
+    /// Those of `store`, which count for `stale` when they cannot be read again; then no agent is
+    /// spoken to.
+    pub async fn in_store(store: Arc<dyn Store>, stale: Duration) -> Self {
+        let source = Source::Store(FollowedAgents::follow(store, stale).await);
+        Self { source }
     }
 
     /// Makes a token by which one machine may become the agent `name` within `lifetime`, in place
@@ -128,16 +146,7 @@ impl AgentList {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<String, Error> {
-        if lifetime.is_zero() || lifetime > MAX_INVITATION {
-            let what = "an invitation lasts for a day at most, and for a second at least";
-            return Err(Error::new(ErrorKind::Malformed, what));
-        }
-        let token = new_token()?;
-        let invitation = Invitation {
-            name: name.to_owned(),
-            token_sha256: hash_token(&token),
-            expires: whole_seconds(later(now, lifetime)),
-        };
+        let (token, invitation) = Invitation::new(name, lifetime, now)?;
         records::edit(path, |document: &mut Document| {
             let others = |known: &Invitation| known.name != name && known.expires > now;
             document.invitations.retain(others);
@@ -176,8 +185,7 @@ impl AgentList {
             document.agents.retain(|known| known.name != name);
             document.invitations.retain(|known| known.name != name);
             if document.agents.len() + document.invitations.len() == before {
-                let message = format!("there is no agent `{name}` in the list");
-                return Err(Error::new(ErrorKind::NotFound, message));
+                return Err(no_agent(name));
             }
             Ok(())
         })
@@ -197,27 +205,29 @@ impl AgentList {
     ///
     /// # Errors
     ///
-    /// `Forbidden` when it is not.
+    /// `Forbidden` when it is not; `Unavailable` when the store did not answer for too long.
     pub async fn check(&self, name: &str, certificate: &[u8]) -> Result<(), Error> {
-        let known = self.agents.current().await;
-        let refused = |what: String| Err(Error::new(ErrorKind::Forbidden, what));
-        let Some(certificates) = known.get(name) else {
-            return refused(format!(
-                "agent `{name}` is not in the list of agents: it was removed, or never enrolled"
-            ));
-        };
         let hash = hash(certificate);
-        if certificates.iter().any(|one| one.sha256 == hash) {
-            return Ok(());
+        match &self.source {
+            Source::File(agents) => listed(&*agents.current().await, name, &hash),
+            Source::Store(agents) => {
+                if listed(&*agents.current()?, name, &hash).is_ok() {
+                    return Ok(());
+                }
+                // Another gateway may have enrolled it, or renewed its certificate, just now.
+                agents.look().await;
+                listed(&*agents.current()?, name, &hash)
+            }
         }
-        refused(format!(
-            "agent `{name}` shows a certificate that is not in the list of agents: enrol it again"
-        ))
     }
 
-    /// Whether the agent `name` is one of the list, whatever its certificate.
+    /// Whether the agent `name` is one of the list, whatever its certificate, as far as that can be
+    /// known now.
     pub async fn has(&self, name: &str) -> bool {
-        self.agents.current().await.contains_key(name)
+        match &self.source {
+            Source::File(agents) => agents.current().await.contains_key(name),
+            Source::Store(agents) => agents.current().map_or(true, |it| it.contains_key(name)),
+        }
     }
 
     /// Uses up the invitation of the agent `name` that `token` is for, and puts the certificate
@@ -235,16 +245,20 @@ impl AgentList {
         now: Timestamp,
         issue: impl FnOnce() -> Result<(CertificateRecord, T), Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let file = match &self.source {
+            Source::File(file) => file,
+            Source::Store(agents) => {
+                let enrolled = agents.shared.enrol(token, name, now, issue).await?;
+                agents.look().await;
+                return Ok(enrolled);
+            }
+        };
         let (token, name) = (hash_token(token), name.to_owned());
-        self.edit(move |document| {
+        edit(file, move |document| {
             let found = document.invitations.iter().position(|known| {
                 known.token_sha256 == token && known.name == name && known.expires > now
             });
-            let Some(found) = found else {
-                let what = "the token is not one that was given for this agent, was used already, \
-                            or has expired: `dockin-opserver agent invite` makes another";
-                return Err(Error::new(ErrorKind::Unauthenticated, what));
-            };
+            let found = found.ok_or_else(not_invited)?;
             let (record, outcome) = issue()?;
             document.invitations.remove(found);
             // What the agent of that name had before is worthless from now on.
@@ -268,34 +282,93 @@ impl AgentList {
         issue: impl FnOnce() -> Result<(CertificateRecord, T), Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.check(name, shown).await?;
+        let file = match &self.source {
+            Source::File(file) => file,
+            Source::Store(agents) => {
+                let renewed = agents.shared.renew(name, shown, now, issue).await?;
+                agents.look().await;
+                return Ok(renewed);
+            }
+        };
         let (name, shown) = (name.to_owned(), hash(shown));
-        self.edit(move |document| {
+        edit(file, move |document| {
             let known = document.agents.iter().find(|known| known.name == name);
             let certificates = known.map(|known| known.certificates.as_slice());
             let mut certificates = certificates.unwrap_or_default().iter();
-            let Some(shown) = certificates.find(|one| one.sha256 == shown).cloned() else {
-                let message = format!("agent `{name}` was removed just now");
-                return Err(Error::new(ErrorKind::Forbidden, message));
-            };
+            let shown = certificates.find(|one| one.sha256 == shown).cloned();
+            let shown = shown.ok_or_else(|| removed(&name))?;
             let (record, outcome) = issue()?;
             document.put(&name, vec![shown, record], now);
             Ok(outcome)
         })
         .await
     }
+}
 
-    async fn edit<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Document) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let path = self.agents.path().to_owned();
-        let edit = tokio::task::spawn_blocking(move || records::edit(&path, change));
-        let outcome = edit.await.unwrap_or_else(|error| {
-            let what = "the list of agents cannot be changed";
-            Err(Error::new(ErrorKind::Unavailable, what).with_source(error))
-        })?;
-        self.agents.look().await;
-        Ok(outcome)
+async fn edit<T: Send + 'static>(
+    file: &Followed<Known>,
+    change: impl FnOnce(&mut Document) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let path = file.path().to_owned();
+    let edit = tokio::task::spawn_blocking(move || records::edit(&path, change));
+    let outcome = edit.await.unwrap_or_else(|error| {
+        let what = "the list of agents cannot be changed";
+        Err(Error::new(ErrorKind::Unavailable, what).with_source(error))
+    })?;
+    file.look().await;
+    Ok(outcome)
+}
+
+/// Whether the agent `name` with a certificate of this hash is one of `known`.
+fn listed(known: &Known, name: &str, hash: &str) -> Result<(), Error> {
+    let refused = |what: String| Err(Error::new(ErrorKind::Forbidden, what));
+    let Some(certificates) = known.get(name) else {
+        return refused(format!(
+            "agent `{name}` is not in the list of agents: it was removed, or never enrolled"
+        ));
+    };
+    if certificates.iter().any(|one| one.sha256 == hash) {
+        return Ok(());
+    }
+    refused(format!(
+        "agent `{name}` shows a certificate that is not in the list of agents: enrol it again"
+    ))
+}
+
+pub(super) fn no_agent(name: &str) -> Error {
+    let message = format!("there is no agent `{name}` in the list");
+    Error::new(ErrorKind::NotFound, message)
+}
+
+pub(super) fn not_invited() -> Error {
+    let what = "the token is not one that was given for this agent, was used already, or has \
+                expired: `dockin-opserver agent invite` makes another";
+    Error::new(ErrorKind::Unauthenticated, what)
+}
+
+pub(super) fn removed(name: &str) -> Error {
+    let message = format!("agent `{name}` was removed just now");
+    Error::new(ErrorKind::Forbidden, message)
+}
+
+impl Invitation {
+    /// An invitation of the agent `name` for `lifetime`, and the token that it is the hash of.
+    pub(super) fn new(
+        name: &str,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<(String, Self), Error> {
+        if lifetime.is_zero() || lifetime > MAX_INVITATION {
+            let what = "an invitation lasts for a day at most, and for a second at least";
+            return Err(Error::new(ErrorKind::Malformed, what));
+        }
+        let token = new_token()?;
+        let invitation = Self {
+            name: name.to_owned(),
+            token_sha256: hash_token(&token),
+            expires: whole_seconds(later(now, lifetime)),
+        };
+        Ok((token, invitation))
     }
 }
 
@@ -342,7 +415,7 @@ fn check_hash(name: &str, hash: &str) -> Result<(), String> {
 }
 
 /// SHA-256 of a certificate's DER, in lower-case hex.
-fn hash(certificate: &[u8]) -> String {
+pub(super) fn hash(certificate: &[u8]) -> String {
     hex(&Sha256::digest(certificate))
 }
 
@@ -376,7 +449,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{AgentList, CertificateRecord, later};
+    use super::{AgentList, CertificateRecord, Source, later};
     use crate::ErrorKind;
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -445,7 +518,10 @@ mod tests {
         assert!(list.check("node1", b"third").await.is_err());
         AgentList::remove(&path, "node1").unwrap();
         assert!(AgentList::remove(&path, "node1").is_err());
-        list.agents.look().await;
+        let Source::File(agents) = &list.source else {
+            panic!("it is of a file");
+        };
+        agents.look().await;
         let error = list.check("node1", b"first").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Forbidden);
         assert!(renew(b"first", b"fifth").await.is_err());

@@ -27,6 +27,8 @@ mod session_key;
 mod session_token;
 #[cfg(feature = "gateway")]
 mod shared_accounts;
+#[cfg(feature = "gateway")]
+mod shared_agents;
 mod token;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -53,6 +55,8 @@ pub use service_account::{ServiceAccounts, TokenReviewer};
 pub use session_token::{IssuedToken, SessionTokens};
 #[cfg(feature = "gateway")]
 pub use shared_accounts::SharedAccounts;
+#[cfg(feature = "gateway")]
+pub use shared_agents::{SharedAgent, SharedAgents};
 pub use token::{NewToken, TokenFile, TokenRecord, hash_token, new_token};
 
 use crate::Error;

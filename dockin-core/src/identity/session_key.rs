@@ -1,18 +1,16 @@
 //! The keys by which session tokens are signed, and how they are told apart.
 
-use std::{
-    fmt,
-    fs::OpenOptions,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, ErrorKind, audit::read_secret, hex::hex};
+use crate::{
+    Error, ErrorKind,
+    audit::{make_secret, read_secret},
+    hex::hex,
+};
 
 /// The Ed25519 key of one gateway, which never leaves its file.
 pub(super) struct SessionKey {
@@ -32,7 +30,7 @@ impl SessionKey {
     /// nor made.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let seed = match read_secret(path, "session key") {
-            Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => make_secret(path, "session key")?,
             read => read?,
         };
         let key = SigningKey::from_bytes(&seed);
@@ -84,34 +82,6 @@ fn id_of(key: &VerifyingKey) -> String {
     let mut id = hex(&Sha256::digest(key.as_bytes()));
     id.truncate(ID_DIGITS);
     id
-}
-
-fn make(path: &Path) -> Result<[u8; 32], Error> {
-    let unavailable = |error: std::io::Error| {
-        let message = format!("session key `{}` cannot be made", path.display());
-        Error::new(ErrorKind::Unavailable, message).with_source(error)
-    };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "the system gives no random bytes")
-            .with_source(error.to_string())
-    })?;
-    let digits = hex(&seed);
-    let mut fresh = PathBuf::from(path);
-    fresh.set_extension("key.new");
-    // Half a key from a crash is no key.
-    let _none = std::fs::remove_file(&fresh);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(unavailable)?;
-    file.write_all(format!("{digits}\n").as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&fresh, path))
-        .map_err(unavailable)?;
-    Ok(seed)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl SharedAccounts {
         let known = self.0.account(user).await?;
         let (_, version) = known.ok_or_else(|| no_account(user))?;
         self.change(user, Some(&version), None).await?;
-        self.forget_tokens(user).await
+        self.forget_tokens(user).await.map(drop)
     }
 
     /// Ends every session of `user`; says whether he has an account. Who has none may be a person
@@ -80,17 +80,18 @@ impl SharedAccounts {
     }
 
     /// Takes the personal tokens of `user` away: they would count again for the next one of that
-    /// name.
+    /// name. Says how many he had.
     ///
     /// # Errors
     ///
     /// `Unavailable` when the store does not answer.
-    pub async fn forget_tokens(&self, user: &str) -> Result<(), Error> {
+    pub async fn forget_tokens(&self, user: &str) -> Result<usize, Error> {
+        let mut count = 0;
         for token in self.0.tokens_of(user).await? {
             let id = token.personal.unwrap_or_default();
-            self.0.remove_token(user, &id).await?;
+            count += usize::from(self.0.remove_token(user, &id).await?);
         }
-        Ok(())
+        Ok(count)
     }
 
     async fn change(

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::lists::{CommandFilter, FollowOptions, RuleAddresses, follow_commands};
 use crate::{
     Error,
-    identity::{AccountRecord, TokenRecord},
+    identity::{AccountRecord, SharedAgent, TokenRecord},
 };
 
 /// State that several gateways share.
@@ -76,6 +76,37 @@ pub trait Store: fmt::Debug + Send + Sync {
         user: &str,
         version: Option<&str>,
         account: Option<&AccountRecord>,
+    ) -> Result<bool, Error>;
+
+    /// The agents, invited ones with them, in any order, and what the whole of them is called;
+    /// nothing when that is `known`.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn agents(
+        &self,
+        known: Option<&str>,
+    ) -> Result<Option<(String, Vec<SharedAgent>)>, Error>;
+
+    /// What there is of the agent `name`, and which version of it that is.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available.
+    async fn agent(&self, name: &str) -> Result<Option<(SharedAgent, String)>, Error>;
+
+    /// Puts `agent` in the place of `version` of the agent `name`, which is none when there is
+    /// none yet, or takes that out. Says whether it was done: another version is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The store is not available; it may have been done then.
+    async fn change_agent(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        agent: Option<&SharedAgent>,
     ) -> Result<bool, Error>;
 
     /// Ends whatever somebody who has no account began before `from`, for as long as `kept`.

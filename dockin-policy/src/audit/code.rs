@@ -48,6 +48,8 @@ impl Code {
     pub const ACCESS_CHANGED: Self = Self::new("ACC-003");
     /// A request that is more than reading was carried to an API server.
     pub const REQUEST_CARRIED: Self = Self::new("REQ-001");
+    /// An answer was ended before its end: what it stood on was taken away.
+    pub const ANSWER_ENDED: Self = Self::new("REQ-002");
     /// A session's recording is complete.
     pub const RECORDING_STORED: Self = Self::new("REC-001");
     /// Something of the server itself failed.

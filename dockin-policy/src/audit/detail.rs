@@ -144,6 +144,27 @@ pub struct RequestCarried {
     pub path: String,
 }
 
+/// Details of an answer that was ended before its end.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AnswerEnded {
+    /// `watch`, `get` and so on: what was asked.
+    pub verb: String,
+    /// API group, empty for the core group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Resource and sub-resource, such as `pods/log`; empty for what is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// Name of the object, empty for many.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Path, without its query.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Details of a failed login; never holds what was presented.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Code,
     detail::{
-        AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, Copy,
-        Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost,
+        AccessChanged, AccessDenied, AgentUnreachable, AnswerEnded, Approval, Checkpoint, Command,
+        Copy, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost,
         RequestCarried, SessionEnd, SessionStart, TrailOpened,
     },
 };
@@ -190,6 +190,9 @@ pub enum AuditKind {
     /// A request that is more than reading was carried to an API server.
     #[serde(rename = "request.carried")]
     RequestCarried(RequestCarried),
+    /// An answer was ended before its end.
+    #[serde(rename = "answer.ended")]
+    AnswerEnded(AnswerEnded),
     /// A session's recording is complete.
     #[serde(rename = "recording.stored")]
     RecordingStored(RecordingStored),
@@ -232,6 +235,7 @@ impl AuditKind {
             Self::ApprovalExpired(_) => Code::APPROVAL_EXPIRED,
             Self::AccessChanged(_) => Code::ACCESS_CHANGED,
             Self::RequestCarried(_) => Code::REQUEST_CARRIED,
+            Self::AnswerEnded(_) => Code::ANSWER_ENDED,
             Self::RecordingStored(_) => Code::RECORDING_STORED,
             Self::Failure(_) => Code::FAILURE,
             Self::TrailOpened(_) => Code::TRAIL_OPENED,
@@ -315,6 +319,7 @@ mod tests {
             AuditKind::ApprovalExpired(Approval::default()),
             AuditKind::AccessChanged(AccessChanged::default()),
             AuditKind::RequestCarried(RequestCarried::default()),
+            AuditKind::AnswerEnded(AnswerEnded::default()),
             AuditKind::RecordingStored(RecordingStored::default()),
             AuditKind::Failure(Failure::default()),
             AuditKind::TrailOpened(TrailOpened::default()),

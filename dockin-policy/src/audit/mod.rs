@@ -13,9 +13,9 @@ mod verify;
 pub use chain::{Chain, ChainHash, RecordHead};
 pub use code::Code;
 pub use detail::{
-    AccessChanged, AccessDenied, AgentUnreachable, Approval, Checkpoint, Command, CopiedFile, Copy,
-    Direction, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored, RecordsLost,
-    RequestCarried, SessionEnd, SessionStart, TrailOpened,
+    AccessChanged, AccessDenied, AgentUnreachable, AnswerEnded, Approval, Checkpoint, Command,
+    CopiedFile, Copy, Direction, Failure, LoginFailed, PolicyReload, PortForward, RecordingStored,
+    RecordsLost, RequestCarried, SessionEnd, SessionStart, TrailOpened,
 };
 pub use event::{AuditEvent, AuditKind, EventPrincipal, EventTarget};
 pub(crate) use redact::{masked_text, redact_words};

@@ -145,6 +145,9 @@ fn command(event: &AuditEvent) -> String {
         AuditKind::RequestCarried(request) => {
             format!("{} {}", request.verb, request.path)
         }
+        AuditKind::AnswerEnded(answer) => {
+            format!("{} {}: ended, {}", answer.verb, answer.path, answer.reason)
+        }
         AuditKind::RecordingStored(recording) => {
             format!("recording {} ({} bytes)", recording.file, recording.bytes)
         }

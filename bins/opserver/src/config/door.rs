@@ -29,8 +29,12 @@ pub(crate) struct Connections {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Enrolment {
-    /// List of agents; `dockin-opserver agent` changes it.
-    pub(crate) agents: PathBuf,
+    /// List of agents of this gateway alone; `dockin-opserver agent` changes it.
+    #[serde(default)]
+    pub(crate) agents: Option<PathBuf>,
+    /// The agents are in the `store` in place of that.
+    #[serde(default)]
+    pub(crate) shared: bool,
     /// Private key of the authority that `agents_tls` names; without it the list is kept, and
     /// nobody is enrolled.
     #[serde(default)]
@@ -74,7 +78,7 @@ impl Enrolment {
     }
 
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        std::iter::once(&mut self.agents).chain(self.key.as_mut())
+        self.agents.iter_mut().chain(self.key.as_mut())
     }
 }
 
@@ -120,6 +124,14 @@ impl Config {
         }
         if self.enrolment.is_some() && self.agents_tls.is_none() {
             return bad("`enrolment` needs `agents_tls`".to_owned());
+        }
+        if let Some(enrolment) = &self.enrolment
+            && enrolment.agents.is_some() == enrolment.shared
+        {
+            return bad(
+                "`enrolment` needs either `agents`, or `shared: true` to have them in the `store`"
+                    .to_owned(),
+            );
         }
         let limits = self.connections.limits();
         let counts = [limits.total, limits.per_address, limits.per_user];
@@ -232,6 +244,14 @@ mod tests {
             ("cluster_domain: .example.com", "`cluster_domain`"),
             ("cluster_domain: \"\"", "`cluster_domain`"),
             ("enrolment: { agents: agents.yaml }", "`agents_tls`"),
+            (
+                &format!("agents_tls: {FILES}\nenrolment: {{ key: ca.key }}"),
+                "`shared: true`",
+            ),
+            (
+                &format!("agents_tls: {FILES}\nenrolment: {{ agents: a.yaml, shared: true }}"),
+                "`shared: true`",
+            ),
         ] {
             let error = load("127.0.0.1:80", FILES, more).unwrap_err();
             assert!(error.contains(words), "{error}");

@@ -142,6 +142,17 @@ impl Store {
         }
     }
 
+    /// How long what was read of it counts when it cannot be read again.
+    pub(crate) const fn stale(&self) -> Duration {
+        self.stale.0
+    }
+
+    /// The Redis itself, without a secret.
+    pub(crate) fn place(&self) -> &str {
+        let authority = self.redis.url.split("://").nth(1).unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.every.0.is_zero() || self.stale.0 <= self.every.0 {
             let what = "`lists_stale` must be longer than `lists_every`, and that at least 1s";

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex as Lock, PoisonError,
+        Mutex as Lock, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     lost: AtomicBool,
     told: Lock<Option<Instant>>,
     warned: AtomicBool,
+    /// Why the server is none that can be used.
+    unfit: OnceLock<&'static str>,
 }
 
 #[derive(Default)]
@@ -42,6 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Refusals that are no loss of the connection are logged so often at most.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// What is wrong with a Redis Cluster.
+pub(super) const CLUSTER: &str = "is a node of a Redis Cluster, which cannot change in one step \
+                                  what is of several slots: give a Redis that is no cluster, one \
+                                  primary with replicas behind a name that follows it";
+/// What is wrong with a Redis Sentinel.
+pub(super) const SENTINEL: &str = "is a Redis Sentinel, which keeps nothing and is not asked where \
+                                   a primary is: give the primary's address, or a name that \
+                                   follows it, such as that of a proxy";
 /// Since when, in milliseconds since the epoch, this Redis has remembered what was revoked.
 pub(super) const SINCE: &str = "dockin:sessions:since";
 
@@ -55,6 +65,23 @@ impl Connection {
             lost: AtomicBool::new(false),
             told: Lock::new(None),
             warned: AtomicBool::new(false),
+            unfit: OnceLock::new(),
+        }
+    }
+
+    /// Whether the server is one that can be used, as far as that can be known now.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when it answers, and is none.
+    pub(super) async fn fits(&self) -> Result<(), Error> {
+        let reached = self.connection().await;
+        match (reached, self.unfit.get()) {
+            (Err(_), Some(why)) => {
+                let message = format!("store: the Redis at {} {why}", self.place);
+                Err(Error::new(ErrorKind::Misuse, message))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -128,6 +155,17 @@ impl Connection {
             .client
             .get_multiplexed_async_connection_with_config(&config);
         let mut open = dialled.await?;
+        // Whoever may not ask is told nothing.
+        let about: Result<String, _> = ::redis::cmd("INFO").query_async(&mut open).await;
+        let about = about.unwrap_or_default();
+        let said = |key: &str| {
+            let mut lines = about.lines().filter_map(|line| line.split_once(':'));
+            lines.find_map(|(name, value)| (name == key).then(|| value.trim()))
+        };
+        if let Some(why) = said("redis_mode").and_then(unfit) {
+            let _known = self.unfit.set(why);
+            return Err((RedisErrorKind::InvalidClientConfig, why).into());
+        }
         // A Redis that has lost its memory begins a new one here, before anybody logs in.
         let mut begin = ::redis::cmd("SET");
         begin
@@ -139,23 +177,15 @@ impl Connection {
             Err(error) if !is_refusal(&error) => return Err(error),
             _ => {}
         }
-        if !self.warned.load(Ordering::Acquire) {
-            let mut about = ::redis::cmd("INFO");
-            // Whoever may not ask is not warned.
-            let memory: Result<String, _> = about.arg("memory").query_async(&mut open).await;
-            let memory = memory.unwrap_or_default();
-            let policy = memory
-                .lines()
-                .find_map(|line| line.strip_prefix("maxmemory_policy:"));
-            if let Some(policy) = policy.filter(|policy| policy.trim() != "noeviction") {
-                self.warned.store(true, Ordering::Release);
-                tracing::warn!(
-                    place = self.place,
-                    policy = policy.trim(),
-                    "the store may forget what was revoked when its memory is full: set \
-                     `maxmemory-policy noeviction`"
-                );
-            }
+        if let Some(policy) = said("maxmemory_policy").filter(|policy| *policy != "noeviction")
+            && !self.warned.swap(true, Ordering::AcqRel)
+        {
+            tracing::warn!(
+                place = self.place,
+                policy,
+                "the store may forget what was revoked when its memory is full: set \
+                 `maxmemory-policy noeviction`"
+            );
         }
         Ok(open)
     }
@@ -205,6 +235,15 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("place", &self.place)
             .finish_non_exhaustive()
+    }
+}
+
+/// Why a server of this `redis_mode` is none that can be used.
+fn unfit(mode: &str) -> Option<&'static str> {
+    match mode {
+        "cluster" => Some(CLUSTER),
+        "sentinel" => Some(SENTINEL),
+        _ => None,
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `dockin:revoked:ID` | string | a session token that was revoked, until it expires |
 //! | `dockin:signer:ID` | string | the public key of a gateway's session tokens, while one may be good |
 //! | `dockin:accounts` | hash | user name to account as JSON, with the hash of its password |
+//! | `dockin:agents` | hash | name of an agent to it, or what invites it, as JSON; hashes alone |
+//! | `dockin:agents:version` | string | another one after each change of an agent |
 //! | `dockin:ended:USER` | string | from when on the sessions of one without account count, ms |
 //! | `dockin:token:SHA256` | string | a personal token's record as JSON, until it expires |
 //! | `dockin:tokens:USER` | hash | id to hash of his personal tokens |
@@ -27,8 +29,9 @@
 //! | `dockin:cached:p:CLUSTER`, `dockin:cached:n:CLUSTER` | set | `NAMESPACE/NAME` |
 //! | `dockin:lease:WHAT` | string | the gateway that does it |
 //!
-//! One server, or one primary with replicas and a name that follows it; no Redis Cluster. Redis 6
-//! and newer, and what speaks as it does.
+//! One server, or one primary with replicas and a name that follows it; no Redis Cluster, whose nodes
+//! cannot run a script on keys of several slots, and no Sentinel: both are refused with what to do.
+//! Redis 6 and newer, and what speaks as it does.
 
 mod connection;
 mod script;
@@ -43,14 +46,14 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use self::connection::{Connection, SINCE};
+use self::connection::{CLUSTER, Connection, SENTINEL, SINCE};
 use super::{
     CountKey, Lease, List, LiveSession, ObjectKind, ObjectPlace, SESSIONS_KEPT, SessionNews, Store,
 };
 use crate::{
     Error, ErrorKind,
     hex::hex,
-    identity::{AccountRecord, TokenRecord},
+    identity::{AccountRecord, SharedAgent, TokenRecord},
 };
 
 /// Where a Redis is, and how to know each other.
@@ -74,6 +77,8 @@ pub struct RedisStore(Connection);
 const REVOKED: &str = "dockin:revoked:";
 const SIGNER: &str = "dockin:signer:";
 const ACCOUNTS: &str = "dockin:accounts";
+const AGENTS: &str = "dockin:agents";
+const AGENTS_VERSION: &str = "dockin:agents:version";
 const ENDED: &str = "dockin:ended:";
 const TOKEN: &str = "dockin:token:";
 const TOKENS: &str = "dockin:tokens:";
@@ -92,6 +97,10 @@ const MAX_TOKEN: usize = 8 * 1024;
 const MAX_SHORT: usize = 64;
 /// Bytes of an account: two hundred groups of the longest names.
 const MAX_ACCOUNT: usize = 64 * 1024;
+/// Bytes of an agent: two certificates and an invitation.
+const MAX_AGENT: usize = 8 * 1024;
+/// Agents, and bytes of them.
+const MAX_AGENTS: (usize, usize) = (50_000, 64 * 1024 * 1024);
 /// Bytes of all sessions: some forty thousand.
 const MAX_SESSIONS: usize = 16 * 1024 * 1024;
 /// Members of a list.
@@ -112,6 +121,12 @@ impl RedisStore {
     /// secret.
     pub fn open(options: &RedisOptions) -> Result<Self, Error> {
         let misuse = |what: &str| Error::new(ErrorKind::Misuse, format!("store: {what}"));
+        let scheme = options.url.split("://").next().unwrap_or_default();
+        for (word, why) in [("cluster", CLUSTER), ("sentinel", SENTINEL)] {
+            if scheme.contains(word) {
+                return Err(misuse(&format!("what the URL names {why}")));
+            }
+        }
         let shape = "the URL is not as `redis://HOST:6379/0`, `rediss://…` or `redis+unix:///PATH`";
         if options.url.contains('#') {
             // `#insecure` would switch the check of the certificate off.
@@ -167,6 +182,30 @@ impl RedisStore {
 
     fn record(&self, json: &str) -> Result<TokenRecord, Error> {
         self.parsed(json, "a personal token's record is none")
+    }
+
+    /// Whether the server is one that can be used: that it does not answer now is no reason that it
+    /// is not.
+    ///
+    /// # Errors
+    ///
+    /// `Misuse` when it is of a Redis Cluster, or a Sentinel; the message says what to give.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.0.fits().await
+    }
+
+    fn shared_agent(&self, json: &str) -> Result<SharedAgent, Error> {
+        let one: SharedAgent = self.parsed(json, "an agent's record is none")?;
+        let agent = one.agent.as_ref().map(|agent| &agent.name);
+        let invited = one.invitation.as_ref().map(|invited| &invited.name);
+        if agent
+            .into_iter()
+            .chain(invited)
+            .any(|name| *name != one.name)
+        {
+            return Err(self.0.unreadable("an agent's record is another's"));
+        }
+        Ok(one)
     }
 
     fn parsed<T: DeserializeOwned>(&self, json: &str, what: &str) -> Result<T, Error> {
@@ -232,6 +271,61 @@ impl Store for RedisStore {
         }
         let mut call = script::CHANGE_ACCOUNT.key(ACCOUNTS);
         call.arg(user).arg(version.unwrap_or_default()).arg(json);
+        let changed: i64 = self.0.run(&call).await?;
+        Ok(changed != 0)
+    }
+
+    async fn agents(
+        &self,
+        known: Option<&str>,
+    ) -> Result<Option<(String, Vec<SharedAgent>)>, Error> {
+        let mut call = script::AGENTS.key(AGENTS);
+        call.key(AGENTS_VERSION)
+            .arg(known.unwrap_or_default())
+            .arg(MAX_AGENTS.0)
+            .arg(MAX_AGENTS.1);
+        let found: Vec<String> = self.0.run(&call).await?;
+        let Some((version, all)) = found.split_first() else {
+            return Err(self.0.unreadable("the agents have no version"));
+        };
+        if let [same] = all
+            && same == "="
+        {
+            return Ok(None);
+        }
+        let parse = |json: &String| self.shared_agent(json);
+        let agents: Result<Vec<SharedAgent>, Error> = all.iter().map(parse).collect();
+        Ok(Some((version.clone(), agents?)))
+    }
+
+    async fn agent(&self, name: &str) -> Result<Option<(SharedAgent, String)>, Error> {
+        let mut call = script::ACCOUNT.key(AGENTS);
+        let found: Vec<String> = self.0.run(call.arg(name).arg(MAX_AGENT)).await?;
+        let [json, version] = found.as_slice() else {
+            return Ok(None);
+        };
+        let agent = self.shared_agent(json)?;
+        if agent.name != name {
+            return Err(self.0.unreadable("an agent's record is another's"));
+        }
+        Ok(Some((agent, version.clone())))
+    }
+
+    async fn change_agent(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        agent: Option<&SharedAgent>,
+    ) -> Result<bool, Error> {
+        let json = agent.map(serde_json::to_string).transpose();
+        let json = json.map_err(|error| {
+            Error::new(ErrorKind::Misuse, "an agent that is no JSON").with_source(error)
+        })?;
+        let mut call = script::CHANGE_AGENT.key(AGENTS);
+        call.key(AGENTS_VERSION)
+            .arg(name)
+            .arg(version.unwrap_or_default())
+            .arg(json.unwrap_or_default());
         let changed: i64 = self.0.run(&call).await?;
         Ok(changed != 0)
     }

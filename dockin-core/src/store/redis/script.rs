@@ -54,6 +54,36 @@ scripts! {
             redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
         end
         return 1";
+    /// `agents`, `version of agents`; version or nothing, most agents, most bytes: the version and
+    /// all agents, or the version and `=` when it is the same.
+    AGENTS = r"
+        local version = redis.call('GET', KEYS[2]) or ''
+        if version ~= '' and version == ARGV[1] then return { version, '=' } end
+        if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[2]) then
+            return redis.error_reply('TOOLONG more agents than there can be')
+        end
+        local found, size = { version }, 0
+        for _, one in ipairs(redis.call('HVALS', KEYS[1])) do
+            size = size + #one
+            if size > tonumber(ARGV[3]) then
+                return redis.error_reply('TOOLONG more agents than there can be')
+            end
+            found[#found + 1] = one
+        end
+        return found";
+    /// `agents`, `version of agents`; name, version of the agent or nothing, agent or nothing: 1
+    /// when it was that version.
+    CHANGE_AGENT = r"
+        local found = redis.call('HGET', KEYS[1], ARGV[1])
+        if (found and redis.sha1hex(found) or '') ~= ARGV[2] then return 0 end
+        if ARGV[3] == '' then
+            redis.call('HDEL', KEYS[1], ARGV[1])
+        else
+            redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+        end
+        local clock, change = redis.call('TIME'), redis.sha1hex(ARGV[1] .. ARGV[2] .. ARGV[3])
+        redis.call('SET', KEYS[2], clock[1] .. '.' .. clock[2] .. '.' .. change)
+        return 1";
     /// `ended`; milliseconds since the epoch, seconds.
     END_USER = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 1";
     /// `token`, `tokens of its owner`; record, seconds, id, hash, most, prefix of tokens: 0 when
