@@ -562,6 +562,8 @@ mod tests {
             let at = at.index(file.len() - idle.len());
             let at = if at < idle.start { at } else { at + idle.len() };
             *file.get_mut(at).unwrap() ^= other;
+            // That would be a plain cast, which nothing proves.
+            prop_assume!(file.first() != Some(&b'{'));
             let (cast, outcome) = unsealed(key.as_ref(), &file, 1000);
             prop_assert!(lines.repeat(2).starts_with(&cast));
             if outcome == Ok(Ending::Whole) {
