@@ -389,3 +389,83 @@ async fn whatever_a_server_says_or_does_not_nothing_hangs_or_breaks() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_cluster_and_a_sentinel_are_refused_with_what_to_give() {
+    for url in [
+        "redis-cluster://:hunter2@redis:6379",
+        "rediss-cluster://redis:6379",
+        "redis-sentinel://redis:26379/primary",
+        "redis+sentinel://redis:26379",
+    ] {
+        let error = RedisStore::open(&options(url)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misuse);
+        let told = error.chain();
+        assert!(told.contains("a name that follows it"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nodes.conf");
+    let file = file.to_string_lossy().into_owned();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", &file];
+    let node = Redis::start_with(|_| arguments.map(str::to_owned).to_vec());
+    let told = refused(&open(&node)).await;
+    assert!(told.contains("a node of a Redis Cluster"), "{told}");
+
+    let sentinel = Sentinel::start(folder.path());
+    let told = refused(&RedisStore::open(&options(&sentinel.url)).unwrap()).await;
+    assert!(told.contains("is a Redis Sentinel"), "{told}");
+
+    // One that is not there yet may be a good one.
+    open(&Redis::start()).check().await.unwrap();
+    let nobody = RedisStore::open(&options("redis://127.0.0.1:1/0")).unwrap();
+    nobody.check().await.unwrap();
+}
+
+/// What is told of a store that is of no use: when somebody asks for it, and when it is used.
+async fn refused(store: &RedisStore) -> String {
+    let error = store.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misuse);
+    let used = store.signer("a").await.unwrap_err();
+    assert_eq!(used.kind(), ErrorKind::Unavailable);
+    error.chain()
+}
+
+/// A real Sentinel on loopback.
+struct Sentinel {
+    url: String,
+    child: std::process::Child,
+}
+
+impl Sentinel {
+    fn start(folder: &std::path::Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let file = folder.join("sentinel.conf");
+        fs::write(&file, format!("bind 127.0.0.1\nport {port}\n")).unwrap();
+        let child = std::process::Command::new("redis-server")
+            .arg(file)
+            .arg("--sentinel")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = ("127.0.0.1", port);
+        let up = || std::net::TcpStream::connect(address).is_ok();
+        assert!(dockin_harness::eventually(Duration::from_secs(20), up));
+        Self {
+            url: format!("redis://127.0.0.1:{port}/0"),
+            child,
+        }
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

@@ -1,21 +1,11 @@
-//! Accounts and signing keys that gateways share in a real Redis, and open sessions that end with
-//! what they stand on.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "a failed unwrap is a failed test"
-)]
-
-#[path = "support/gateways.rs"]
-mod support;
+//! Accounts and signing keys of the store, and what is open when they end.
 
 use std::{fs, path::Path, process::Command, thread};
 
 use dockin_harness::{Finished, Input, Program, binary, eventually, finish};
 use serde_json::{Value, json};
-use support::{LIMIT, PASSWORD, Shared, account, key};
+
+use crate::{LIMIT, PASSWORD, Shared, account, key};
 
 #[test]
 fn gateways_with_keys_of_their_own_accept_each_other_s_sessions() {
@@ -28,7 +18,7 @@ fn gateways_with_keys_of_their_own_accept_each_other_s_sessions() {
     let token = shared.session(&first, "carol");
     assert_eq!(shared.exec(&second, &token).text(), "in\n");
     let other = shared.session(&second, "carol");
-    assert_eq!(shared.with(&first, &other), 200);
+    assert_eq!(shared.status(&first, &other), 200);
 
     // What one shows that is no key's own proves nothing, whoever puts what it needs together.
     let (id, rest) = token.split_once('.').unwrap();
@@ -40,8 +30,8 @@ fn gateways_with_keys_of_their_own_accept_each_other_s_sessions() {
         format!("dks_../accounts.{rest}"),
         format!("dks_{rest}"),
     ] {
-        assert_eq!(shared.with(&first, &forged), 401, "{forged}");
-        assert_eq!(shared.with(&second, &forged), 401, "{forged}");
+        assert_eq!(shared.status(&first, &forged), 401, "{forged}");
+        assert_eq!(shared.status(&second, &forged), 401, "{forged}");
     }
     // The store has the public keys alone, and no log has the others.
     let call = |words: &[&str]| shared.redis.call(words);
@@ -56,12 +46,12 @@ fn gateways_with_keys_of_their_own_accept_each_other_s_sessions() {
     let others = call(&["get", &other_id.replace("dks_", "dockin:signer:")]);
     for wrong in [&*others, "none"] {
         assert_eq!(call(&["set", &entry, wrong, "ex", "100"]), "OK");
-        assert_eq!(shared.with(&second, &token), 401, "{wrong}");
+        assert_eq!(shared.status(&second, &token), 401, "{wrong}");
     }
     assert_eq!(call(&["del", &entry]), "1");
-    assert_eq!(shared.with(&second, &token), 401);
+    assert_eq!(shared.status(&second, &token), 401);
     let _again = shared.session(&first, "carol");
-    assert_eq!(shared.with(&second, &token), 200);
+    assert_eq!(shared.status(&second, &token), 200);
 
     // One that joins later knows them; and one that is gone is not missed.
     shared.house.gateway().kill();
@@ -69,7 +59,7 @@ fn gateways_with_keys_of_their_own_accept_each_other_s_sessions() {
     let (server, _) = shared.join("third");
     let third = format!("https://{}", server.address());
     assert_eq!(shared.exec(&third, &token).text(), "in\n");
-    assert_eq!(shared.with(&third, &other), 200);
+    assert_eq!(shared.status(&third, &other), 200);
 }
 
 #[test]
@@ -90,11 +80,14 @@ fn accounts_of_the_store_count_everywhere_at_once() {
         PASSWORD,
     );
     let token = shared.session(&second, "frank");
-    assert_eq!(shared.with(&first, &token), 200);
+    assert_eq!(shared.status(&first, &token), 200);
     let another = "another horse battery";
     run(&other, &["add", "--user", "frank"], another);
     assert_eq!(
-        (shared.with(&first, &token), shared.with(&second, &token)),
+        (
+            shared.status(&first, &token),
+            shared.status(&second, &token)
+        ),
         (401, 401)
     );
     assert_eq!(shared.login(&first, "frank", PASSWORD).0, 401);
@@ -105,16 +98,19 @@ fn accounts_of_the_store_count_everywhere_at_once() {
     let (status, made) = shared.ask(&first, "POST", "/dockin/v1/tokens", token, &wish);
     assert_eq!(status, 200, "{made}");
     let program = made["token"].as_str().unwrap();
-    assert_eq!(shared.with(&second, program), 200);
+    assert_eq!(shared.status(&second, program), 200);
     run(&data, &["end", "--user", "frank"], "");
     assert_eq!(
-        (shared.with(&second, token), shared.with(&second, program)),
+        (
+            shared.status(&second, token),
+            shared.status(&second, program)
+        ),
         (401, 200)
     );
     run(&other, &["remove", "--user", "frank"], "");
     assert_eq!(
         (
-            shared.with(&first, program),
+            shared.status(&first, program),
             shared.login(&first, "frank", another).0
         ),
         (401, 401)
@@ -126,7 +122,7 @@ fn accounts_of_the_store_count_everywhere_at_once() {
     );
     // The next one of that name does not get what the last one had.
     run(&data, &["add", "--user", "frank"], PASSWORD);
-    assert_eq!(shared.with(&first, program), 401);
+    assert_eq!(shared.status(&first, program), 401);
 
     // Of those who add one name at once one is heard, whole.
     let passwords: Vec<String> = (0..4)
@@ -167,7 +163,7 @@ fn accounts_of_the_store_count_everywhere_at_once() {
         told["message"].as_str().unwrap().contains("try again"),
         "{told}"
     );
-    assert_eq!(shared.with(&second, &carol), 503);
+    assert_eq!(shared.status(&second, &carol), 503);
     let got = account(data, &["add", "--user", "heidi"], PASSWORD);
     assert!(
         got.code == Some(1) && got.stderr.contains("try again"),
@@ -178,7 +174,7 @@ fn accounts_of_the_store_count_everywhere_at_once() {
     open.write(b"still\n");
     open.expect("still");
     shared.redis.go_on();
-    assert!(eventually(LIMIT, || shared.with(&second, &carol) == 200));
+    assert!(eventually(LIMIT, || shared.status(&second, &carol) == 200));
     assert_eq!(shared.login(&second, "heidi", PASSWORD).0, 401);
     open.close();
     assert_eq!(open.finish(LIMIT).code, Some(0));
@@ -267,5 +263,64 @@ fn what_is_open_ends_with_the_person_the_credential_and_the_agent() {
         eventually(LIMIT, || written() == 4),
         "{:?}",
         shared.house.audit()
+    );
+}
+
+#[test]
+fn what_changes_accounts_changes_them_where_the_gateway_looks() {
+    let shared = Shared::start();
+    let url = shared.house.url();
+    let data = shared.house.scratch().join("flag");
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(shared.house.data()).arg(&data);
+    assert_eq!(finish(&mut copy, Input::Nothing, LIMIT).code, Some(0));
+    fs::remove_dir_all(data.join("audit")).unwrap();
+    let configuration = data.join("opserver.yaml");
+    let text = fs::read_to_string(&configuration).unwrap();
+    let store = format!("store: \"{}\"", shared.redis.url());
+    fs::write(&configuration, text.replace(&store, "")).unwrap();
+
+    // No store is named: nothing is changed anywhere.
+    let got = account(&data, &["add", "--user", "ivan"], PASSWORD);
+    assert_eq!(got.code, Some(1));
+    assert!(got.stderr.contains("or `--store`"), "{}", got.stderr);
+    let flag = shared.redis.url();
+    let got = account(
+        &data,
+        &["add", "--user", "ivan", "--store", &flag],
+        PASSWORD,
+    );
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    assert_eq!(shared.login(&url, "ivan", PASSWORD).0, 200);
+    let secret = "redis://:hunter2@127.0.0.1:1/0";
+    let got = account(&data, &["remove", "--user", "ivan", "--store", secret], "");
+    let told = got.stderr.contains("password_file") && !got.stderr.contains("hunter2");
+    assert!(got.code == Some(1) && told, "{}", got.stderr);
+
+    // A gateway that was given one by its flag has its commands act there, too.
+    let mut serve = Command::new(binary("dockin-opserver"));
+    serve.args(["serve", "--store", &flag, "--data"]).arg(&data);
+    let server = dockin_harness::Server::start(&mut serve);
+    let beside = format!("https://{}", server.address());
+    let token = shared.session(&beside, "ivan");
+    let wish = json!({ "note": "nightly", "days": 2 });
+    let (status, made) = shared.ask(&beside, "POST", "/dockin/v1/tokens", &token, &wish);
+    assert_eq!(status, 200, "{made}");
+    let personal = made["token"].as_str().unwrap();
+    let mut revoke = Command::new(binary("dockin-opserver"));
+    revoke.args(["token", "revoke", "--user", "ivan", "--data"]);
+    let got = finish(revoke.arg(&data), Input::Nothing, LIMIT);
+    assert!(got.stderr.contains("1 of `ivan` revoked"), "{}", got.stderr);
+    assert_eq!(shared.status(&beside, personal), 401);
+    let got = account(&data, &["remove", "--user", "ivan"], "");
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    assert!(
+        got.stderr.contains(&shared.redis.address()),
+        "{}",
+        got.stderr
+    );
+    assert_eq!(
+        (shared.status(&beside, &token), shared.status(&url, &token)),
+        (401, 401)
     );
 }
