@@ -5,12 +5,12 @@
 //! | closing the connection does not always end the remote process | `system_lifetime.rs::nothing_outlives_a_killed_client`, `system_kube.rs::a_client_that_goes_away_ends_the_session_upstream`, `the_end_of_a_connection_ends_the_process_with_and_without_a_terminal`, `the_end_of_a_terminals_session_ends_what_containerd_would_leave` |
 //! | a WebSocket's GET needs the right to create, and the refusal has an empty reason | `a_websockets_get_needs_the_right_to_exec_and_its_refusal_has_a_reason` |
 //! | a refused WebSocket upgrade is repeated as SPDY | `system_policy.rs::one_denial_is_one_record_with_every_kubectl`, `one_denied_access_is_one_record_with_every_kubectl` |
-//! | clients see the same frames whoever translates | `system_kube.rs::exec_brings_outputs_exit_codes_and_the_end_of_input`, `system_kubectl.rs::exec_brings_exit_codes_and_keeps_the_outputs_apart` |
+//! | clients see the same frames whoever translates | `system_kube.rs::exec_brings_outputs_exit_codes_and_the_end_of_input`, `system_kubectl/main.rs::exec_brings_exit_codes_and_keeps_the_outputs_apart` |
 //! | kubelets choose SPDY v4 though v5 is offered first | `v5_is_for_websockets_and_spdy_gets_v4`, `live_containerd.rs::containerd_chooses_v4_and_refuses_v5_alone` |
 //! | exec is over WebSocket from 1.30 on, port-forward from 1.31 on | `every_kubectl_works_with_the_transport_of_its_own_choice` |
 //! | input is closed as soon as an output ends | `system_bulk.rs::a_closed_output_does_not_end_the_command`, `input_goes_on_when_the_output_has_ended` |
 //! | a frame that arrives before kubectl has made its streams is dropped | `the_first_frame_is_empty_and_comes_without_company`, `the_first_output_is_never_lost` |
-//! | `port-forward` ends after one refused connection, by itself | `system_kubectl.rs::a_refused_port_is_told_and_is_no_hang`, `a_refused_port_leaves_the_session_to_kubectl` |
+//! | `port-forward` ends after one refused connection, by itself | `system_kubectl/ports.rs::a_refused_port_is_told_and_is_no_hang`, `a_refused_port_leaves_the_session_to_kubectl` |
 //! | the text of a failed start is told twice on v5, once on SPDY | `a_failed_start_is_told_once_and_the_same_over_every_transport` |
 //! | ash asks for the cursor's position behind its prompt | `system_terminal.rs::answers_of_the_terminal_are_not_taken_for_typing` |
 //! | throughput and the echo's latency | the benches `stream_throughput` and `echo_latency` |

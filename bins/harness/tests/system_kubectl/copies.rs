@@ -1,25 +1,11 @@
 //! Files, with `kubectl cp`.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
-use dockin_harness::{House, Input, Kubectl, Transport, eventually, finish};
+use dockin_harness::{House, Input, Transport, finish, run};
 use serde_json::Value;
 
-use crate::{LIMIT, everyone, house, idle};
-
-/// Bytes without a pattern, the same for the same length.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
+use crate::{BOTH, house, idle, noise};
 
 fn copy(house: &House, transport: Transport, from: &str, to: &str) {
     let mut command = house.preferred(transport, &["cp", from, to]);

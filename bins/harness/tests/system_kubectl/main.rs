@@ -12,11 +12,11 @@ mod copies;
 mod ports;
 mod refusals;
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use dockin_harness::{
     Container, Finished, House, HouseOptions, Input, Kubectl, Program, Transport, eventually,
-    finish, run,
+    finish,
 };
 use serde_json::Value;
 
@@ -48,6 +48,20 @@ const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::Spdy];
 fn kubectl(house: &House, arguments: &[&str]) -> Finished {
     let mut command = house.preferred(Transport::WebSocket, arguments);
     finish(&mut command, Input::Nothing, LIMIT)
+}
+
+/// Bytes without a pattern, the same for the same length.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// Two containers that Kubernetes labels make one pod called `web`, in a namespace of their own.

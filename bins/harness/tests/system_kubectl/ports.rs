@@ -3,12 +3,12 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
-    time::Duration,
 };
 
-use dockin_harness::{Container, House, Input, Kubectl, Program, Transport, eventually};
+use dockin_harness::{House, Input, Kubectl, Program, Transport, eventually};
+use serde_json::Value;
 
-use crate::{LIMIT, everyone, house, idle};
+use crate::{BOTH, LIMIT, SECONDS, everyone, house, idle, noise};
 
 /// A running `kubectl port-forward`.
 struct Forward {

@@ -1,16 +1,11 @@
 //! What is refused, and what is wrong, is told and harms nobody.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::{io::Write, net::TcpStream, time::Duration};
 
-use dockin_harness::{House, HouseOptions, Input, Kubectl, Transport, eventually, finish};
+use dockin_harness::{House, HouseOptions, Input, Transport, eventually, finish};
 use serde_json::Value;
 
-use crate::{BOTH, LIMIT, SECONDS, everyone, house, idle, kubectl};
+use crate::{BOTH, SECONDS, house, idle, kubectl, noise};
 
 #[test]
 fn a_wrong_token_is_unauthorized_and_written_down() {
