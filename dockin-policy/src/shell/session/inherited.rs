@@ -1,5 +1,7 @@
 //! What of a session depends on variables that its environment may have.
 
+use std::collections::BTreeSet;
+
 use super::{Directory, File, LAST, MAX_NAMED, Positional, SessionState, Variable};
 
 impl SessionState {
@@ -24,11 +26,7 @@ impl SessionState {
     /// what nobody set here.
     pub(in crate::shell) fn differs_from(&mut self, other: &Self) {
         self.overflowed |= other.overflowed;
-        let names = self.variables.keys().chain(other.variables.keys());
-        let mut differing: std::collections::BTreeSet<String> = names
-            .filter(|name| self.variables.get(*name) != other.variables.get(*name))
-            .cloned()
-            .collect();
+        let mut differing: BTreeSet<String> = self.variables.differing(&other.variables);
         let fits = differing.len() <= MAX_NAMED;
         for name in &differing {
             if !fits || !self.variables.contains_key(name) {
@@ -45,26 +43,17 @@ impl SessionState {
         if self.positional != other.positional {
             self.positional = Positional::Unknown;
         }
-        let paths: Vec<String> = self
-            .files
-            .keys()
-            .chain(other.files.keys())
-            .filter(|path| self.files.get(*path) != other.files.get(*path))
-            .cloned()
-            .collect();
+        let paths: Vec<String> = self.files.differing(&other.files);
         for path in paths {
             if !self.set_file(&path, Some(File::Unknown)) {
                 self.overflowed = true;
             }
         }
-        let functions: Vec<String> = other
-            .functions
-            .iter()
-            .filter(|(name, body)| self.functions.get(*name) != Some(*body))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let functions: Vec<String> = self.functions.differing(&other.functions);
         for name in functions {
-            self.cannot_know_function(&name);
+            if other.functions.contains_key(&name) {
+                self.cannot_know_function(&name);
+            }
         }
         self.doubts_aliases |= self.aliases != other.aliases;
     }
