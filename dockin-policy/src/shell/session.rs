@@ -4,7 +4,7 @@ mod shared;
 
 use journal::Entry;
 use shared::Shared;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Dialect;
 
@@ -18,7 +18,7 @@ pub struct SessionState {
     without_comments: bool,
     /// zsh splits what variables hold into words, as other shells do.
     splits_words: bool,
-    variables: Shared<BTreeMap<String, Variable>>,
+    variables: Shared<BTreeMap<Arc<str>, Arc<Variable>>>,
     /// `$_`, which every command sets.
     last: Option<Variable>,
     /// Text that stands for the name.
@@ -203,11 +203,11 @@ impl SessionState {
         if name == LAST {
             return self.last.as_ref();
         }
-        self.variables.get(name)
+        self.variables.get(name).map(|value| &**value)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.variables.keys().map(String::as_str)
+        self.variables.keys().map(|name| &**name)
     }
 
     pub(super) fn set(&mut self, name: &str, value: Variable) {
@@ -218,7 +218,7 @@ impl SessionState {
                 value
             };
             let old = self.last.replace(value);
-            return self.note(|| Entry::Variable(LAST.to_owned(), old));
+            return self.note(|| Entry::Variable(LAST.to_owned(), old.map(Arc::new)));
         }
         let value = match self.constants.get(name) {
             Some(true) => return,
@@ -238,7 +238,7 @@ impl SessionState {
         } else {
             value
         };
-        let old = self.variables.get(name).map_or(0, Variable::size);
+        let old = self.variable(name).map_or(0, Variable::size);
         let value = if self.fits(name, value.size(), old) {
             value
         } else {
@@ -249,8 +249,12 @@ impl SessionState {
             self.overflowed = true;
             return;
         }
-        let old_value = self.variables.insert(name.to_owned(), value);
-        self.account(name, new, old_value.as_ref().map(Variable::size));
+        let value = Arc::new(value);
+        let old_value = match self.variables.get_mut(name) {
+            Some(old) => Some(std::mem::replace(old, value)),
+            None => self.variables.insert(name.into(), value),
+        };
+        self.account(name, new, old_value.as_deref().map(Variable::size));
         self.note(|| Entry::Variable(name.to_owned(), old_value));
     }
 
@@ -348,11 +352,10 @@ impl SessionState {
     /// have. The names of variables that are left behind.
     pub(super) fn leave_unexported(&mut self, functions: bool) -> Vec<String> {
         let names: Vec<String> = self
-            .variables
-            .keys()
+            .names()
             .filter(|name| !self.exports_all && !self.exported.contains(*name))
             .filter(|name| !super::parameter::is_of_the_environment(name))
-            .cloned()
+            .map(str::to_owned)
             .collect();
         for name in &names {
             self.forget(name);
@@ -385,7 +388,7 @@ impl SessionState {
     pub(super) fn forget(&mut self, name: &str) {
         if name == LAST {
             let old = self.last.take();
-            return self.note(|| Entry::Variable(LAST.to_owned(), old));
+            return self.note(|| Entry::Variable(LAST.to_owned(), old.map(Arc::new)));
         }
         if !self.variables.contains_key(name) {
             return;

@@ -29,7 +29,7 @@ impl SessionState {
         let mut differing: BTreeSet<String> = self.variables.differing(&other.variables);
         let fits = differing.len() <= MAX_NAMED;
         for name in &differing {
-            if !fits || !self.variables.contains_key(name) {
+            if !fits || self.variable(name).is_none() {
                 self.set(name, Variable::Unknown);
             }
         }

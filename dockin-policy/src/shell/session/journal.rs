@@ -1,6 +1,6 @@
 //! Changes that can be taken back, or doubted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Directory, Doubt, File, LAST, OVERHEAD, Positional, SessionState, Variable};
 
@@ -37,7 +37,7 @@ impl SessionState {
         for entry in changed {
             match entry {
                 Entry::Variable(name, old) => {
-                    if seen.insert(('v', name.clone())) && old.as_ref() != self.variable(&name) {
+                    if seen.insert(('v', name.clone())) && old.as_deref() != self.variable(&name) {
                         self.set(&name, Variable::Unknown);
                     }
                 }
@@ -122,18 +122,20 @@ impl SessionState {
 
     pub(super) fn undo(&mut self, entry: Entry) {
         match entry {
-            Entry::Variable(name, old) if name == LAST => self.last = old,
+            Entry::Variable(name, old) if name == LAST => {
+                self.last = old.map(Arc::unwrap_or_clone);
+            }
             Entry::Variable(name, old) => {
-                let current = self.variables.remove(&name);
-                let size = old.as_ref().map(Variable::size);
+                let current = self.variables.remove(&*name);
+                let size = old.as_deref().map(Variable::size);
                 self.account(
                     &name,
                     size.unwrap_or_default(),
-                    current.as_ref().map(Variable::size),
+                    current.as_deref().map(Variable::size),
                 );
                 match old {
                     Some(value) => {
-                        self.variables.insert(name, value);
+                        self.variables.insert(name.into(), value);
                     }
                     None => self.bytes = self.bytes.saturating_sub(name.len() + OVERHEAD),
                 }
@@ -178,7 +180,7 @@ impl SessionState {
 /// One change that can be taken back.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Entry {
-    Variable(String, Option<Variable>),
+    Variable(String, Option<Arc<Variable>>),
     Alias(String, Option<String>),
     Function(String, Option<String>),
     Trap(String, Option<String>),

@@ -18,14 +18,16 @@ impl<T: PartialEq> PartialEq for Shared<T> {
     }
 }
 
-impl<V: PartialEq> Shared<BTreeMap<String, V>> {
+impl<K: Ord + AsRef<str>, V: PartialEq> Shared<BTreeMap<K, V>> {
     /// The names that are another in `other`, or are in one of both only, in order.
     pub(super) fn differing<C: FromIterator<String>>(&self, other: &Self) -> C {
-        let is_same = Arc::ptr_eq(&self.0, &other.0);
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return std::iter::empty().collect();
+        }
         let mut ours = self.0.iter().peekable();
         let mut theirs = other.0.iter().peekable();
         let names = std::iter::from_fn(|| {
-            while !is_same {
+            loop {
                 let order = match (ours.peek(), theirs.peek()) {
                     (Some((our, _)), Some((their, _))) => our.cmp(their),
                     (Some(_), None) => Ordering::Less,
@@ -35,10 +37,9 @@ impl<V: PartialEq> Shared<BTreeMap<String, V>> {
                 let our = ours.next_if(|_| order.is_le());
                 let their = theirs.next_if(|_| order.is_ge());
                 if our != their {
-                    return our.or(their).map(|(name, _)| name.clone());
+                    return our.or(their).map(|(name, _)| name.as_ref().to_owned());
                 }
             }
-            None
         });
         names.collect()
     }
