@@ -176,21 +176,24 @@ fn submits(rules: &Arc<RuleSet>, lines: &[&str]) -> Vec<f64> {
             while interceptor.poll_action().is_some() {}
             interceptor.handle_output(now, false, &[byte]);
         }
+        now += Duration::from_millis(100);
         let begun = Instant::now();
         interceptor.handle_stdin(now, Bytes::from_static(b"\r"));
-        let mut judged = false;
-        while let Some(action) = interceptor.poll_action() {
-            judged |= matches!(action, Action::Judged(_));
-        }
-        let time = begun.elapsed();
-        if judged {
-            times.push(time.as_secs_f64() * 1e6);
-        }
-        while let Some(due) = interceptor.poll_timeout() {
+        let mut judged = None;
+        loop {
+            while let Some(action) = interceptor.poll_action() {
+                if matches!(action, Action::Judged(_)) {
+                    judged = judged.or_else(|| Some(begun.elapsed()));
+                }
+            }
+            // A line may have to wait for its echo to come to rest: what counts is the work.
+            let Some(due) = interceptor.poll_timeout() else {
+                break;
+            };
             now = now.max(due);
             interceptor.handle_timeout(now);
-            while interceptor.poll_action().is_some() {}
         }
+        times.extend(judged.map(|time| time.as_secs_f64() * 1e6));
         interceptor.handle_output(now, false, b"\r\n$ ");
         if times.len() % 100 == 99 {
             // A session does not grow for ever.
