@@ -14,8 +14,8 @@ pub(super) use redirect::{mark_line, without_tabs};
 
 /// How deep anything may nest; people's lines stay below 8, scripts below 20.
 pub(crate) const MAX_DEPTH: u16 = 64;
-/// Pipelines of one text: the longest scripts have a tenth of it.
-const MAX_PIPELINES: usize = 100_000;
+/// Commands of one text: the longest scripts have a tenth of it.
+const MAX_COMMANDS: usize = 100_000;
 /// Here-documents that one line may announce.
 const MAX_HEREDOCS: usize = 64;
 /// Steps that any text may take, and those for each byte on top: one pass takes below 4.
@@ -102,8 +102,8 @@ pub(super) struct Parser<'a> {
     pending: Vec<Pending<'a>>,
     depth: u16,
     budget: usize,
-    /// Pipelines that were read.
-    pipelines: usize,
+    /// Commands that were read.
+    commands: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -120,7 +120,7 @@ impl<'a> Parser<'a> {
             comments: true,
             pending: Vec::new(),
             depth: 0,
-            pipelines: 0,
+            commands: 0,
             budget: STEPS + STEPS_PER_BYTE * text.len(),
         }
     }
@@ -162,10 +162,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Counts a pipeline.
+    /// Counts a command of a pipeline.
     pub(super) fn count(&mut self) -> Result<(), ParseError> {
-        self.pipelines += 1;
-        if self.pipelines > MAX_PIPELINES {
+        self.commands += 1;
+        if self.commands > MAX_COMMANDS {
             return Err(ParseError::TooDeep { offset: self.at });
         }
         Ok(())

@@ -263,6 +263,7 @@ impl<'a> Parser<'a> {
                 break;
             }
             self.at += 1;
+            self.count()?;
             let reads_errors = self.dialect != Dialect::Sh && self.take(b"&");
             self.skip_newlines()?;
             // zsh and bash allow `| ! command`, bash with a complaint at most.
