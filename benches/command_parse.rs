@@ -21,7 +21,7 @@ const HOSTILE: usize = 1024 * 1024;
 /// How often each of them is read, long and short in turns.
 const HOSTILE_ROUNDS: usize = 5;
 /// What opens a construct that never ends, over and over.
-const OPENINGS: [&str; 17] = [
+const OPENINGS: [&str; 24] = [
     "(",
     "{ ",
     "$(",
@@ -33,12 +33,19 @@ const OPENINGS: [&str; 17] = [
     "$((",
     "((",
     "a<<b ",
+    "a<<b\n",
     "f() {",
     "a",
     "'",
     "a;",
+    "a|",
+    "a&&",
     "x=(",
+    "a[",
+    "{a,",
+    "[[ ! ",
     "case a in ",
+    "case a in a) ",
 ];
 
 fn main() {
