@@ -117,13 +117,8 @@ pub(crate) fn agent(command: Agent) -> Result<(), Error> {
                 return Err(Error::new(ErrorKind::Misuse, fix));
             };
             let (agents, invitations) = AgentList::list(&file)?;
-            let mut names: Vec<&str> = agents.iter().map(|one| one.name.as_str()).collect();
-            names.extend(invitations.iter().map(|one| one.name.as_str()));
-            names.sort_unstable();
-            names.dedup();
-            let count = names.len();
-            let left = wait(shared.import(agents, invitations))?;
-            eprintln!("{} imported", count.saturating_sub(left.len()));
+            let (count, left) = wait(shared.import(agents, invitations))?;
+            eprintln!("{count} imported");
             if !left.is_empty() {
                 eprintln!("left as they are: {}", left.join(", "));
             }

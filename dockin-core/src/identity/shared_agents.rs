@@ -1,5 +1,5 @@
 use std::{
-    collections::HashSet,
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
@@ -103,8 +103,8 @@ impl SharedAgents {
         Ok((agents, invitations))
     }
 
-    /// Puts `agents`, and what invites others, beside what is there. Gives the names of those that
-    /// were there already, which are left as they are.
+    /// Puts `agents`, and what invites others, beside what is there. Gives how many, and the names
+    /// of those that were there already, which are left as they are.
     ///
     /// # Errors
     ///
@@ -114,37 +114,33 @@ impl SharedAgents {
         &self,
         agents: Vec<AgentRecord>,
         invitations: Vec<Invitation>,
-    ) -> Result<Vec<String>, Error> {
-        let names: HashSet<String> = agents.iter().map(|one| one.name.clone()).collect();
-        let mut entries: Vec<SharedAgent> = agents
-            .into_iter()
-            .map(|agent| SharedAgent {
+    ) -> Result<(usize, Vec<String>), Error> {
+        let mut entries: BTreeMap<String, SharedAgent> = BTreeMap::new();
+        for agent in agents {
+            let entry = SharedAgent {
                 name: agent.name.clone(),
                 agent: Some(agent),
                 invitation: None,
-            })
-            .collect();
+            };
+            entries.insert(entry.name.clone(), entry);
+        }
         for invitation in invitations {
-            if names.contains(&invitation.name) {
-                let known = entries.iter_mut().find(|one| one.name == invitation.name);
-                if let Some(known) = known {
-                    known.invitation = Some(invitation);
-                }
-            } else {
-                entries.push(SharedAgent {
-                    name: invitation.name.clone(),
-                    agent: None,
-                    invitation: Some(invitation),
-                });
-            }
+            let name = invitation.name.clone();
+            let entry = entries.entry(name).or_insert_with_key(|name| SharedAgent {
+                name: name.clone(),
+                agent: None,
+                invitation: None,
+            });
+            entry.invitation = Some(invitation);
         }
+        let count = entries.len();
         let mut left = Vec::new();
-        for entry in entries {
-            if !self.0.change_agent(&entry.name, None, Some(&entry)).await? {
-                left.push(entry.name);
+        for (name, entry) in entries {
+            if !self.0.change_agent(&name, None, Some(&entry)).await? {
+                left.push(name);
             }
         }
-        Ok(left)
+        Ok((count - left.len(), left))
     }
 
     /// As [`AgentList::enrol`](super::AgentList::enrol).
