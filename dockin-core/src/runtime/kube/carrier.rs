@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response, Uri, uri::PathAndQuery};
@@ -17,7 +17,7 @@ use tower::{
 };
 
 use super::{
-    CONNECT_TIMEOUT, KEEPALIVE,
+    CONNECT_TIMEOUT,
     upstreams::{AnswerBody, CarryError, Dial, Upstreams},
 };
 use crate::service::Body;
@@ -33,6 +33,9 @@ pub(super) struct Carrier {
 
 /// The body of an answer.
 pub(super) type Answer = AnswerBody<<Connector as Dial>::Stream>;
+
+/// How often a connection on which nothing happens is tried.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects to one apiserver, with TLS.
 pub(super) struct Connector {

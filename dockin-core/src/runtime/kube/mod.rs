@@ -68,8 +68,6 @@ pub struct KubeRuntime {
 const MAX_POD: usize = 4 * 1024 * 1024;
 /// How long connecting and the TLS handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection on which nothing happens is tried.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the head of an answer may take. kubectl asks twice for a session, over WebSocket and
 /// then over SPDY, and its user waits for both.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
