@@ -269,10 +269,9 @@ impl Store for RedisStore {
             let message = format!("the account of `{user}` has too many groups; take some out");
             return Err(Error::new(ErrorKind::Malformed, message));
         }
-        let mut call = script::CHANGE_ACCOUNT.key(ACCOUNTS);
-        call.arg(user).arg(version.unwrap_or_default()).arg(json);
-        let changed: i64 = self.0.run(&call).await?;
-        Ok(changed != 0)
+        let mut call = script::CHANGE.key(ACCOUNTS);
+        let call = call.arg(user).arg(version.unwrap_or_default()).arg(json);
+        Ok(self.0.run::<i64>(call).await? != 0)
     }
 
     async fn agents(
@@ -321,13 +320,12 @@ impl Store for RedisStore {
         let json = json.map_err(|error| {
             Error::new(ErrorKind::Misuse, "an agent that is no JSON").with_source(error)
         })?;
-        let mut call = script::CHANGE_AGENT.key(AGENTS);
-        call.key(AGENTS_VERSION)
-            .arg(name)
+        let mut call = script::CHANGE.key(AGENTS);
+        let call = call.key(AGENTS_VERSION).arg(name);
+        let call = call
             .arg(version.unwrap_or_default())
             .arg(json.unwrap_or_default());
-        let changed: i64 = self.0.run(&call).await?;
-        Ok(changed != 0)
+        Ok(self.0.run::<i64>(call).await? != 0)
     }
 
     async fn end_user(&self, user: &str, from: Timestamp, kept: Duration) -> Result<(), Error> {

@@ -44,14 +44,19 @@ scripts! {
         local found = redis.call('HGET', KEYS[1], ARGV[1])
         if not found then return {} end
         return { found, redis.sha1hex(found) }";
-    /// `accounts`; user, version or nothing, account or nothing: 1 when it was that version.
-    CHANGE_ACCOUNT = r"
+    /// `accounts`, or `agents` and `version of agents`; name, version of the record or nothing,
+    /// record or nothing: 1 when it was that version.
+    CHANGE = r"
         local found = redis.call('HGET', KEYS[1], ARGV[1])
         if (found and redis.sha1hex(found) or '') ~= ARGV[2] then return 0 end
         if ARGV[3] == '' then
             redis.call('HDEL', KEYS[1], ARGV[1])
         else
             redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+        end
+        if KEYS[2] then
+            local clock, change = redis.call('TIME'), redis.sha1hex(ARGV[1] .. ARGV[2] .. ARGV[3])
+            redis.call('SET', KEYS[2], clock[1] .. '.' .. clock[2] .. '.' .. change)
         end
         return 1";
     /// `agents`, `version of agents`; version or nothing, most agents, most bytes: the version and
@@ -71,19 +76,6 @@ scripts! {
             found[#found + 1] = one
         end
         return found";
-    /// `agents`, `version of agents`; name, version of the agent or nothing, agent or nothing: 1
-    /// when it was that version.
-    CHANGE_AGENT = r"
-        local found = redis.call('HGET', KEYS[1], ARGV[1])
-        if (found and redis.sha1hex(found) or '') ~= ARGV[2] then return 0 end
-        if ARGV[3] == '' then
-            redis.call('HDEL', KEYS[1], ARGV[1])
-        else
-            redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-        end
-        local clock, change = redis.call('TIME'), redis.sha1hex(ARGV[1] .. ARGV[2] .. ARGV[3])
-        redis.call('SET', KEYS[2], clock[1] .. '.' .. clock[2] .. '.' .. change)
-        return 1";
     /// `ended`; milliseconds since the epoch, seconds.
     END_USER = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return 1";
     /// `token`, `tokens of its owner`; record, seconds, id, hash, most, prefix of tokens: 0 when
