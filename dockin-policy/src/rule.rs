@@ -9,8 +9,10 @@ use crate::{
 };
 
 mod arguments;
+mod mode;
 mod pattern;
 mod ports;
+mod value_option;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use pattern::Pattern;
@@ -176,7 +178,9 @@ impl Rule {
         }
         let arguments = command.argv.get(1..).unwrap_or_default();
         let inherited = command.certainty == Certainty::Inherited;
-        let held = self.arguments.match_all(arguments, inherited);
+        let held = self
+            .arguments
+            .match_all(&command.name, arguments, inherited);
         match self.size_over {
             Some(limit) => held.min(self.oversized(command, limit, subject)),
             None => held,

@@ -1,6 +1,6 @@
 //! Conditions on a program's arguments.
 
-use super::{Match, Pattern};
+use super::{Match, Pattern, mode::grants_all, value_option::takes_value};
 use crate::shell::Value;
 
 /// Conditions on arguments; all that are given must hold.
@@ -27,8 +27,8 @@ impl Arguments {
     ///
     /// `inherited`: what is not known may be what the environment has. That holds places, names and
     /// numbers: an argument of which nothing is known is no verb then, and no option.
-    pub(crate) fn match_all(&self, arguments: &[Value], inherited: bool) -> Match {
-        let operands = self.operands(arguments);
+    pub(crate) fn match_all(&self, program: &str, arguments: &[Value], inherited: bool) -> Match {
+        let operands = self.operands(program, arguments);
         let unknown = |mut values: std::slice::Iter<'_, Value>| {
             if values.any(|value| value.known().is_none()) {
                 Match::Maybe
@@ -41,12 +41,7 @@ impl Arguments {
             operands
                 .iter()
                 .filter_map(|it| it.known())
-                .any(|text| self.any_operand.iter().any(|pattern| pattern.matches(text)))
-        };
-        let grants = || {
-            operands
-                .first()
-                .is_some_and(|it| it.known().is_some_and(grants_all))
+                .any(|text| self.is_operand(text))
         };
         let mut weakest = Match::Yes;
         if !self.verb.is_empty() {
@@ -56,6 +51,9 @@ impl Arguments {
             } else {
                 self.verb(&operands)
             });
+            if weakest == Match::No && self.may_have_verb(arguments) {
+                weakest = Match::Maybe;
+            }
         }
         if self.min_operands > 0 {
             weakest = weakest.min(Match::from_bool(operands.len() >= self.min_operands));
@@ -83,16 +81,24 @@ impl Arguments {
             weakest = weakest.min(or(self.signal(arguments), maybe));
         }
         if self.world_writable {
-            let first = operands
-                .first()
-                .map_or([].as_slice(), |first| std::slice::from_ref(*first));
-            let mode = unknown(first.iter());
-            weakest = weakest.min(or(grants(), mode));
+            weakest = weakest.min(match operands.first().map(|mode| mode.known()) {
+                Some(Some(mode)) => grants_all(mode),
+                Some(None) => Match::Maybe,
+                None => Match::No,
+            });
         }
         weakest
     }
 
-    pub(crate) fn operands<'a>(&self, arguments: &'a [Value]) -> Vec<&'a Value> {
+    /// Whether an operand is like one that the rule names: a number however it is written, where
+    /// processes are named.
+    fn is_operand(&self, text: &str) -> bool {
+        let named = |text: &str| self.any_operand.iter().any(|pattern| pattern.matches(text));
+        let number = || text.trim().parse::<i64>().ok();
+        named(text) || !self.signal.is_empty() && number().is_some_and(|it| named(&it.to_string()))
+    }
+
+    pub(crate) fn operands<'a>(&self, program: &str, arguments: &'a [Value]) -> Vec<&'a Value> {
         let mut operands = Vec::new();
         let mut options = true;
         let mut skip = false;
@@ -109,7 +115,8 @@ impl Arguments {
                         && text.starts_with('-')
                         && text.parse::<i64>().is_err() =>
                 {
-                    skip = self.value_options.iter().any(|option| option == text);
+                    skip = self.value_options.iter().any(|option| option == text)
+                        || !self.verb.is_empty() && takes_value(program, text);
                 }
                 _ => operands.push(argument),
             }
@@ -123,6 +130,34 @@ impl Arguments {
             .filter_map(Value::known)
             .take_while(|text| *text != "--")
             .any(|text| self.any_flag.iter().any(|flag| is_flag(text, flag)))
+    }
+
+    /// Whether the verb stands where an option that is not known may have its value.
+    fn may_have_verb(&self, arguments: &[Value]) -> bool {
+        self.verb.iter().any(|verb| {
+            let mut words = verb.iter().peekable();
+            let mut behind_option = false;
+            for argument in arguments {
+                let Some(text) = argument.known() else {
+                    return false;
+                };
+                if words.peek().is_some_and(|word| *word == text) {
+                    words.next();
+                    if words.peek().is_none() {
+                        return true;
+                    }
+                } else if text.len() < 2 || !text.starts_with('-') {
+                    // What is neither an option nor its value is another verb.
+                    if !behind_option {
+                        return false;
+                    }
+                    behind_option = false;
+                    continue;
+                }
+                behind_option = text.starts_with('-') && !text.contains('=');
+            }
+            false
+        })
     }
 
     fn verb(&self, operands: &[&Value]) -> Match {
@@ -145,18 +180,24 @@ impl Arguments {
     fn signal(&self, arguments: &[Value]) -> bool {
         let wanted = |text: &str| {
             let name = text.to_ascii_uppercase();
-            let name = name.trim_start_matches("SIG").to_owned();
+            let name = name.trim_start_matches("SIG");
+            let number = name.parse::<u8>().map(|number| number.to_string());
+            let name = number.as_deref().unwrap_or(name);
             self.signal
                 .iter()
                 .any(|signal| signal.trim_start_matches("SIG") == name)
         };
+        let is_option = |text: &str| {
+            matches!(text, "-s" | "-n") || text.starts_with("--s") && "--signal".starts_with(text)
+        };
         let mut previous = "";
         arguments.iter().filter_map(Value::known).any(|text| {
-            let named = matches!(previous, "-s" | "-n" | "--signal") && wanted(text);
+            let named = is_option(previous) && wanted(text);
             previous = text;
-            let glued = text
-                .strip_prefix("--signal=")
-                .or_else(|| text.strip_prefix("-s"));
+            let glued = match text.split_once('=') {
+                Some((option, value)) if is_option(option) => Some(value),
+                _ => text.strip_prefix("-s").or_else(|| text.strip_prefix("-n")),
+            };
             named || glued.is_some_and(&wanted) || text.strip_prefix('-').is_some_and(&wanted)
         })
     }
@@ -195,24 +236,9 @@ pub(super) fn is_flag(text: &str, flag: &str) -> bool {
     text.starts_with('-') && !text.starts_with("--") && text.contains(letters)
 }
 
-/// Whether a mode gives others read, write and execute.
-fn grants_all(mode: &str) -> bool {
-    if !mode.is_empty() && mode.bytes().all(|byte| byte.is_ascii_digit()) {
-        return mode.ends_with('7');
-    }
-    mode.split(',').any(|clause| {
-        let Some(at) = clause.find(['+', '=']) else {
-            return false;
-        };
-        let (who, what) = clause.split_at(at);
-        let others = who.is_empty() || who.contains(['o', 'a']);
-        others && ['r', 'w', 'x'].iter().all(|right| what.contains(*right))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{grants_all, is_flag};
+    use super::is_flag;
 
     #[test]
     fn options_are_found_however_they_are_written() {
@@ -221,15 +247,5 @@ mod tests {
         );
         assert!(is_flag("-delete", "-delete"));
         assert!(!is_flag("--file", "-f") && !is_flag("-x", "-f") && !is_flag("--", "--force"));
-    }
-
-    #[test]
-    fn modes_that_give_everybody_everything_are_seen() {
-        for mode in ["777", "0777", "a+rwx", "+rwx", "u=r,o=rwx"] {
-            assert!(grants_all(mode), "{mode}");
-        }
-        for mode in ["755", "u+rwx", "go-rwx", "a+r", ""] {
-            assert!(!grants_all(mode), "{mode}");
-        }
     }
 }
