@@ -121,7 +121,7 @@ fn sized<'a>(
         let arguments = command.argv.get(1..).unwrap_or_default();
         let speaks = rule.scope.covers(subject, rule.effect)
             && rule.names(command)
-            && rule.arguments.match_all(arguments, false) != Match::No;
+            && rule.arguments.match_all(&command.name, arguments, false) != Match::No;
         speaks.then_some((rule, limit))
     })
 }
@@ -143,7 +143,10 @@ impl Rule {
     /// known. `-` is no file.
     fn sized_files(&self, command: &Resolved) -> Vec<Option<String>> {
         let arguments = command.argv.get(1..).unwrap_or_default();
-        let operands = self.arguments.operands(arguments).into_iter();
+        let operands = self
+            .arguments
+            .operands(&command.name, arguments)
+            .into_iter();
         operands
             .filter(|operand| operand.known() != Some("-"))
             .map(|operand| {

@@ -125,6 +125,52 @@ pub fn judge_argv(rules: &RuleSet, subject: &Subject, argv: &[String]) -> Verdic
     judge_analysis(rules, subject, &analyze_argv(argv), &shown)
 }
 
+/// Judges a connection to `port` of the subject's pod by port-forward, which no command and no file
+/// has a part in.
+///
+/// ```
+/// use dockin_policy::{Decision, RuleSet, Subject, judge_port};
+///
+/// let rules = RuleSet::parse("rules: [{id: no-ssh, effect: forbid, ports: [22]}]")?;
+/// assert_eq!(judge_port(&rules, &Subject::default(), 22).decision, Decision::Deny);
+/// assert_eq!(judge_port(&rules, &Subject::default(), 80).decision, Decision::Allow);
+/// # Ok::<(), dockin_policy::RuleSetError>(())
+/// ```
+#[must_use]
+pub fn judge_port(rules: &RuleSet, subject: &Subject, port: u16) -> Verdict {
+    let mut decision = Decision::Allow;
+    let mut speaks: Option<&Rule> = None;
+    for set in rules.all() {
+        let severest = set
+            .about_port(port)
+            .filter(|rule| rule.scope.covers(subject, rule.effect))
+            // Of several the first one, as for commands.
+            .reduce(|severest, rule| {
+                if rule.effect.decision() > severest.effect.decision() {
+                    rule
+                } else {
+                    severest
+                }
+            });
+        let found = severest.map_or(set.default_for_ports, |rule| rule.effect.decision());
+        if found > decision || found == decision && speaks.is_none() {
+            (decision, speaks) = (found, severest);
+        }
+    }
+    Verdict {
+        decision,
+        reason: speaks.map_or(Reason::Default, |rule| Reason::Rule {
+            message: rule.message.clone(),
+        }),
+        rule: speaks.map(|rule| rule.id.clone()),
+        token: Some(port.to_string()),
+        programs: Some(Vec::new()),
+        span: None,
+        subject: format!("port {port}"),
+        contact: rules.contact().to_owned(),
+    }
+}
+
 /// The verdict on something whose text nobody knows.
 #[must_use]
 pub fn judge_unknown(rules: &RuleSet, _subject: &Subject) -> Verdict {

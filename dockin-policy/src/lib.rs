@@ -31,7 +31,7 @@ pub use interceptor::{
     Settlement,
 };
 pub use judge::{
-    Subject, WeekTime, judge_argv, judge_line, judge_unknown, reads_commands_from_stdin,
+    Subject, WeekTime, judge_argv, judge_line, judge_port, judge_unknown, reads_commands_from_stdin,
 };
 pub use prediction::{Argument, PredictedProgram, Prediction, predict_line};
 pub use rule::Effect;

@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use dockin_policy::{Decision, RuleSet, SessionState, Subject, judge_line};
+use std::sync::Arc;
+
+use dockin_policy::{Decision, RuleSet, SessionState, Subject, WeekTime, judge_line, judge_port};
 use proptest::{prelude::*, sample::select};
 
 const PROGRAMS: &[&str] = &["rm", "ls", "kubectl", "mkfs.xfs", "systemctl", "cp"];
 const WORDS: &[&str] = &["-r", "--force", "delete", "/etc/x", "/srv/data/y", "a"];
 const USERS: &[&str] = &["anna", "ben"];
+const EFFECTS: &[&str] = &["allow", "forbid", "ask", "alert"];
+const NAMESPACES: &[&str] = &["dev", "prod"];
+/// The ends of the ranges below, and what lies beside them.
+const PORTS: &[u16] = &[1, 21, 22, 23, 1023, 1024, 5432, 65535];
 
 #[derive(Clone, Debug)]
 struct ModelRule {
@@ -20,7 +26,7 @@ struct ModelRule {
 
 fn rule() -> impl Strategy<Value = ModelRule> {
     (
-        select(&["allow", "forbid", "ask", "alert"][..]),
+        select(EFFECTS),
         proptest::collection::vec(
             select(&["rm", "ls", "kubectl", "mkfs.*", "*ctl", "*"][..]),
             1..3,
@@ -36,6 +42,72 @@ fn rule() -> impl Strategy<Value = ModelRule> {
             operand,
             user,
         })
+}
+
+#[derive(Clone, Debug)]
+struct ModelPortRule {
+    effect: &'static str,
+    ports: Vec<(u16, u16)>,
+    user: Option<&'static str>,
+    namespace: Option<&'static str>,
+    label: bool,
+    mornings: bool,
+}
+
+fn port_rule() -> impl Strategy<Value = ModelPortRule> {
+    let ports = select(&[(22, 22), (1, 1023), (1024, 65535), (23, 5432), (1, 65535)][..]);
+    (
+        select(EFFECTS),
+        proptest::collection::vec(ports, 1..3),
+        proptest::option::of(select(USERS)),
+        proptest::option::of(select(NAMESPACES)),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(effect, ports, user, namespace, label, mornings)| ModelPortRule {
+                effect,
+                ports,
+                user,
+                namespace,
+                label,
+                mornings,
+            },
+        )
+}
+
+/// Behind the rules of [`yaml`].
+fn ports_yaml(rules: &[ModelPortRule]) -> String {
+    let mut text = String::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let ports: Vec<String> = rule
+            .ports
+            .iter()
+            .map(|ports| match ports {
+                (1, 65535) => "'*'".to_owned(),
+                (from, to) if from == to => from.to_string(),
+                (from, to) => format!("{from}-{to}"),
+            })
+            .collect();
+        text.push_str(&format!(
+            "  - id: p{number}\n    effect: {}\n    ports: [{}]\n",
+            rule.effect,
+            ports.join(", ")
+        ));
+        if let Some(user) = rule.user {
+            text.push_str(&format!("    users: [{user}]\n"));
+        }
+        if let Some(namespace) = rule.namespace {
+            text.push_str(&format!("    namespaces: [{namespace}]\n"));
+        }
+        if rule.label {
+            text.push_str("    labels: { app: db }\n");
+        }
+        if rule.mornings {
+            text.push_str("    hours: ['06:00-12:00']\n");
+        }
+    }
+    text
 }
 
 fn yaml(default: &str, rules: &[ModelRule]) -> String {
@@ -58,9 +130,6 @@ fn yaml(default: &str, rules: &[ModelRule]) -> String {
             text.push_str(&format!("    users: [{user}]\n"));
         }
     }
-    if rules.is_empty() {
-        text.push_str("  []\n");
-    }
     text
 }
 
@@ -81,6 +150,46 @@ fn is_like(pattern: &str, text: &str) -> bool {
         .is_match(text)
 }
 
+fn decision_of(effect: &str) -> Decision {
+    match effect {
+        "allow" => Decision::Allow,
+        "alert" => Decision::Alert,
+        "ask" => Decision::Ask,
+        _ => Decision::Deny,
+    }
+}
+
+fn port_model(
+    default: Decision,
+    rules: &[ModelPortRule],
+    subject: &Subject,
+    port: u16,
+) -> (Decision, Option<String>) {
+    let heard: Vec<(Decision, String)> = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| {
+            let effect = decision_of(rule.effect);
+            rule.ports
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&port))
+                && rule.user.is_none_or(|only| only == subject.user)
+                && rule.namespace.is_none_or(|only| only == subject.namespace)
+                && (!rule.label || subject.labels.get("app").is_some_and(|app| app == "db"))
+                && (!rule.mornings
+                    || subject.time.map_or(effect != Decision::Allow, |time| {
+                        (6 * 60..12 * 60).contains(&time.minute)
+                    }))
+        })
+        .map(|(number, rule)| (decision_of(rule.effect), format!("p{number}")))
+        .collect();
+    let severest = heard.iter().map(|(decision, _)| *decision).max();
+    let first = heard
+        .into_iter()
+        .find(|(decision, _)| Some(*decision) == severest);
+    first.map_or((default, None), |(decision, id)| (decision, Some(id)))
+}
+
 fn model(default: Decision, rules: &[ModelRule], user: &str, commands: &[Vec<&str>]) -> Decision {
     let mut worst = Decision::Allow;
     for command in commands {
@@ -98,12 +207,7 @@ fn model(default: Decision, rules: &[ModelRule], user: &str, commands: &[Vec<&st
                     .is_none_or(|pattern| operands.iter().any(|it| is_like(pattern, it)))
         });
         let decision = heard
-            .map(|rule| match rule.effect {
-                "allow" => Decision::Allow,
-                "alert" => Decision::Alert,
-                "ask" => Decision::Ask,
-                _ => Decision::Deny,
-            })
+            .map(|rule| decision_of(rule.effect))
             .max()
             .unwrap_or(default);
         worst = worst.max(decision);
@@ -117,6 +221,7 @@ proptest! {
     #[test]
     fn a_rule_set_judges_as_its_naive_model(
         rules in proptest::collection::vec(rule(), 0..8),
+        port_rules in proptest::collection::vec(port_rule(), 0..3),
         denies in any::<bool>(),
         user in select(USERS),
         commands in proptest::collection::vec(
@@ -124,7 +229,7 @@ proptest! {
             1..4,
         ),
     ) {
-        let text = yaml(if denies { "deny" } else { "allow" }, &rules);
+        let text = document(denies, &rules, &port_rules);
         let set = RuleSet::parse(&text).unwrap();
         let commands: Vec<Vec<&str>> = commands
             .into_iter()
@@ -137,4 +242,47 @@ proptest! {
         let expected = model(default, &rules, user, &commands);
         prop_assert_eq!(verdict.decision, expected, "{} under\n{}", line, text);
     }
+    /// The same of ports: rules of commands are not heard, nor is a list of commands beside.
+    #[test]
+    fn ports_are_judged_as_by_their_naive_model(
+        rules in proptest::collection::vec(rule(), 0..3),
+        port_rules in proptest::collection::vec(port_rule(), 0..8),
+        denies in any::<bool>(),
+        list in proptest::option::of(select(&["whitelist", "blacklist"][..])),
+        user in select(USERS),
+        namespace in select(NAMESPACES),
+        is_db in any::<bool>(),
+        hour in proptest::option::of(0_u16..24),
+        port in select(PORTS),
+    ) {
+        let text = document(denies, &rules, &port_rules);
+        let set = RuleSet::parse(&text).unwrap();
+        let set = match list {
+            Some(kind) => RuleSet::from_redis_lists(&["ls".to_owned()], &[], kind)
+                .unwrap()
+                .beside(Arc::new(set)),
+            None => set,
+        };
+        let app = if is_db { "db" } else { "web" };
+        let subject = Subject {
+            user: user.to_owned(),
+            namespace: namespace.to_owned(),
+            labels: [("app".to_owned(), app.to_owned())].into(),
+            time: hour.map(|hour| WeekTime { day: 1, minute: hour * 60 }),
+            ..Subject::default()
+        };
+        let verdict = judge_port(&set, &subject, port);
+        let default = if denies { Decision::Deny } else { Decision::Allow };
+        let expected = port_model(default, &port_rules, &subject, port);
+        prop_assert_eq!((verdict.decision, verdict.rule), expected, "{} under\n{}", port, text);
+    }
+}
+
+fn document(denies: bool, rules: &[ModelRule], port_rules: &[ModelPortRule]) -> String {
+    let mut text = yaml(if denies { "deny" } else { "allow" }, rules);
+    text.push_str(&ports_yaml(port_rules));
+    if rules.is_empty() && port_rules.is_empty() {
+        text.push_str("  []\n");
+    }
+    text
 }

@@ -1,4 +1,4 @@
-use dockin_policy::{RuleSet, SessionState, Subject, judge_line};
+use dockin_policy::{Decision, RuleSet, SessionState, Subject, judge_line, judge_port};
 
 /// A rule file.
 ///
@@ -26,7 +26,16 @@ pub fn rule_set(data: &[u8]) {
         let second = judge_line(&again, &subject, line, &mut SessionState::default());
         assert_eq!(format!("{verdict:?}"), format!("{second:?}"));
     }
+    for port in PORTS {
+        let verdict = judge_port(&rules, &subject, port);
+        assert_eq!(verdict, judge_port(&again, &subject, port));
+        // Nothing about a port can be unknown: what a rule or the default says is said.
+        let is_default = verdict.rule.is_none();
+        assert!(!is_default || matches!(verdict.decision, Decision::Allow | Decision::Deny));
+    }
 }
+
+const PORTS: [u16; 5] = [1, 22, 1023, 1024, 65535];
 
 const LINES: [&[u8]; 6] = [
     b"",

@@ -25,6 +25,8 @@ impl Code {
     pub const FILE_COPY: Self = Self::new("CPY-001");
     /// A port of a container was forwarded.
     pub const PORT_FORWARD: Self = Self::new("FWD-001");
+    /// A port of a container was not forwarded: the rules forbid it, or nobody approved.
+    pub const PORT_REFUSED: Self = Self::new("FWD-002");
     /// A known principal asked for what it may not do.
     pub const ACCESS_DENIED: Self = Self::new("ACC-001");
     /// Nobody could be identified.

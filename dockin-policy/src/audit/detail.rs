@@ -100,12 +100,24 @@ pub struct CopiedFile {
     pub bytes: u64,
 }
 
-/// Details of a forwarded port.
+/// Details of a port that was to be forwarded.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct PortForward {
     /// Port of the container.
     pub port: u16,
+    /// `allow`, `alert`, `ask` or `deny`; empty in records of a time when no rule spoke of ports.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub decision: String,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why, in one line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who let a port be forwarded that asks for a second person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
     /// Bytes the user sent.
     pub bytes_in: u64,
     /// Bytes the container sent.

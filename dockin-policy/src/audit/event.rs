@@ -157,6 +157,9 @@ pub enum AuditKind {
     /// A port was forwarded.
     #[serde(rename = "port.forward")]
     PortForward(PortForward),
+    /// A port was judged and not forwarded.
+    #[serde(rename = "port.refused")]
+    PortRefused(PortForward),
     /// Access was denied.
     #[serde(rename = "access.denied")]
     AccessDenied(AccessDenied),
@@ -224,6 +227,7 @@ impl AuditKind {
             Self::CommandRefused(_) => Code::COMMAND_REFUSED,
             Self::FileCopy(_) => Code::FILE_COPY,
             Self::PortForward(_) => Code::PORT_FORWARD,
+            Self::PortRefused(_) => Code::PORT_REFUSED,
             Self::AccessDenied(_) => Code::ACCESS_DENIED,
             Self::LoginFailed(_) => Code::LOGIN_FAILED,
             Self::PolicyReloaded(_) => Code::POLICY_RELOADED,
@@ -308,6 +312,7 @@ mod tests {
             AuditKind::CommandRefused(Command::default()),
             AuditKind::FileCopy(Copy::default()),
             AuditKind::PortForward(PortForward::default()),
+            AuditKind::PortRefused(PortForward::default()),
             AuditKind::AccessDenied(AccessDenied::default()),
             AuditKind::LoginFailed(LoginFailed::default()),
             AuditKind::PolicyReloaded(PolicyReload::default()),

@@ -16,6 +16,7 @@ pub fn syslog_message(event: &AuditEvent, line: &str, host: &str, process: u32) 
     let severity = match &event.kind {
         AuditKind::Failure(_) | AuditKind::RecordsLost(_) => 3,
         AuditKind::CommandRefused(_)
+        | AuditKind::PortRefused(_)
         | AuditKind::AccessDenied(_)
         | AuditKind::LoginFailed(_)
         | AuditKind::PolicyRejected(_)

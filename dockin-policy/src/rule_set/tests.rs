@@ -168,6 +168,51 @@ fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {
             2,
             "pattern",
         ),
+        (
+            "rules:\n  - id: a\n    effect: forbid\n    ports: [ssh]\n",
+            2,
+            "`ssh` is no port",
+        ),
+        (
+            "rules:\n  - id: b\n    effect: ask\n    ports: [80]\n  - id: a\n    effect: forbid\n    ports: [80, 70000]\n",
+            5,
+            "`70000` is no port",
+        ),
+        (
+            "rules:\n  - id: a\n    effect: forbid\n    ports: 22\n",
+            4,
+            "sequence",
+        ),
+        (
+            "rules:\n  - id: a\n    effect: forbid\n    ports: []\n",
+            2,
+            "matches nothing",
+        ),
+        (
+            "rules:\n  - { id: a, effect: forbid, ports: [22], commands: [ssh] }\n",
+            2,
+            "`commands` says nothing of a port-forward",
+        ),
+        (
+            "rules:\n  - { id: a, effect: forbid, ports: [22], reads: [/etc/x] }\n",
+            2,
+            "`reads` says nothing of a port-forward",
+        ),
+        (
+            "rules:\n  - { id: a, effect: forbid, ports: [22], arguments: { any_flag: [-x] } }\n",
+            2,
+            "`arguments` says nothing of a port-forward",
+        ),
+        (
+            "rules:\n  - { id: a, effect: forbid, ports: [22], size_over: 1KiB }\n",
+            2,
+            "`size_over` says nothing of a port-forward",
+        ),
+        (
+            "rules:\n  - { id: a, effect: forbid, ports: [22], containers: [web] }\n",
+            2,
+            "`containers` cannot stand beside",
+        ),
         ("on_unknown: perhaps\n", 1, "perhaps"),
         (" \n", 1, "nothing"),
     ] {

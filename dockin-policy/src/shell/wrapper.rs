@@ -6,6 +6,7 @@ mod xargs;
 
 use super::{
     run::Input,
+    utility::values_of,
     value::{OUTPUT, Value},
 };
 pub(super) use daemon::daemon_folder;
@@ -56,20 +57,14 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
             };
         }
         "setarch" => {
-            // Options may stand behind the architecture as well.
+            // The architecture, if any, stands in front of the options.
             let rest = match arguments.split_first() {
                 Some((first, rest)) if first.known().is_some_and(|it| !it.starts_with('-')) => rest,
-                _ => return behind(arguments, &[], 1, false),
+                _ => arguments,
             };
             return behind(rest, &[], 0, false);
         }
-        "ip" => {
-            let at = arguments.iter().position(|it| it.known() == Some("exec"));
-            return match at.and_then(|at| arguments.get(at + 2..)) {
-                Some([]) | None => Inner::None,
-                Some(inner) => Inner::Argv(inner.to_vec()),
-            };
-        }
+        "ip" => return ip(arguments),
         "xargs" => return xargs(arguments, stdin),
         "start-stop-daemon" => return daemon(arguments),
         "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" | "faketime" => {
@@ -136,9 +131,7 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
             let shell = if name == "capsh" { "/bin/bash" } else { "sh" };
             for (index, argument) in arguments.iter().enumerate() {
                 match argument.known() {
-                    Some("-c" | "--command" | "--session-command") => {
-                        return text_of(shell, arguments.get(index + 1));
-                    }
+                    Some("-c") => return text_of(shell, arguments.get(index + 1)),
                     Some("--") if name == "capsh" => {
                         let mut inner = vec![Value::Known(shell.to_owned())];
                         inner.extend(
@@ -150,14 +143,10 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
                         );
                         return Inner::Argv(inner);
                     }
-                    Some(text)
-                        if text.starts_with("--command=")
-                            || text.starts_with("--session-command=") =>
-                    {
-                        let text = text
-                            .split_once('=')
-                            .map(|(_, text)| text)
-                            .unwrap_or_default();
+                    Some(text) if is_long(text, &["--command", "--session-command"]) => {
+                        let Some((_, text)) = text.split_once('=') else {
+                            return text_of(shell, arguments.get(index + 1));
+                        };
                         return Inner::Text {
                             shell,
                             text: text.to_owned(),
@@ -190,7 +179,7 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
             }
             Inner::None
         }
-        Given::Joined(operands) => match behind(arguments, wrapper.values, operands, false) {
+        Given::Joined(operands) => match joined(name, arguments, wrapper.values, operands) {
             Inner::Argv(words) => {
                 if name == "watch"
                     && arguments
@@ -225,6 +214,41 @@ fn text_of(shell: &'static str, argument: Option<&Value>) -> Inner {
     }
 }
 
+/// `ip netns exec NAME`, `ip -all netns exec` and `ip vrf exec NAME`, each word of which may be
+/// abbreviated.
+fn ip(arguments: &[Value]) -> Inner {
+    let is = |at: usize, words: &[&str]| {
+        let text = arguments.get(at).and_then(Value::known);
+        text.is_some_and(|text| !text.is_empty() && words.iter().any(|word| word.starts_with(text)))
+    };
+    let is_exec = |at: &usize| is(*at, &["exec"]) && is(at - 1, &["netns", "vrf"]);
+    if let Some(at) = (1..arguments.len()).find(is_exec) {
+        let is_all = arguments.iter().take(at).filter_map(Value::known);
+        let named = usize::from(!is_all.into_iter().any(|it| it.starts_with("-a")));
+        return match arguments.get(at + 1 + named..) {
+            Some([]) | None => Inner::None,
+            Some(inner) => Inner::Argv(inner.to_vec()),
+        };
+    }
+    let is_batch = |it: &Value| {
+        let text = it.known().unwrap_or_default();
+        text.len() > 1 && (text == "-force" || "-batch".starts_with(text))
+    };
+    if arguments.iter().any(is_batch) {
+        return Inner::Unknown("a file of commands for `ip`");
+    }
+    Inner::None
+}
+
+/// The words of a text for a shell. ssh has options behind the host as well.
+fn joined(name: &str, arguments: &[Value], values: &[&str], operands: usize) -> Inner {
+    let found = behind(arguments, values, operands, false);
+    match found {
+        Inner::Argv(words) if name == "ssh" => behind(&words, values, 0, false),
+        found => found,
+    }
+}
+
 /// The dynamic loader runs a program without a call that names it.
 fn loader(arguments: &[Value]) -> Inner {
     let options = &[
@@ -245,7 +269,7 @@ fn loader(arguments: &[Value]) -> Inner {
 fn is_split_string(argument: &Value) -> bool {
     argument.known().is_some_and(|text| {
         text.starts_with("-S")
-            || text.starts_with("--split-string")
+            || is_long(text, &["--split-string"])
             || text.len() > 2
                 && text.starts_with('-')
                 && !text.starts_with("--")
@@ -361,7 +385,7 @@ fn behind(arguments: &[Value], values: &[&str], mut operands: usize, assignments
 /// Whether the option's value is the next argument.
 fn takes_value(option: &str, values: &[&str]) -> bool {
     if option.starts_with("--") {
-        return values.contains(&option);
+        return !option.contains('=') && is_long(option, values);
     }
     // In a cluster the last letter may want one: `-xu root`.
     let mut letters = option.chars().skip(1).peekable();
@@ -371,6 +395,14 @@ fn takes_value(option: &str, values: &[&str]) -> bool {
         }
     }
     false
+}
+
+/// Whether `text` is one of the long options, which may be abbreviated, with or without a value.
+fn is_long(text: &str, options: &[&str]) -> bool {
+    let name = text.split('=').next().unwrap_or(text);
+    let is_word = name.len() > 2 && name.starts_with("--");
+    // An option of strace that only begins so.
+    is_word && name != "--summary" && options.iter().any(|option| option.starts_with(name))
 }
 
 fn is_assignment(text: &str) -> bool {
@@ -384,6 +416,12 @@ fn is_assignment(text: &str) -> bool {
 
 /// Wrappers whose options are too many to know how many arguments each takes.
 const LOOSE: &[&str] = &[
+    "setarch",
+    "parallel",
+    "dbus-run-session",
+    "dumb-init",
+    "tini",
+    "ssh-agent",
     "bwrap",
     "firejail",
     "proot",
@@ -401,10 +439,23 @@ pub(super) fn other_programs(name: &str, arguments: &[Value]) -> Vec<Vec<Value>>
     if name == "start-stop-daemon" {
         return other_program(arguments).into_iter().collect();
     }
+    if name == "strace" {
+        return traced_into(arguments);
+    }
     let beginnings = other_beginnings(name, arguments).into_iter();
     beginnings
         .map(|at| arguments.get(at..).unwrap_or_default().to_vec())
         .collect()
+}
+
+/// `strace -o '|PROGRAM'`: what takes its output is a text for a shell.
+fn traced_into(arguments: &[Value]) -> Vec<Vec<Value>> {
+    let texts = values_of(arguments, &["-o", "--output"]).into_iter();
+    let commands = texts.filter_map(|value| {
+        let text = value.known()?.strip_prefix(['|', '!'])?.to_owned();
+        Some(["sh", "-c", text.as_str()].map(|word| Value::Known(word.to_owned())))
+    });
+    commands.map(Vec::from).collect()
 }
 
 fn other_beginnings(name: &str, arguments: &[Value]) -> Vec<usize> {

@@ -392,7 +392,7 @@ pub(in crate::shell) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
 }
 
 /// The values of options: behind them, glued on, in a cluster, or behind an abbreviation.
-pub(super) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
+pub(in crate::shell) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
     let mut found = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
         let Some(text) = argument.known() else {

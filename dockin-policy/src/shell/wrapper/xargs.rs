@@ -6,6 +6,37 @@ use crate::shell::{run::Input, value::Value};
 /// Commands that xargs makes at most.
 const MAX_BATCHES: usize = 32;
 
+/// Its long options: `xargs.c` of GNU findutils.
+const LONG: &[&str] = &[
+    "arg-file",
+    "delimiter",
+    "eof",
+    "exit",
+    "help",
+    "interactive",
+    "max-args",
+    "max-chars",
+    "max-lines",
+    "max-procs",
+    "no-run-if-empty",
+    "null",
+    "open-tty",
+    "process-slot-var",
+    "replace",
+    "show-limits",
+    "verbose",
+    "version",
+];
+
+/// The whole name of a long option that may be abbreviated.
+fn long_name(name: &str) -> &str {
+    let mut likely = LONG.iter().filter(|long| long.starts_with(name));
+    match (likely.next(), likely.next()) {
+        (Some(only), None) => only,
+        _ => name,
+    }
+}
+
 pub(super) fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
     let mut rest = arguments;
     let mut replace: Option<String> = None;
@@ -32,7 +63,7 @@ pub(super) fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
         };
         if let Some(long) = option.strip_prefix("--") {
             let (name, glued) = long.split_once('=').unwrap_or((long, ""));
-            match name {
+            match long_name(name) {
                 "replace" => {
                     replace = Some(if glued.is_empty() {
                         "{}".to_owned()
@@ -42,7 +73,8 @@ pub(super) fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                 }
                 "delimiter" => delimiter = value(glued),
                 "null" => delimiter = Some("\0".to_owned()),
-                "max-args" | "max-lines" => batch = value(glued).and_then(|text| text.parse().ok()),
+                "max-args" => batch = value(glued).and_then(|text| text.parse().ok()),
+                "max-lines" => batch = glued.parse().ok(),
                 "max-procs" | "max-chars" | "process-slot-var" => {
                     let _value = value(glued);
                 }
