@@ -32,7 +32,8 @@ pub struct ApprovalRequest {
     pub client: String,
     /// In which container.
     pub target: Target,
-    /// The line, or the argument list joined by blanks, secrets masked.
+    /// The line, or the argument list joined by blanks, secrets masked; `port-forward 5432` for a
+    /// port.
     pub line: String,
     /// The rule that asks, if it is one, and not that the line cannot be known.
     pub rule: Option<String>,

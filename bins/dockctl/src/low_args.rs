@@ -480,9 +480,9 @@ pub(crate) enum PolicyArgs {
         /// The rule file
         file: PathBuf,
     },
-    /// Say what the rules make of a command line, and why; exit 77 when it is denied
+    /// Say what the rules make of a command line or a port, and why; exit 77 when it is denied
     Explain(PolicyExplainArgs),
-    /// Judge the lines of a case file and compare with the verdicts it expects; exit 1 when one
+    /// Judge the lines and ports of a case file and compare with the verdicts it expects; exit 1 when one
     /// differs
     Test(PolicyTestArgs),
     /// Judge many lines or recorded sessions, JSON lines in and out
@@ -517,7 +517,11 @@ pub(crate) struct PolicyExplainArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) rules: PathBuf,
     /// The command line, as it would be typed
-    pub(crate) line: String,
+    #[arg(required_unless_present = "port")]
+    pub(crate) line: Option<String>,
+    /// A port-forward to this port of the pod, in place of a command line
+    #[arg(long, value_name = "NUMBER", conflicts_with = "line", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// For this shell: bash, sh, busybox or zsh
     #[arg(long, value_name = "NAME", default_value = "bash")]
     pub(crate) shell: String,

@@ -10,6 +10,8 @@
 
 use std::{
     fs,
+    io::Read,
+    net::TcpStream,
     sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
@@ -28,7 +30,7 @@ use dockin_core::{
     tls::{self, Identity},
 };
 use dockin_harness::{
-    Container, House, HouseOptions, Input, Kubectl, Pty, Transport, eventually, finish,
+    Container, House, HouseOptions, Input, Kubectl, Program, Pty, Transport, eventually, finish,
 };
 use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
@@ -48,6 +50,10 @@ rules:
     effect: ask
     commands: [touch]
     message: somebody else has to agree
+  - id: ask-database
+    effect: ask
+    ports: [5432]
+    message: somebody else has to agree to the database
 ";
 
 type Question = (ApprovalRequest, oneshot::Sender<Answer>);
@@ -79,7 +85,7 @@ impl Asking {
     /// A second gateway in front of a house's agent.
     fn start() -> (Self, mpsc::Receiver<Question>) {
         let house = House::start(&HouseOptions::default());
-        let script = "mkdir -p /data; exec sleep 2147483647";
+        let script = "mkdir -p /data; exec nc -ll -p 5432 -e echo rows";
         let container = house.docker().container(&[], &["sh", "-c", script]);
         let data = house.data();
         let agent = data.join("agents").join(house.node()).join("opagent.yaml");
@@ -139,7 +145,7 @@ impl Asking {
             .iter()
             .map(|event| event["code"].as_str().unwrap().to_owned())
             .collect();
-        codes.retain(|code| code.starts_with("APR") || code.starts_with("CMD"));
+        codes.retain(|code| ["APR", "CMD", "FWD"].contains(&&code[..3]));
         codes
     }
 
@@ -294,4 +300,98 @@ fn commands_and_scripts_wait_as_well() {
         );
         assert!(asking.exists("/data/b"));
     });
+}
+
+/// `kubectl port-forward` to the port that is asked about, and a connection to it.
+fn forwarded(asking: &Asking) -> (Program, u16) {
+    let mut command = asking.kubectl(&["port-forward", asking.container.name(), ":5432"]);
+    let program = Program::start(&mut command, Input::Nothing);
+    program.expect("Forwarding from 127.0.0.1:");
+    let told = program.stdout();
+    let (_, behind) = told.split_once("127.0.0.1:").unwrap();
+    let port = behind.split(' ').next().unwrap().parse().unwrap();
+    (program, port)
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // However the other side ends it.
+    let _reset = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn a_port_waits_and_is_asked_about_once_a_session() {
+    let (asking, questions) = Asking::start();
+    let (program, port) = forwarded(&asking);
+    // As browsers do: several at once, of which one gives up.
+    let waiting = [connect(port), connect(port)];
+    drop(connect(port));
+    let (request, answer) = questions.recv_timeout(SOON).unwrap();
+    assert_eq!(
+        (request.line.as_str(), request.number),
+        ("port-forward 5432", 1)
+    );
+    assert_eq!(request.principal.user, "alice");
+    assert_eq!(request.target.pod, asking.container.name());
+    assert_eq!(request.rule.as_deref(), Some("ask-database"));
+    answer.send(approved("bob")).unwrap();
+    for stream in waiting {
+        assert_eq!(read_all(stream), "rows\n", "{}", program.stderr());
+    }
+    assert_eq!(read_all(connect(port)), "rows\n", "{}", program.stderr());
+    assert!(questions.try_recv().is_err(), "asked twice");
+    let forwards = asking.events().into_iter();
+    let forwards: Vec<Value> = forwards
+        .filter(|event| event["code"] == "FWD-001")
+        .collect();
+    assert!(forwards.len() >= 3, "{forwards:?}");
+    for event in forwards {
+        assert_eq!(
+            (&event["decision"], &event["approver"]),
+            (&"ask".into(), &"bob".into()),
+            "{event}"
+        );
+    }
+    drop(program);
+
+    // Another session is another question.
+    let (program, port) = forwarded(&asking);
+    let stream = connect(port);
+    let (_, answer) = questions.recv_timeout(SOON).unwrap();
+    let (by, why) = ("bob".to_owned(), "not today".to_owned());
+    answer.send(Answer::Refused { by, why }).unwrap();
+    assert_eq!(read_all(stream), "");
+    let told = || program.stderr();
+    assert!(
+        eventually(SOON, || told().contains("refused by bob: not today")),
+        "{}",
+        told()
+    );
+    drop(program);
+
+    let (program, port) = forwarded(&asking);
+    let stream = connect(port);
+    let _unanswered = questions.recv_timeout(SOON).unwrap();
+    assert_eq!(read_all(stream), "");
+    let told = || program.stderr();
+    assert!(
+        eventually(SOON, || told().contains("nobody approved it in time")),
+        "{}",
+        told()
+    );
+    let mut codes = asking.codes();
+    codes.retain(|code| code != "FWD-001");
+    assert_eq!(
+        codes,
+        [
+            "APR-001", "APR-002", "APR-001", "APR-003", "FWD-002", "APR-001", "APR-004", "FWD-002"
+        ]
+    );
 }

@@ -8,10 +8,16 @@
     reason = "a failed unwrap is a failed test"
 )]
 
-use std::{collections::BTreeMap, net::TcpStream, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use dockin_harness::{Container, House, HouseOptions, eventually};
+use dockin_harness::{Container, House, HouseOptions, Input, Program, eventually};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use tungstenite::{Error, Message, WebSocket, client::IntoClientRequest, http::HeaderValue};
@@ -22,7 +28,11 @@ type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 
 /// Two ports: one answers what it is told, one says a word and ends.
 fn house() -> (House, Container) {
-    let house = House::start(&HouseOptions::default());
+    with(&HouseOptions::default())
+}
+
+fn with(options: &HouseOptions) -> (House, Container) {
+    let house = House::start(options);
     let script = "nc -ll -p 9001 -e echo bye & exec nc -ll -p 9000 -e cat";
     let container = house.docker().container(&[], &["sh", "-c", script]);
     let listens = || container.exec(&["netstat", "-ltn"]).contains(":9001");
@@ -233,4 +243,144 @@ fn what_cannot_be_forwarded_is_refused_before_the_101() {
         "{verb}"
     );
     assert!(events(&house, "port.forward").is_empty());
+}
+
+const RULES: &str = "
+name: ports
+contact: the platform team
+rules:
+  - { id: no-word, effect: forbid, ports: [9001], message: it only says a word }
+  - { id: asked, effect: ask, ports: [7000] }
+  - { id: told, effect: alert, ports: [9000] }
+";
+
+fn policed() -> (House, Container) {
+    with(&HouseOptions {
+        rules: Some(RULES.to_owned()),
+        ..HouseOptions::default()
+    })
+}
+
+#[test]
+fn a_forbidden_port_is_told_on_its_channel_and_the_others_go_on() {
+    let (house, container) = policed();
+    let raw = Some("v4.channel.k8s.io");
+    let query = "?ports=9001&ports=9000";
+    let (mut socket, _) = open(&house, container.name(), query, raw, house.token()).unwrap();
+    let mut heard = BTreeMap::new();
+    say(&mut socket, false, 2, b"still here");
+    listen(&mut socket, &mut heard, |heard: &BTreeMap<u8, Vec<u8>>| {
+        let ends = |channel, text: &[u8]| {
+            heard
+                .get(&channel)
+                .is_some_and(|bytes: &Vec<u8>| bytes.ends_with(text))
+        };
+        ends(2, b"still here") && ends(1, b"(ask the platform team)")
+    });
+    let told = String::from_utf8_lossy(&heard[&1][2..]).into_owned();
+    assert!(
+        told.contains("`port 9001` refused by rule `no-word`: it only says a word"),
+        "{told}"
+    );
+    // Nothing of the port came through.
+    assert_eq!(heard.get(&0).map_or(0, |bytes| bytes.len() - 2), 0);
+    socket.close(None).unwrap();
+    let refused = events(&house, "port.refused");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    for (key, value) in [
+        ("code", "FWD-002"),
+        ("decision", "deny"),
+        ("rule", "no-word"),
+    ] {
+        assert_eq!(refused[0][key], value, "{}", refused[0]);
+    }
+    assert_eq!(refused[0]["port"], 9001);
+    assert_eq!(refused[0]["principal"]["user"], "alice");
+    assert_eq!(refused[0]["target"]["pod"], container.name());
+    let forwarded = events(&house, "port.forward");
+    assert_eq!(forwarded.len(), 1, "{forwarded:?}");
+    assert_eq!(
+        (&forwarded[0]["decision"], &forwarded[0]["rule"]),
+        (&"alert".into(), &"told".into())
+    );
+    assert_eq!(refused[0]["session"], forwarded[0]["session"]);
+}
+
+#[test]
+fn a_request_for_none_but_forbidden_ports_is_refused_before_the_101() {
+    let (house, container) = policed();
+    let raw = Some("v4.channel.k8s.io");
+    // Nobody is there to be asked.
+    let query = "?ports=9001&ports=7000";
+    let refused = open(&house, container.name(), query, raw, house.token());
+    let (code, text) = refused.map(|_| ()).unwrap_err();
+    assert_eq!(code, 403, "{text}");
+    assert!(text.contains("no-word") && text.contains("asked"), "{text}");
+    let ports: Vec<_> = events(&house, "port.refused")
+        .iter()
+        .map(|event| (event["port"].as_u64(), event["decision"].clone()))
+        .collect();
+    assert_eq!(
+        ports,
+        [(Some(9001), "deny".into()), (Some(7000), "ask".into())]
+    );
+    assert!(events(&house, "session.start").is_empty());
+}
+
+/// One session of `dockctl` for two ports, and other rules while it is open.
+#[test]
+fn each_connection_of_a_session_is_judged_by_the_rules_in_force() {
+    let (house, container) = policed();
+    let mut command = house.dockctl();
+    command.args(["port-forward", container.name(), ":9000", ":9001"]);
+    let program = Program::start(&mut command, Input::Nothing);
+    program.expect("-> 9001");
+    let said = program.stdout();
+    let local = |remote: &str| -> u16 {
+        let line = said.lines().find(|line| line.ends_with(remote)).unwrap();
+        let address = line.split(' ').nth(2).unwrap();
+        address.rsplit(':').next().unwrap().parse().unwrap()
+    };
+    let (echo, word) = (local("9000"), local("9001"));
+    let answer = |port: u16| -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut text = String::new();
+        // What is refused may be closed before all is said.
+        let _said = stream.write_all(b"hello").and_then(|()| {
+            stream.shutdown(Shutdown::Write)?;
+            stream.read_to_string(&mut text)
+        });
+        text
+    };
+    assert_eq!(answer(echo), "hello");
+    assert_eq!(answer(word), "");
+    let told = || program.stderr();
+    assert!(
+        eventually(LIMIT, || told().contains("no-word")),
+        "{}",
+        told()
+    );
+    assert_eq!(answer(echo), "hello");
+
+    let rules = RULES.replace("[9001]", "[9000]");
+    fs::write(house.data().join("rules.yaml"), rules).unwrap();
+    let reloaded = || events(&house, "policy.reloaded").len() == 1;
+    assert!(eventually(LIMIT, reloaded));
+    assert_eq!(answer(word), "bye\n");
+    assert_eq!(answer(echo), "");
+    let ports: Vec<_> = house
+        .audit()
+        .iter()
+        .filter_map(|event| Some((event["code"].as_str()?.to_owned(), event["port"].as_u64()?)))
+        .collect();
+    let expected = [
+        ("FWD-001", 9000),
+        ("FWD-002", 9001),
+        ("FWD-001", 9000),
+        ("FWD-001", 9001),
+        ("FWD-002", 9000),
+    ];
+    let expected = expected.map(|(code, port)| (code.to_owned(), port));
+    assert_eq!(ports, expected);
 }

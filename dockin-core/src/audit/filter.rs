@@ -124,6 +124,9 @@ pub fn verdict(event: &AuditEvent) -> Option<&str> {
         AuditKind::CommandVerdict(command) | AuditKind::CommandRefused(command) => {
             Some(&command.decision)
         }
+        AuditKind::PortForward(forward) | AuditKind::PortRefused(forward) => {
+            Some(forward.decision.as_str()).filter(|decision| !decision.is_empty())
+        }
         AuditKind::AccessDenied(_) | AuditKind::LoginFailed(_) => Some("deny"),
         AuditKind::ApprovalRequested(_) => Some("ask"),
         AuditKind::ApprovalGranted(_) => Some("allow"),
@@ -138,6 +141,9 @@ pub fn rule(event: &AuditEvent) -> Option<&str> {
     match &event.kind {
         AuditKind::CommandVerdict(command) | AuditKind::CommandRefused(command) => {
             command.rule.as_deref()
+        }
+        AuditKind::PortForward(forward) | AuditKind::PortRefused(forward) => {
+            forward.rule.as_deref()
         }
         AuditKind::AccessDenied(denied) => denied.rule.as_deref(),
         AuditKind::ApprovalRequested(approval)
@@ -167,7 +173,7 @@ fn runs(event: &AuditEvent, program: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use dockin_policy::audit::{Command, EventPrincipal, EventTarget};
+    use dockin_policy::audit::{Command, EventPrincipal, EventTarget, PortForward};
 
     use super::*;
 
@@ -196,6 +202,32 @@ mod tests {
             pod: "p".into(),
             container: "k".into(),
         })
+    }
+
+    #[test]
+    fn ports_are_found_by_verdict_and_rule() {
+        let forward = |decision: &str| PortForward {
+            port: 22,
+            decision: decision.to_owned(),
+            rule: (decision == "deny").then(|| "no-ssh".to_owned()),
+            ..PortForward::default()
+        };
+        let refused = AuditEvent::new("t", AuditKind::PortRefused(forward("deny")));
+        let forwarded = AuditEvent::new("t", AuditKind::PortForward(forward("allow")));
+        // As older gateways wrote it.
+        let before = AuditEvent::new("t", AuditKind::PortForward(forward("")));
+        for (query, fits) in [
+            ("verdict=deny", [true, false, false]),
+            ("verdict=allow", [false, true, false]),
+            ("rule=no-ssh", [true, false, false]),
+            ("code=FWD-002", [true, false, false]),
+            ("code=FWD-001", [false, true, true]),
+        ] {
+            let filter = Filter::parse(query).unwrap();
+            let found = [&refused, &forwarded, &before].map(|event| filter.fits(event));
+            assert_eq!(found, fits, "{query}");
+        }
+        assert_eq!(verdict(&before), None);
     }
 
     #[test]

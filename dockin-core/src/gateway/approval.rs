@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use dockin_policy::{
-    HeldLine, JudgedLine, Settlement, Verdict,
-    audit::{redact_argv, redact_text},
-};
+use dockin_policy::{HeldLine, JudgedLine, Settlement, Verdict, audit::redact_text};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::AbortHandle,
@@ -143,12 +140,13 @@ impl Gateway {
             .await
     }
 
-    /// Asks about the command that starts a session; `None` when there is nobody to ask.
+    /// Asks question `number` of a session, about `line`: the command that starts it, or a port;
+    /// `None` when there is nobody to ask.
     pub(super) async fn ask_about(
         self: &Arc<Self>,
         call: &Arc<Call>,
         permit: &Permit,
-        argv: &[String],
+        (number, line): (u64, String),
         verdict: &Verdict,
     ) -> Result<Option<Settlement>, Error> {
         let Some(person) = &self.second_person else {
@@ -156,11 +154,11 @@ impl Gateway {
         };
         let request = ApprovalRequest {
             session: permit.session(),
-            number: 0,
+            number,
             principal: Arc::clone(&call.principal),
             client: call.client.to_string(),
             target: permit.target().clone(),
-            line: redact_argv(argv).join(" "),
+            line,
             rule: verdict.rule.clone(),
             reason: redact_text(&verdict.to_string()),
             wait: person.wait,
@@ -172,7 +170,7 @@ impl Gateway {
         // A task of its own: a client that gives up drops his request, and the end of a question
         // is written down all the same.
         let asking = self.sessions.spawn(async move {
-            let asked = (0, request.line.clone(), request.rule.clone());
+            let asked = (number, request.line.clone(), request.rule.clone());
             let settlement = match &gateway.second_person {
                 Some(person) => gateway.cut.run_until_cancelled(person.ask(request)).await,
                 None => None,

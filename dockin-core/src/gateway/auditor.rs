@@ -359,18 +359,29 @@ impl Auditor {
             .await
     }
 
-    pub(super) async fn port_opened(
+    pub(super) async fn port_judged(
         &self,
         call: &Call,
         permit: &Permit,
         port: u16,
+        verdict: &Verdict,
+        approver: Option<String>,
     ) -> Result<(), Error> {
+        let passes = passes(verdict, approver.as_deref());
         let forward = PortForward {
             port,
+            decision: verdict.decision.as_str().to_owned(),
+            rule: verdict.rule.clone(),
+            reason: redact_text(&verdict.to_string()),
+            approver,
             ..PortForward::default()
         };
-        self.append(call, permit, AuditKind::PortForward(forward))
-            .await
+        let kind = if passes {
+            AuditKind::PortForward(forward)
+        } else {
+            AuditKind::PortRefused(forward)
+        };
+        self.append(call, permit, kind).await
     }
 
     pub(super) async fn forward_ended(
@@ -513,10 +524,18 @@ fn judged(verdict: &Verdict) -> Command {
 }
 
 fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
+    if passes(verdict, command.approver.as_deref()) {
+        AuditKind::CommandVerdict(command)
+    } else {
+        AuditKind::CommandRefused(command)
+    }
+}
+
+fn passes(verdict: &Verdict, approver: Option<&str>) -> bool {
     match verdict.decision {
-        Decision::Allow | Decision::Alert => AuditKind::CommandVerdict(command),
-        Decision::Ask if command.approver.is_some() => AuditKind::CommandVerdict(command),
-        Decision::Ask | Decision::Deny => AuditKind::CommandRefused(command),
+        Decision::Allow | Decision::Alert => true,
+        Decision::Ask => approver.is_some(),
+        Decision::Deny => false,
     }
 }
 

@@ -272,7 +272,10 @@ impl Gateway {
         verdict: &Verdict,
     ) -> Result<(), Error> {
         let settlement = match verdict.decision {
-            Decision::Ask => self.ask_about(call, permit, argv, verdict).await?,
+            Decision::Ask => {
+                let line = redact_argv(argv).join(" ");
+                self.ask_about(call, permit, (0, line), verdict).await?
+            }
             _ => None,
         };
         let approver = match &settlement {
@@ -351,7 +354,7 @@ fn buffer_query() -> Result<BufferQuery, Error> {
 }
 
 /// Whom and what the rules are asked about.
-fn subject(permit: &Permit, found: &Found) -> Subject {
+pub(super) fn subject(permit: &Permit, found: &Found) -> Subject {
     let (principal, target) = (permit.principal(), permit.target());
     Subject {
         user: principal.user.clone(),

@@ -1,18 +1,9 @@
-use std::{
-    io,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
+use std::{num::NonZeroU16, sync::Arc};
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 
 use super::{Call, Cluster, Gateway, STOPPING};
 use crate::{
@@ -20,11 +11,17 @@ use crate::{
     access::{Permit, Verb},
     runtime::{PortStream, Runtime},
     service::{Body, Dial, port_forward, serve_ports},
-    session::idle_message,
 };
 
+mod activity;
+mod judged;
+
+use activity::{Activity, Noted};
+use judged::PortJudge;
+
 impl Gateway {
-    /// Opens a port-forward session. Each connection in it is written down before it is dialled.
+    /// Opens a port-forward session. Each connection in it is judged, and written down before it is
+    /// dialled.
     pub(super) async fn ports(
         self: &Arc<Self>,
         call: Call,
@@ -41,11 +38,21 @@ impl Gateway {
         let call = Arc::new(call);
         let on_upgrade = hyper::upgrade::on(&mut request);
         let protocol = upgrade.protocol();
+        let judge = PortJudge::new(self, &call, &permit, &found);
+        if !protocol.ports().is_empty() {
+            // Where none of them may be forwarded the request is refused, not each connection.
+            let ports: Vec<u16> = protocol
+                .ports()
+                .iter()
+                .copied()
+                .map(NonZeroU16::get)
+                .collect();
+            judge.admit_any(&ports).await?;
+        }
         let activity = Activity::begin();
         let runtime = Some(Arc::clone(&found.runtime));
         let dialer = Arc::new(AuditedDialer {
-            gateway: Arc::clone(self),
-            call: Arc::clone(&call),
+            judge,
             runtime: found.runtime,
             permit: permit.clone(),
             activity: activity.clone(),
@@ -83,8 +90,7 @@ impl Gateway {
 }
 
 struct AuditedDialer {
-    gateway: Arc<Gateway>,
-    call: Arc<Call>,
+    judge: PortJudge,
     runtime: Arc<dyn Runtime>,
     permit: Permit,
     activity: Activity,
@@ -94,100 +100,8 @@ struct AuditedDialer {
 impl Dial for AuditedDialer {
     async fn dial(&self, port: u16) -> Result<Box<dyn PortStream>, Error> {
         self.activity.note();
-        self.gateway
-            .auditor
-            .port_opened(&self.call, &self.permit, port)
-            .await?;
+        self.judge.admit(port).await?;
         let stream = self.runtime.dial(&self.permit, port).await?;
-        Ok(Box::new(Noted {
-            stream,
-            activity: self.activity.clone(),
-        }))
-    }
-}
-
-/// When somebody last used the session.
-#[derive(Clone)]
-struct Activity(Arc<Mutex<Instant>>);
-
-impl Activity {
-    fn begin() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Waits until nothing was noted for `limit`; gives what to say then.
-    async fn idle(&self, limit: Option<Duration>) -> String {
-        let Some(limit) = limit else {
-            return std::future::pending().await;
-        };
-        loop {
-            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(left) = limit
-                .checked_sub(last.elapsed())
-                .filter(|left| !left.is_zero())
-            else {
-                return idle_message(limit);
-            };
-            tokio::time::sleep(left).await;
-        }
-    }
-}
-
-/// A connection to a port whose every byte is noted.
-struct Noted {
-    stream: Box<dyn PortStream>,
-    activity: Activity,
-}
-
-impl AsyncRead for Noted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.activity.note();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Noted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.activity.note();
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.activity.note();
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Ok(Box::new(Noted::new(stream, self.activity.clone())))
     }
 }

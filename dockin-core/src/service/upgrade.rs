@@ -47,6 +47,17 @@ pub struct PortsProtocol {
     pub(super) ports: Vec<NonZeroU16>,
 }
 
+impl PortsProtocol {
+    /// The ports that the request names; none where each connection names its own.
+    #[cfg_attr(
+        not(feature = "gateway"),
+        expect(dead_code, reason = "agents judge no ports")
+    )]
+    pub(crate) fn ports(&self) -> &[NonZeroU16] {
+        &self.ports
+    }
+}
+
 impl PortsUpgrade {
     /// What will be spoken.
     #[must_use]

@@ -140,6 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_port_is_a_warning_and_a_forwarded_one_is_not() {
+        let port = crate::audit::PortForward::default;
+        for (kind, expected) in [
+            (
+                AuditKind::PortRefused(port()),
+                "<108>1 t - dockin 42 FWD-002 [audit@32473] x",
+            ),
+            (
+                AuditKind::PortForward(port()),
+                "<110>1 t - dockin 42 FWD-001 [audit@32473] x",
+            ),
+        ] {
+            let message = syslog_message(&AuditEvent::new("t", kind), "x", "", 42);
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
     fn what_has_no_name_is_a_dash() {
         let event = AuditEvent::new("", AuditKind::Failure(crate::audit::Failure::default()));
         let message = syslog_message(&event, "x", "", 1);

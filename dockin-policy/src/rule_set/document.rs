@@ -1,8 +1,14 @@
 //! The text of a rule set: what may stand in it, and what is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
 
 use super::RuleSetError;
 use crate::{
@@ -353,7 +359,7 @@ struct RuleText {
     reads: Vec<String>,
     #[serde(default)]
     shapes: Vec<ShapeText>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ports")]
     ports: Vec<String>,
     #[serde(default)]
     size_over: Option<String>,
@@ -375,6 +381,40 @@ struct RuleText {
     containers: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+}
+
+/// A list, of which each port is taken as it is written: `0x16` is none.
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(PortList)
+}
+
+/// Says what would be right where there is no list, which people forget of a single port.
+struct PortList;
+
+impl<'de> Visitor<'de> for PortList {
+    type Value = Vec<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of ports, such as `[22, 1-1023]` or `['*']`")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut ports = Vec::new();
+        while let Some(port) = list.next_element()? {
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    fn visit_u64<E: de::Error>(self, port: u64) -> Result<Self::Value, E> {
+        self.visit_str(&port.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, port: &str) -> Result<Self::Value, E> {
+        Err(E::custom(format!(
+            "`{port}` is no list of ports: write `[{port}]`"
+        )))
+    }
 }
 
 #[derive(Default, Deserialize, PartialEq)]

@@ -181,7 +181,17 @@ fn a_wrong_rule_refuses_the_whole_text_and_names_its_line() {
         (
             "rules:\n  - id: a\n    effect: forbid\n    ports: 22\n",
             4,
-            "sequence",
+            "`22` is no list of ports: write `[22]`",
+        ),
+        (
+            "rules:\n  - id: a\n    effect: forbid\n    ports: 1-1023\n",
+            4,
+            "`1-1023` is no list of ports: write `[1-1023]`",
+        ),
+        (
+            "rules:\n  - id: a\n    effect: forbid\n    ports: { from: 1 }\n",
+            4,
+            "a list of ports, such as",
         ),
         (
             "rules:\n  - id: a\n    effect: forbid\n    ports: []\n",

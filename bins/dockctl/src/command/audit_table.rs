@@ -119,7 +119,9 @@ fn command(event: &AuditEvent) -> String {
             };
             format!("{direction} {} ({} bytes)", copy.path, copy.bytes)
         }
-        AuditKind::PortForward(forward) => format!("port-forward {}", forward.port),
+        AuditKind::PortForward(forward) | AuditKind::PortRefused(forward) => {
+            format!("port-forward {}", forward.port)
+        }
         AuditKind::AccessDenied(denied) => format!("{}: {}", denied.verb, denied.reason),
         AuditKind::LoginFailed(failed) => failed.reason.clone(),
         AuditKind::PolicyReloaded(reload) => match reload.rules {
@@ -212,8 +214,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use dockin_policy::audit::{
-        AccessDenied, AuditEvent, AuditKind, Command, EventPrincipal, EventTarget, SessionEnd,
-        SessionStart,
+        AccessDenied, AuditEvent, AuditKind, Command, EventPrincipal, EventTarget, PortForward,
+        SessionEnd, SessionStart,
     };
 
     use super::print_audit_table;
@@ -251,6 +253,12 @@ mod tests {
             rule: Some("no-rm".to_owned()),
             ..Command::default()
         };
+        let port = PortForward {
+            port: 22,
+            decision: "deny".to_owned(),
+            rule: Some("ports".to_owned()),
+            ..PortForward::default()
+        };
         let end = SessionEnd {
             exit_status: Some(1),
             ..SessionEnd::default()
@@ -264,6 +272,7 @@ mod tests {
             printed(&[
                 event(AuditKind::SessionStart(start)),
                 event(AuditKind::CommandRefused(refused)),
+                event(AuditKind::PortRefused(port)),
                 event(AuditKind::SessionEnd(end)),
                 AuditEvent::new("no time", AuditKind::AccessDenied(denied)),
             ]),
@@ -271,6 +280,7 @@ mod tests {
                 "TIME                   USER   TARGET                    CODE      VERDICT   RULE    COMMAND                          EXIT\n",
                 "2026-11-21T05:21:06Z   ann    local/default/web-1/app   SES-001   -         -       exec: sh -c 'echo '\\''a b'\\'''   -\n",
                 "2026-11-21T05:21:06Z   ann    local/default/web-1/app   CMD-002   deny      no-rm   rm -rf /srv                      -\n",
+                "2026-11-21T05:21:06Z   ann    local/default/web-1/app   FWD-002   deny      ports   port-forward 22                  -\n",
                 "2026-11-21T05:21:06Z   ann    local/default/web-1/app   SES-002   -         -       end                              1\n",
                 "no time                -      -                         ACC-001   deny      -       exec: nothing allows it          -\n",
             )

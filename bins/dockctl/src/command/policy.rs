@@ -5,7 +5,9 @@ use std::{
     process::ExitCode,
 };
 
-use dockin_policy::{Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line};
+use dockin_policy::{
+    Decision, Dialect, RuleSet, SessionState, Subject, Verdict, judge_line, judge_port,
+};
 
 mod cases;
 mod replay;
@@ -21,7 +23,7 @@ use crate::{
 pub(crate) enum Policy {
     /// Is it right?
     Check(PathBuf),
-    /// What does it say to a line?
+    /// What does it say to a line or a port?
     Explain(PolicyExplainArgs),
     /// Does it say what is expected of it?
     Test(PolicyTestArgs),
@@ -29,7 +31,7 @@ pub(crate) enum Policy {
     Judge(PolicyJudgeArgs),
 }
 
-/// Answers it; the exit code of an explained line that would be refused is 77.
+/// Answers it; the exit code of an explained line or port that would be refused is 77.
 pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match policy {
@@ -45,26 +47,7 @@ pub(crate) fn run(policy: Policy) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::output(&error))?;
             Ok(ExitCode::SUCCESS)
         }
-        Policy::Explain(args) => {
-            let rules = load(&args.rules)?;
-            let subject = Subject {
-                user: args.user,
-                groups: args.group,
-                cluster: args.cluster,
-                namespace: args.namespace,
-                pod: args.pod,
-                container: args.container,
-                ..Subject::default()
-            };
-            let mut session = SessionState::new(dialect(&args.shell)?);
-            let verdict = judge_line(&rules, &subject, args.line.as_bytes(), &mut session);
-            explain(&verdict, &mut out).map_err(|error| Failure::output(&error))?;
-            Ok(match verdict.decision {
-                Decision::Allow | Decision::Alert => ExitCode::SUCCESS,
-                // Approval cannot be asked for yet: the gateway refuses, too.
-                _ => ExitCode::from(DENIED),
-            })
-        }
+        Policy::Explain(args) => explain(args, &mut out),
         Policy::Test(args) => cases::test(&args, &mut out),
         Policy::Judge(args) => cases::judge(&args, &mut out),
     }
@@ -93,8 +76,35 @@ fn load(path: &Path) -> Result<RuleSet, Failure> {
         .map_err(|error| Failure::local(format!("rules `{}`: {error}", path.display())))
 }
 
+fn explain(args: PolicyExplainArgs, out: &mut impl Write) -> Result<ExitCode, Failure> {
+    let rules = load(&args.rules)?;
+    let subject = Subject {
+        user: args.user,
+        groups: args.group,
+        cluster: args.cluster,
+        namespace: args.namespace,
+        pod: args.pod,
+        container: args.container,
+        ..Subject::default()
+    };
+    let verdict = match args.port {
+        Some(port) => judge_port(&rules, &subject, port),
+        None => {
+            let line = args.line.unwrap_or_default();
+            let mut session = SessionState::new(dialect(&args.shell)?);
+            judge_line(&rules, &subject, line.as_bytes(), &mut session)
+        }
+    };
+    write_explanation(&verdict, out).map_err(|error| Failure::output(&error))?;
+    Ok(match verdict.decision {
+        Decision::Allow | Decision::Alert => ExitCode::SUCCESS,
+        // Approval cannot be asked for yet: the gateway refuses, too.
+        _ => ExitCode::from(DENIED),
+    })
+}
+
 /// Decision, rule, reason, and the programs that the line would run.
-fn explain(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
+fn write_explanation(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "decision   {}", verdict.decision.as_str())?;
     writeln!(
         out,
@@ -118,3 +128,6 @@ fn explain(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
         None => writeln!(out, "program    cannot be known"),
     }
 }
+
+#[cfg(test)]
+mod tests;

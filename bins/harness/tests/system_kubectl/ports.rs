@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpStream},
 };
 
-use dockin_harness::{House, Input, Kubectl, Program, Transport, eventually};
+use dockin_harness::{House, HouseOptions, Input, Kubectl, Program, Transport, eventually};
 use serde_json::Value;
 
 use crate::{BOTH, LIMIT, SECONDS, everyone, house, idle, noise};
@@ -131,4 +131,39 @@ fn a_refused_port_is_told_and_is_no_hang() {
             forward.program.stderr()
         );
     }
+}
+
+#[test]
+fn a_forbidden_port_is_refused_with_the_reason_by_every_kubectl() {
+    let rules = "
+name: ports
+rules:
+  - { id: no-system, effect: forbid, ports: [1-1023], message: these belong to the system }
+";
+    let house = House::start(&HouseOptions {
+        rules: Some(rules.to_owned()),
+        ..HouseOptions::default()
+    });
+    let script = "httpd -f -p 80 -h / & exec nc -ll -p 9000 -e echo welcome";
+    let container = house.docker().container(&[], &["sh", "-c", script]);
+    for (kubectl, transport) in everyone() {
+        let which = format!("1.{} {transport:?}", kubectl.minor());
+        let forward = Forward::start(&house, &kubectl, transport, container.name(), 80);
+        let mut stream = forward.connect();
+        let _may_be_refused_already = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
+        assert_eq!(read_all(&mut stream, &which), "");
+        let told = eventually(SECONDS, || {
+            let told = forward.program.stderr();
+            told.contains("`port 80` refused by rule `no-system`: these belong to the system")
+        });
+        assert!(told, "{which}: {}", forward.program.stderr());
+        let forward = Forward::start(&house, &kubectl, transport, container.name(), 9000);
+        assert_eq!(read_all(&mut forward.connect(), &which), "welcome\n");
+    }
+    let count = |code: &str| {
+        let audit = house.audit().into_iter();
+        audit.filter(|event| event["code"] == code).count()
+    };
+    assert_eq!(count("FWD-002"), everyone().count());
+    assert_eq!(count("FWD-001"), everyone().count());
 }

@@ -3,11 +3,12 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
+    num::NonZeroU16,
     path::Path,
     process::ExitCode,
 };
 
-use dockin_policy::{RuleSet, SessionState, Subject, Verdict, judge_argv, judge_line};
+use dockin_policy::{RuleSet, SessionState, Subject, Verdict, judge_argv, judge_line, judge_port};
 use serde::{Deserialize, Serialize};
 
 use super::{dialect, load, replay};
@@ -30,7 +31,12 @@ struct CaseFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
-    line: String,
+    /// Either this,
+    #[serde(default)]
+    line: Option<String>,
+    /// or this: a port that is forwarded.
+    #[serde(default)]
+    port: Option<NonZeroU16>,
     expect: Word,
     #[serde(default)]
     rule: Option<String>,
@@ -90,7 +96,7 @@ pub(super) fn test(args: &PolicyTestArgs, out: &mut impl Write) -> Result<ExitCo
         }
     };
     let mut wrong = 0;
-    for case in &file.cases {
+    for (number, case) in file.cases.iter().enumerate() {
         let subject = Subject {
             user: case.user.clone(),
             groups: case.groups.clone(),
@@ -100,8 +106,23 @@ pub(super) fn test(args: &PolicyTestArgs, out: &mut impl Write) -> Result<ExitCo
             container: case.container.clone(),
             ..Subject::default()
         };
-        let mut session = SessionState::new(dialect(&case.shell)?);
-        let verdict = judge_line(&rules, &subject, case.line.as_bytes(), &mut session);
+        let (what, verdict) = match (&case.line, case.port) {
+            (Some(line), None) => {
+                let mut session = SessionState::new(dialect(&case.shell)?);
+                let verdict = judge_line(&rules, &subject, line.as_bytes(), &mut session);
+                (line.clone(), verdict)
+            }
+            (None, Some(port)) => (
+                format!("port {port}"),
+                judge_port(&rules, &subject, port.get()),
+            ),
+            _ => {
+                return Err(Failure::local(format!(
+                    "cases `{shown}`: case {} has to have a `line` or a `port`, one of them",
+                    number + 1
+                )));
+            }
+        };
         let other_rule = case.rule.is_some() && case.rule != verdict.rule;
         if verdict.decision.as_str() == case.expect.as_str() && !other_rule {
             continue;
@@ -110,7 +131,7 @@ pub(super) fn test(args: &PolicyTestArgs, out: &mut impl Write) -> Result<ExitCo
         writeln!(
             out,
             "{}: expected {}{}, got {} ({})",
-            printable(&case.line),
+            printable(&what),
             case.expect.as_str(),
             case.rule
                 .as_ref()
