@@ -4,8 +4,8 @@ use super::{static_mode::refused, store_config::StoreConfig};
 use crate::{
     Cidr, Family, InterfaceName, Pool, Range, RangeError, RangeSet, RangeSpec, Span,
     cni::{
-        Args, CniError, Dns, ErrorCode, Field, Request, Route, Shape, decode_address, decode_cidr,
-        decode_dns, decode_routes,
+        Args, CniError, Dns, ErrorCode, Field, FieldError, Request, Route, Shape, decode_address,
+        decode_cidr, decode_dns, decode_routes,
     },
     lease::{Owner, StickyKey},
     parse_address,
@@ -66,6 +66,12 @@ impl Mode {
             field.string().ok().flatten().map(str::to_owned)
         };
         let kind = word("type").unwrap_or_default();
+        if kind == "dockin-ipam" {
+            let mode = ipam.get("mode").and_then(|it| it.string().map(drop));
+            let wrong =
+                |error: FieldError| CniError::new(ErrorCode::INVALID_CONFIG, error.to_string());
+            mode.map_err(wrong)?;
+        }
         match word("mode").as_deref() {
             Some("static") => return Ok(Self::Static),
             Some("pool") if kind == "host-local" => return Ok(Self::Pool(Format::HostLocal)),
