@@ -226,7 +226,14 @@ impl Reader {
                 return Err(self.wrong(&several, error));
             }
         }
-        Ok(pools)
+        if self.code == ErrorCode::INTERNAL {
+            // The reference gives the gateway of one range from another.
+            return Ok(pools);
+        }
+        let ranges = pools.iter().flat_map(Pool::sets).flat_map(RangeSet::ranges);
+        let gateways: Vec<_> = ranges.map(Range::gateway).collect();
+        let without = |pool: Pool| pool.without_gateways(&gateways);
+        Ok(pools.into_iter().map(without).collect())
     }
 
     fn pool(&self, name: &str, sets: Vec<RangeSet>, field: &Field<'_>) -> Result<Pool, CniError> {
