@@ -25,11 +25,12 @@ impl Owner {
         Self(format!("{namespace}/{name}").into())
     }
 
-    /// Reads `namespace/name`; `None` unless both are there.
+    /// Reads `namespace/name`; `None` unless both are there, and nothing more.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (namespace, name) = text.split_once('/')?;
-        (!namespace.is_empty() && !name.is_empty()).then(|| Self(text.into()))
+        let is_name = |it: &str| !it.is_empty() && !it.contains('/');
+        (is_name(namespace) && is_name(name)).then(|| Self(text.into()))
     }
 
     pub(crate) fn stored(text: &str) -> Self {

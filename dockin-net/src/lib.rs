@@ -16,6 +16,7 @@ pub mod bridge;
 pub mod cni;
 mod fields;
 mod free_addresses;
+mod hash;
 pub mod host_local;
 #[cfg(feature = "fs")]
 pub mod io;

@@ -1,6 +1,6 @@
 //! What operators ask of a network's leases: `dockin-ipam pool …` as functions.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Write, net::IpAddr};
 
 use thiserror::Error;
 
@@ -33,6 +33,8 @@ usage: dockin-ipam pool [--data-dir DIR] COMMAND
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
+    /// How the tool is used.
+    Help,
     /// Every network.
     List,
     /// One network.
@@ -107,6 +109,16 @@ pub enum OperatorError {
     /// Nothing is noted for the address.
     #[error("nothing is noted for {0}")]
     Nothing(IpAddr),
+    /// What is to be taken over gives one address to two.
+    #[error("{address} is that of {one} and of {other}; one of them has to go first")]
+    Twice {
+        /// Which one.
+        address: IpAddr,
+        /// The first that has it.
+        one: String,
+        /// The second.
+        other: String,
+    },
     /// A line of a list is none.
     #[error("line {0} is not `ADDRESS CONTAINER INTERFACE`")]
     Line(usize),
@@ -126,6 +138,7 @@ impl Command {
     /// [`OperatorError::Usage`], [`OperatorError::Address`], [`OperatorError::Name`].
     pub fn parse(words: &[&str]) -> Result<Self, OperatorError> {
         let (network, action) = match words {
+            ["help" | "--help" | "-h"] => return Ok(Self::Help),
             ["list"] => return Ok(Self::List),
             ["show", network] => (network, Action::Show),
             ["reserve", network, address] => {
@@ -317,17 +330,26 @@ pub fn read_list(text: &str) -> Result<Ledger, OperatorError> {
 ///
 /// # Errors
 ///
-/// [`OperatorError::InUse`] when `to` has one of the addresses, [`OperatorError::Store`].
+/// [`OperatorError::InUse`] when `to` has one of the addresses, [`OperatorError::Twice`] when two
+/// leases of `from` have the same, [`OperatorError::Store`].
 pub fn copy(
     from: &Ledger,
     to: &mut dyn LeaseStore,
     now: Timestamp,
 ) -> Result<String, OperatorError> {
     let leases: Vec<Lease> = from.leases().cloned().collect();
+    let mut holders = BTreeMap::new();
     for lease in &leases {
         for address in &lease.addresses {
             if to.use_of(*address, now)?.is_some() {
                 return Err(OperatorError::InUse(*address));
+            }
+            if let Some(one) = holders.insert(*address, &lease.attachment) {
+                return Err(OperatorError::Twice {
+                    address: *address,
+                    one: one.to_string(),
+                    other: lease.attachment.to_string(),
+                });
             }
         }
     }

@@ -79,6 +79,17 @@ impl Pool {
         self
     }
 
+    /// The same pool without the gateways that other ranges have among its addresses.
+    pub(crate) fn without_gateways(mut self, gateways: &[IpAddr]) -> Self {
+        for gateway in gateways {
+            let mut ranges = self.sets.iter().filter_map(|set| set.range_of(*gateway));
+            if ranges.any(|range| range.gateway() != *gateway) {
+                self.excluded.extend(Span::new(*gateway, *gateway));
+            }
+        }
+        self
+    }
+
     /// The same pool with these addresses set aside.
     #[must_use]
     pub fn with_reservations(mut self, reserved: Vec<Reservation>) -> Self {

@@ -29,6 +29,8 @@ struct Node {
     asked: Vec<String>,
     /// `VERB interface` that fails.
     broken: Option<String>,
+    /// Are bridges made without a program? Then an interface is there already.
+    own_bridge: bool,
     now: u64,
     /// Is the pod's namespace gone?
     vanished: bool,
@@ -166,6 +168,22 @@ impl meta::World for Node {
             stdout,
             success: true,
         })
+    }
+
+    fn bridge(&mut self, environment: &Environment, _stdin: &[u8]) -> Option<Ran> {
+        if !self.own_bridge {
+            return None;
+        }
+        let call = format!("{} {} own", environment.command, environment.ifname);
+        self.calls.push(call);
+        Some(Ran {
+            stdout: br#"{"code":101,"msg":"it is there already"}"#.to_vec(),
+            success: false,
+        })
+    }
+
+    fn has_bridge(&self) -> bool {
+        self.own_bridge
     }
 
     fn lock(&mut self, _directory: &str, _name: &str) -> Result<Box<dyn Any>, StoreError> {
@@ -433,6 +451,78 @@ fn a_failing_network_undoes_those_before_it() {
     assert!(node.made.is_empty() && node.records.is_empty());
 }
 
+/// Three networks, of which the second fails.
+fn three() -> (Node, Value) {
+    let mut files = networks().to_vec();
+    files.push(json!({"cniVersion": "1.0.0", "name": "third", "type": "ptp"}));
+    let mut config = config();
+    let mut networks = data();
+    let third = json!({"type": "third", "podIp": "10.2.0.2/24", "ifName": "eth2"});
+    networks.as_array_mut().unwrap().push(third);
+    config["networks"] = networks;
+    (Node::new(&files), config)
+}
+
+#[test]
+fn a_network_that_was_not_begun_is_not_undone() {
+    let (mut node, config) = three();
+    node.broken = Some("ADD eth0".into());
+    assert_eq!(code(&node.call("ADD", &config)), 11);
+    assert_eq!(
+        node.calls[2..],
+        ["DEL eth0 bridge", "DEL eth1 macvlan"],
+        "whose eth2 is it?"
+    );
+    // What could not be undone then is what DEL knows of.
+    node.calls.clear();
+    node.broken = Some("DEL eth1".into());
+    node.own_bridge = true;
+    assert_eq!(code(&node.call("ADD", &config)), 101);
+    node.broken = None;
+    assert_eq!(node.call("DEL", &config).exit_code, 0);
+    assert_eq!(
+        node.calls,
+        [
+            "ADD eth1 macvlan",
+            "ADD eth0 own",
+            "DEL eth1 macvlan",
+            "DEL eth1 macvlan"
+        ],
+        "an interface that was there before stays"
+    );
+    assert!(node.made.is_empty() && node.records.is_empty());
+}
+
+#[test]
+fn a_collection_leaves_what_another_network_of_the_runtime_has_attached() {
+    let mut files = networks();
+    files[0]["cniVersion"] = "1.1.0".into();
+    files[0]["type"] = "ptp".into();
+    let mut node = Node::new(&files);
+    let front = json!([data()[1]]);
+    let of = |name: &str| {
+        let mut config = config();
+        config["name"] = name.into();
+        config["networks"] = front.clone();
+        config
+    };
+    assert_eq!(node.call("ADD", &of("before")).exit_code, 0);
+    assert_eq!(node.call("ADD", &of("after")).exit_code, 0);
+    let record = node.records.remove("before/attachments/c1@eth0").unwrap();
+    let other = record.replace(r#""containerId":"c1""#, r#""containerId":"c2""#);
+    node.records
+        .insert("before/attachments/c2@eth0".into(), other);
+    let mut collecting = of("after");
+    collecting["cni.dev/valid-attachments"] = json!([
+        {"containerID": "c1", "ifname": "eth0"}, {"containerID": "c3", "ifname": "eth0"},
+    ]);
+    assert_eq!(node.call("GC", &collecting).exit_code, 0);
+    let told = node.stdins.last().unwrap()["cni.dev/valid-attachments"].to_string();
+    for container in ["c1", "c2", "c3"] {
+        assert!(told.contains(container), "{told}");
+    }
+}
+
 #[test]
 fn what_cannot_be_undone_now_is_undone_by_the_next_del() {
     let mut node = Node::new(&networks());
@@ -496,10 +586,18 @@ fn what_is_wrong_is_told_before_anything_is_touched() {
     unknown[0]["type"] = "nowhere".into();
     let mut mask = data();
     mask[1]["subnetMask"] = "".into();
+    let (mut implied, mut elsewhere) = (data(), data());
+    implied[0]["ifName"] = Value::Null;
+    elsewhere[1]["gateway"] = "10.9.0.1".into();
     for (config, text) in [
         (with("networks", json!([])), "0 networks are `master`"),
         (with("networks", unknown), "no network `nowhere`"),
         (with("networks", mask), "networks[1].subnetMask"),
+        (
+            with("networks", implied),
+            "two networks want the interface `eth0`",
+        ),
+        (with("networks", elsewhere), "`gateway` 10.9.0.1"),
         (with("logLevel", "loud".into()), "`logLevel`"),
         (without_networks(), "neither `backend` nor `networks`"),
     ] {
@@ -514,4 +612,8 @@ fn what_is_wrong_is_told_before_anything_is_touched() {
     assert_eq!(code(&node.call("ADD", &config())), 7);
     assert!(node.calls.is_empty());
     assert_eq!(code(&node.call("STATUS", &config())), 50);
+    let itself = json!({"name": "front", "type": "dockin-cni"});
+    let mut node = Node::new(&[itself, networks()[1].clone()]);
+    assert_eq!(code(&node.call("ADD", &config())), 7);
+    assert!(node.calls.is_empty());
 }

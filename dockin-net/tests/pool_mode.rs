@@ -175,6 +175,44 @@ fn excluded_and_reserved_addresses_are_not_given() {
 }
 
 #[test]
+fn the_gateway_of_any_range_is_given_to_nobody() {
+    let mut machine = Memory::new();
+    let ranges = |last: &str, gateway: &str| {
+        json!([[
+            {"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.2", "rangeEnd": last},
+            {"subnet": "10.0.1.0/24", "rangeEnd": "10.0.1.1", "gateway": gateway},
+        ]])
+    };
+    // That of the second range is in the first, and then in the other pool.
+    for (config, asked) in [
+        (
+            config(json!({ "ranges": ranges("10.0.0.4", "10.0.0.3") })),
+            "10.0.0.3",
+        ),
+        (
+            config(json!({"pools": [
+                {"name": "a", "subnet": "10.2.0.0/30", "gateway": "10.9.0.1"},
+                {"name": "b", "subnet": "10.3.0.0/30", "gateway": "10.2.0.2"},
+            ]})),
+            "10.2.0.2",
+        ),
+    ] {
+        let refused = machine.call("ADD", "c0", &format!("IP={asked}"), &config);
+        assert_eq!(code(&refused), 7);
+        let mut given = Vec::new();
+        for number in 0.. {
+            let outcome = machine.call("ADD", &format!("{asked}-{number}"), "", &config);
+            if outcome.exit_code != 0 {
+                break;
+            }
+            given.extend(addresses(&outcome));
+        }
+        assert!(given.len() >= 2, "{given:?}");
+        assert!(!given.iter().any(|it| it.starts_with(asked)), "{given:?}");
+    }
+}
+
+#[test]
 fn the_second_pool_gives_when_the_first_is_empty_and_is_asked_first_for_its_own() {
     let mut machine = Memory::new();
     let config = config(json!({"pools": [

@@ -19,7 +19,9 @@
 mod asciicast;
 mod audit_trail;
 mod channel;
+mod cni_args;
 mod cni_config;
+mod cni_plugin;
 mod command_parse;
 mod cut;
 mod docker_stream;
@@ -47,7 +49,9 @@ mod ws_mask;
 pub use asciicast::asciicast;
 pub use audit_trail::audit_trail;
 pub use channel::channel;
+pub use cni_args::cni_args;
 pub use cni_config::cni_config;
+pub use cni_plugin::cni_plugin;
 pub use command_parse::command_parse;
 pub use docker_stream::docker_stream;
 pub use entry_session::entry_session;
@@ -77,7 +81,9 @@ pub const TARGETS: &[Target] = &[
     ("asciicast", asciicast),
     ("audit_trail", audit_trail),
     ("channel", channel),
+    ("cni_args", cni_args),
     ("cni_config", cni_config),
+    ("cni_plugin", cni_plugin),
     ("command_parse", command_parse),
     ("docker_stream", docker_stream),
     ("entry_session", entry_session),

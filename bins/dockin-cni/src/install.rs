@@ -14,8 +14,7 @@ usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--ne
                           [--conf-dir DIRECTORY] [--conf FILE]
 
   --bin-dir        where plugins go: dockin-cni, dockin-bridge, dockin-ipam, dockin-ipam-store,
-                   dockin-ask;
-                   /opt/cni/bin
+                   dockin-ask; /opt/cni/bin
   --network        a network's file, for --networks-dir; /etc/cni/dockin/net.d
   --secret         a file that root alone may read, such as the token for the resource manager, for
                    --secrets-dir; /etc/cni/dockin
@@ -39,6 +38,10 @@ pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
     let mut secrets_dir = PathBuf::from("/etc/cni/dockin");
     let mut conf_dir = PathBuf::from("/etc/cni/net.d");
     let (mut networks, mut secrets, mut conf) = (Vec::new(), Vec::new(), None);
+    if let Some("--help" | "-h") = words.first().map(String::as_str) {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let known = matches!(

@@ -5,17 +5,11 @@
 
 mod install;
 
-use std::{
-    fs::File,
-    io::{Read, Write},
-    os::fd::AsFd,
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use dockin_net::{
     bridge,
-    cni::Environment,
-    io::{BridgeHost, Host},
+    io::{self, BridgeHost, Host},
     meta,
 };
 
@@ -25,40 +19,17 @@ use dockin_net::{
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// A network configuration is a few kilobytes; more than this is no configuration.
-const MAX_CONFIG: u64 = 1024 * 1024;
-
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let done = match words.split_first() {
         Some((word, words)) if word == "install" => install::run(words),
-        _ => answer(),
+        _ => io::answer(|environment, stdin| match bridge::is_bridge(stdin) {
+            true => bridge::run(environment, stdin, &mut BridgeHost::default()),
+            false => meta::run(environment, stdin, &mut Host),
+        }),
     };
     done.unwrap_or_else(|error| {
         eprintln!("dockin-cni: {error}");
         ExitCode::FAILURE
     })
-}
-
-fn answer() -> std::io::Result<ExitCode> {
-    let environment = Environment::read(|name| {
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    });
-    let mut stdin = Vec::new();
-    if !matches!(environment.command.as_str(), "" | "VERSION") {
-        // Without the buffer of `Stdin`, whose pages nothing else would touch.
-        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
-        File::from(input).take(MAX_CONFIG).read_to_end(&mut stdin)?;
-    }
-    let outcome = match bridge::is_bridge(&stdin) {
-        true => bridge::run(&environment, &stdin, &mut BridgeHost::default()),
-        false => meta::run(&environment, &stdin, &mut Host),
-    };
-    std::io::stderr().write_all(outcome.stderr.as_bytes())?;
-    let mut stdout = std::io::stdout();
-    if !outcome.stdout.is_empty() {
-        writeln!(stdout, "{}", outcome.stdout)?;
-    }
-    stdout.flush()?;
-    Ok(ExitCode::from(outcome.exit_code))
 }

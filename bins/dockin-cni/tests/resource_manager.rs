@@ -192,9 +192,13 @@ impl Node {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
+    fn calls(&self) -> String {
+        fs::read_to_string(self.path("bin/calls")).unwrap_or_default()
+    }
+
     /// How often a network was begun.
     fn begun(&self) -> usize {
-        let calls = fs::read_to_string(self.path("bin/calls")).unwrap_or_default();
+        let calls = self.calls();
         calls.lines().filter(|line| line.starts_with("ADD")).count()
     }
 
@@ -323,6 +327,16 @@ fn one_whose_answer_is_none_or_about_another_pod_is_refused() {
             "subnetMask",
         ),
         (
+            &good("web-0").to_string().replace("255.255.255.0", "0"),
+            "subnetMask",
+        ),
+        (
+            &good("web-0")
+                .to_string()
+                .replace("\"10.0.0.1\"", "\"fd00::1\""),
+            "gateway",
+        ),
+        (
             &good("web-0").to_string().replace("\"10.0.0.2\"", "[1]"),
             "podIp",
         ),
@@ -334,6 +348,35 @@ fn one_whose_answer_is_none_or_about_another_pod_is_refused() {
         // What is wrong for one of the two is wrong for both.
         is_refused(said(body), if words == "other" { "" } else { words });
     }
+}
+
+/// A runtime passes the message on in places that are short.
+#[test]
+fn of_one_that_talks_without_end_the_beginning_is_told() {
+    let says = "no such pod ".repeat(50_000);
+    let body = json!({"code": -1, "message": says}).to_string();
+    let manager = Manager::start(http("200 OK", "", &body));
+    let refused = Node::new(&manager).add("web-0", "c1").unwrap_err();
+    assert_eq!(refused.0, 7);
+    assert!(
+        refused.1.contains("no such pod") && refused.1.len() < 4096,
+        "{refused:?}"
+    );
+}
+
+/// Names that Kubernetes allows are longer together than a file's name may be.
+#[test]
+fn a_pod_with_the_longest_name_starts_is_remembered_and_ends() {
+    let pod = ["p"; 253].concat();
+    let manager = Manager::start(http("200 OK", "", &good(&pod).to_string()));
+    let node = Node::new(&manager);
+    let container = ["c"; 400].concat();
+    assert_eq!(node.add(&pod, &container).as_deref(), Ok("10.0.0.2/24"));
+    assert_eq!(node.call("CHECK", &pod, &container), Value::Null);
+    assert_eq!(node.call("DEL", &pod, &container), Value::Null);
+    assert!(node.calls().ends_with(&format!("DEL {container}\n")));
+    manager.becomes(Manner::Says(String::new()));
+    assert_eq!(node.add(&pod, "c2").as_deref(), Ok("10.0.0.2/24"));
 }
 
 /// Makes the only remembered answer older, as time would.

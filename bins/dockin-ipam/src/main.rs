@@ -4,14 +4,12 @@
 mod pool;
 mod shared;
 
-use std::{
-    fs::File,
-    io::{Read, Write},
-    os::fd::AsFd,
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
-use dockin_net::{cni::Environment, io::Host, ipam};
+use dockin_net::{
+    io::{self, Host},
+    ipam,
+};
 
 /// musl's own gives each size of objects pages of its own, and the kernel takes longer to find
 /// those than a call takes to fill them.
@@ -19,14 +17,11 @@ use dockin_net::{cni::Environment, io::Host, ipam};
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// A network configuration is a few kilobytes; more than this is no configuration.
-const MAX_CONFIG: u64 = 1024 * 1024;
-
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let done = match words.split_first() {
         Some((word, words)) if word == "pool" => operate(words),
-        _ => answer(),
+        _ => io::answer(|environment, stdin| ipam::run(environment, stdin, &mut Host)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("dockin-ipam: {error}");
@@ -49,24 +44,4 @@ fn operate(words: &[String]) -> std::io::Result<ExitCode> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn answer() -> std::io::Result<ExitCode> {
-    let environment = Environment::read(|name| {
-        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    });
-    let mut stdin = Vec::new();
-    if !matches!(environment.command.as_str(), "" | "VERSION") {
-        // Without the buffer of `Stdin`, whose pages nothing else would touch.
-        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
-        File::from(input).take(MAX_CONFIG).read_to_end(&mut stdin)?;
-    }
-    let outcome = ipam::run(&environment, &stdin, &mut Host);
-    std::io::stderr().write_all(outcome.stderr.as_bytes())?;
-    let mut stdout = std::io::stdout();
-    if !outcome.stdout.is_empty() {
-        writeln!(stdout, "{}", outcome.stdout)?;
-    }
-    stdout.flush()?;
-    Ok(ExitCode::from(outcome.exit_code))
 }

@@ -28,6 +28,9 @@ FILE is the runtime's configuration, with `ipam.store`. Every node may be asked.
 
 /// Runs the words after the file; the text to print, or what is wrong.
 pub(crate) fn run(file: &str, words: &[&str]) -> Result<String, String> {
+    if let ["help" | "--help" | "-h"] = words {
+        return Ok(format!("{USAGE}\n"));
+    }
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let text = Host.read_text(file).map_err(|error| told(&error))?;
     let wrong = |error: CniError| format!("`{file}`: {error}");

@@ -112,9 +112,93 @@ fn leases_are_taken_over_from_a_list() {
     assert!(told.contains("line 1"), "{told}");
 }
 
+/// Two that would have one address would both go on using it.
+#[test]
+fn a_list_that_gives_an_address_twice_is_refused_whole() {
+    let program = Program::new();
+    let list = program.directory().join("list");
+    fs::write(
+        &list,
+        "10.0.0.3 c3 eth0\n10.0.0.2 c1 eth0\n10.0.0.2 c2 eth0\n",
+    )
+    .unwrap();
+    let told = program.pool(&["import", "pods", list.to_str().unwrap()]);
+    let told = told.unwrap_err();
+    assert!(
+        told.contains("10.0.0.2 is that of c1/eth0 and of c2/eth0"),
+        "{told}"
+    );
+    assert_eq!(program.pool(&["show", "pods"]), Ok(String::new()));
+}
+
+#[test]
+fn one_damaged_network_does_not_hide_the_others() {
+    let program = Program::new();
+    program.address("c1");
+    program.pool(&["reserve", "sound", "10.9.0.2"]).unwrap();
+    fs::write(program.directory().join("pods/leases.table"), "garbage").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dockin-ipam"))
+        .args([
+            "pool",
+            "--data-dir",
+            program.directory().to_str().unwrap(),
+            "list",
+        ])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let (out, told) = (
+        String::from_utf8(output.stdout),
+        String::from_utf8(output.stderr),
+    );
+    assert!(out.unwrap().starts_with("sound: 0 leases"));
+    let told = told.unwrap();
+    assert!(
+        told.contains("pods: ") && told.contains("is damaged"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_not_ours_stays_as_it_is() {
+    let program = Program::new();
+    let theirs = program.directory().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("file"), "1").unwrap();
+    assert_eq!(program.pool(&["list"]), Ok(String::new()));
+    assert!(program.pool(&["show", "theirs"]).is_err());
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 1);
+    let absent = program.directory().join("absent");
+    let absent = absent.to_str().unwrap();
+    for words in [["import", "pods", absent], ["export", "pods", absent]] {
+        assert!(program.pool(&words).is_err(), "{words:?}");
+    }
+    assert!(!fs::exists(absent).unwrap() && !program.directory().join("pods").exists());
+}
+
+#[test]
+fn help_is_no_error() {
+    let program = Program::new();
+    for words in [&["--help"][..], &["-h"], &["help"]] {
+        assert!(
+            program.pool(words).unwrap().starts_with("usage: "),
+            "{words:?}"
+        );
+    }
+    let of_store = std::process::Command::new(env!("CARGO_BIN_EXE_dockin-ipam"))
+        .args(["pool", "--conf", "/nowhere", "--help"])
+        .output()
+        .unwrap();
+    assert!(of_store.status.success() && of_store.stdout.starts_with(b"usage: "));
+}
+
 #[test]
 fn a_mistyped_network_or_command_is_told() {
     let program = Program::new();
+    let told = program.pool(&["reserve", "pdos", "10.0.0.2"]).unwrap();
+    assert!(told.contains("`pdos` is a new network"), "{told}");
+    let told = program.pool(&["reserve", "pods", "10.0.0.2", "a/b/c"]);
+    assert!(told.unwrap_err().contains("not `namespace/pod`"));
     assert!(
         program
             .pool(&["show", "other"])

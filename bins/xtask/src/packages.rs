@@ -62,6 +62,10 @@ const NEEDS: &[Need] = &[
         package: "iproute2",
     },
     Need {
+        program: "nft",
+        package: "nftables",
+    },
+    Need {
         program: "openssl",
         package: "openssl",
     },

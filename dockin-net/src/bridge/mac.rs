@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr};
 
 use thiserror::Error;
 
+use crate::hash::hash;
+
 /// Text that is no hardware address of one interface.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error("`{0}` is not six bytes such as `0a:58:0a:00:00:02` that stand for one interface")]
@@ -91,18 +93,6 @@ pub(super) fn is_host_name(name: &str) -> bool {
 /// default group, and never more than 31 bits, which is what `ip` prints.
 pub(super) fn group(network: &str) -> u32 {
     low(hash(&[b"group", network.as_bytes()])) >> 1 | 1
-}
-
-/// FNV-1a, 64 bits, with a byte that no name has after each part.
-fn hash(parts: &[&[u8]]) -> u64 {
-    let mut number: u64 = 0xcbf2_9ce4_8422_2325;
-    for part in parts {
-        for byte in part.iter().chain(&[0xff]) {
-            number = (number ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    // The low bits of FNV are weak where inputs differ in few bytes.
-    number ^ (number >> 32)
 }
 
 #[expect(

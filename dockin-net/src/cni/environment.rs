@@ -70,7 +70,7 @@ impl Environment {
             return Err(CniError::new(
                 ErrorCode::INVALID_ENVIRONMENT,
                 format!(
-                    "{} needs {}, which are not set",
+                    "{} needs what is not set: {}",
                     verb.as_str(),
                     missing.join(", ")
                 ),

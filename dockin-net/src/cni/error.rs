@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use super::json::FieldError;
@@ -62,20 +64,56 @@ impl CniError {
         self.code
     }
 
-    /// The error object for standard output.
+    /// The error object for standard output. Of a long message, which holds what somebody else
+    /// said, the beginning and the end are told: runtimes pass it on in places that are short.
     #[must_use]
     pub fn to_json(&self, version: &str) -> String {
         serde_json::json!({
             "cniVersion": version,
             "code": self.code.0,
-            "msg": self.message,
+            "msg": shortened(&self.message),
         })
         .to_string()
     }
 }
 
+/// The longest message, in bytes. A gRPC client takes 8 KiB of headers, where CRI has it.
+const LONGEST: usize = 2048;
+
+fn shortened(message: &str) -> Cow<'_, str> {
+    if message.len() <= LONGEST {
+        return message.into();
+    }
+    let first = message.floor_char_boundary(LONGEST * 3 / 4);
+    let last = message.ceil_char_boundary(message.len() - LONGEST / 4);
+    let (start, end) = (message.get(..first), message.get(last..));
+    format!(
+        "{} … {}",
+        start.unwrap_or_default(),
+        end.unwrap_or_default()
+    )
+    .into()
+}
+
 impl From<FieldError> for CniError {
     fn from(error: FieldError) -> Self {
         Self::new(ErrorCode::INTERNAL, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CniError, ErrorCode};
+
+    #[test]
+    fn a_long_message_is_told_with_its_beginning_and_its_end() {
+        let error = CniError::new(ErrorCode::IO, format!("start {} end", "é".repeat(100_000)));
+        let json: serde_json::Value = serde_json::from_str(&error.to_json("1.0.0")).unwrap();
+        let message = json["msg"].as_str().unwrap();
+        assert!(message.len() < 3000, "{}", message.len());
+        assert!(
+            message.starts_with("start ") && message.ends_with(" end"),
+            "{message}"
+        );
     }
 }

@@ -48,6 +48,13 @@ impl FileDisk {
         Ok(disk)
     }
 
+    /// Are there files of ours in a directory, of this version or one before?
+    pub(super) fn is_in(directory: &Path) -> bool {
+        let ours = [FileName::Table, FileName::Journal].map(FileName::as_str);
+        let names = ours.iter().chain(&EARLIER);
+        names.into_iter().any(|name| directory.join(name).exists())
+    }
+
     fn path(&self, file: FileName) -> PathBuf {
         self.directory.join(file.as_str())
     }

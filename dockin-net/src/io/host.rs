@@ -59,7 +59,8 @@ impl World for Host {
     }
 }
 
-/// The networks that have leases in `directory`, by name; none when it is not there.
+/// The networks that have leases in `directory`, by name; none when it is not there. Directories
+/// that are not of ours are passed over: to open them would put files into them.
 ///
 /// # Errors
 ///
@@ -74,7 +75,8 @@ pub fn networks(directory: &Path) -> Result<Vec<NetworkName>, StoreError> {
     for entry in entries {
         let entry = entry.map_err(|error| io_error(directory, &error))?;
         let name = entry.file_name().into_string().ok();
-        networks.extend(name.and_then(|name| NetworkName::parse(&name).ok()));
+        let network = name.and_then(|name| NetworkName::parse(&name).ok());
+        networks.extend(network.filter(|_| FileDisk::is_in(&entry.path())));
     }
     networks.sort();
     Ok(networks)

@@ -2,8 +2,9 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
-    thread::sleep,
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    sync::mpsc,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -34,7 +35,11 @@ pub(super) fn get(url: &str, trust: &Trust) -> Result<Vec<u8>, NoAnswer> {
 
 fn get_once(url: &str, trust: &Trust, end: Instant) -> Result<Vec<u8>, NoAnswer> {
     let invalid = |message: &str| NoAnswer {
-        message: format!("{message}: `{url}`"),
+        // What may be secret is not told: a password, and what stands behind the path.
+        message: match url.split('?').next() {
+            Some(start) if !start.contains('@') => format!("{message}: `{start}`"),
+            _ => message.to_owned(),
+        },
         later: false,
     };
     let (rest, is_secret) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
@@ -48,6 +53,12 @@ fn get_once(url: &str, trust: &Trust, end: Instant) -> Result<Vec<u8>, NoAnswer>
     };
     if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || authority.is_empty() {
         return Err(invalid("not an address"));
+    }
+    if authority.contains('@') {
+        return Err(NoAnswer {
+            message: "no user belongs into the address, `backendToken` is what we show".into(),
+            later: false,
+        });
     }
     let slash = if path.starts_with('/') { "" } else { "/" };
     let proof = match &trust.token {
@@ -110,8 +121,11 @@ pub(super) fn exchange(
         false => format!("{authority}:80"),
     };
     let mut failed = std::io::Error::other("the name has no address");
-    for address in with_port.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left()) {
+    let addresses = addresses_of(with_port, end)?;
+    for (index, address) in addresses.iter().enumerate() {
+        // One that does not answer leaves time for the others.
+        let others = u32::try_from(addresses.len() - index).unwrap_or(1);
+        match TcpStream::connect_timeout(address, left() / others) {
             Ok(socket) => {
                 let timed = Timed { socket, end };
                 let mut stream: Box<dyn Stream> = match security {
@@ -140,6 +154,28 @@ pub(super) fn exchange(
         }
     }
     Err(failed)
+}
+
+/// The addresses of a name and port. Who looks names up takes a time of his own.
+fn addresses_of(name: String, end: Instant) -> std::io::Result<Vec<SocketAddr>> {
+    match name.parse() {
+        Ok(address) => Ok(vec![address]),
+        Err(_) => within(end, move || Ok(name.to_socket_addrs()?.collect())),
+    }
+}
+
+/// Does it on a thread of its own, which is left to itself when the time is over.
+fn within<T: Send + 'static>(
+    end: Instant,
+    act: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let (done, answer) = mpsc::channel();
+    thread::Builder::new().spawn(move || drop(done.send(act())))?;
+    let left = end.saturating_duration_since(Instant::now());
+    answer.recv_timeout(left).unwrap_or_else(|_| {
+        let what = "the name was not looked up in time";
+        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
+    })
 }
 
 /// A socket that gives up at a time, however often a little comes before: below TLS too, where a
@@ -245,8 +281,39 @@ fn read_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Trust, get_once, read_answer};
-    use std::time::Instant;
+    use super::{Trust, addresses_of, get_once, read_answer, within};
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
+
+    #[test]
+    fn a_name_that_nobody_looks_up_in_time_is_told() {
+        let never = || loop {
+            thread::park();
+        };
+        let late = within::<()>(Instant::now(), never).unwrap_err();
+        assert_eq!(late.kind(), std::io::ErrorKind::TimedOut);
+        let end = Instant::now() + Duration::from_secs(3600);
+        let found = addresses_of("localhost:7".into(), end).unwrap();
+        assert!(found.iter().all(|it| it.ip().is_loopback()), "{found:?}");
+        assert_eq!(addresses_of("[::1]:7".into(), end).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_told() {
+        for url in [
+            "http://user:hunter2@rm/",
+            "ftp://user:hunter2@rm/",
+            "http://rm/a b?token=hunter2",
+        ] {
+            let error = get_once(url, &Trust::default(), Instant::now()).unwrap_err();
+            assert!(
+                !error.later && !error.message.contains("hunter2"),
+                "{error:?}"
+            );
+        }
+    }
 
     #[test]
     fn bodies_are_read_in_each_form() {

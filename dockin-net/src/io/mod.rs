@@ -17,6 +17,7 @@ mod http;
 mod netlink;
 #[cfg(feature = "exec")]
 mod plugins;
+mod process;
 #[cfg(feature = "etcd")]
 mod share;
 #[cfg(feature = "etcd")]
@@ -33,6 +34,7 @@ pub use host::{Host, networks};
 pub use host_local::HostLocalStore;
 #[cfg(feature = "netlink")]
 pub use netlink::BridgeHost;
+pub use process::answer;
 #[cfg(feature = "etcd")]
 pub use store_process::serve_store;
 

@@ -83,7 +83,11 @@ pub trait World {
 
 /// Answers one call of the address plugin.
 pub fn run(environment: &Environment, stdin: &[u8], world: &mut dyn World) -> Outcome {
-    let about = concat!("dockin-ipam ", env!("CARGO_PKG_VERSION"));
+    let about = concat!(
+        "dockin-ipam ",
+        env!("CARGO_PKG_VERSION"),
+        "; operators: dockin-ipam pool --help"
+    );
     cni::run(environment, stdin, about, &mut Ipam { world })
 }
 

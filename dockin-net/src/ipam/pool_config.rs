@@ -4,8 +4,8 @@ use super::{static_mode::refused, store_config::StoreConfig};
 use crate::{
     Cidr, Family, InterfaceName, Pool, Range, RangeError, RangeSet, RangeSpec, Span,
     cni::{
-        Args, CniError, Dns, ErrorCode, Field, Request, Route, Shape, decode_address, decode_cidr,
-        decode_dns, decode_routes,
+        Args, CniError, Dns, ErrorCode, Field, FieldError, Request, Route, Shape, decode_address,
+        decode_cidr, decode_dns, decode_routes,
     },
     lease::{Owner, StickyKey},
     parse_address,
@@ -66,6 +66,12 @@ impl Mode {
             field.string().ok().flatten().map(str::to_owned)
         };
         let kind = word("type").unwrap_or_default();
+        if kind == "dockin-ipam" {
+            let mode = ipam.get("mode").and_then(|it| it.string().map(drop));
+            let wrong =
+                |error: FieldError| CniError::new(ErrorCode::INVALID_CONFIG, error.to_string());
+            mode.map_err(wrong)?;
+        }
         match word("mode").as_deref() {
             Some("static") => return Ok(Self::Static),
             Some("pool") if kind == "host-local" => return Ok(Self::Pool(Format::HostLocal)),
@@ -220,7 +226,14 @@ impl Reader {
                 return Err(self.wrong(&several, error));
             }
         }
-        Ok(pools)
+        if self.code == ErrorCode::INTERNAL {
+            // The reference gives the gateway of one range from another.
+            return Ok(pools);
+        }
+        let ranges = pools.iter().flat_map(Pool::sets).flat_map(RangeSet::ranges);
+        let gateways: Vec<_> = ranges.map(Range::gateway).collect();
+        let without = |pool: Pool| pool.without_gateways(&gateways);
+        Ok(pools.into_iter().map(without).collect())
     }
 
     fn pool(&self, name: &str, sets: Vec<RangeSet>, field: &Field<'_>) -> Result<Pool, CniError> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     config::MetaConfig,
     plugin::{Meta, io_error},
-    record::Intent,
+    record::{self, Intent},
 };
 use crate::{
     cni::{Args, CniError},
@@ -62,7 +62,8 @@ impl Answer {
 /// The name of a pod's answer among the records.
 pub(super) fn record_name(network: &str, pod: &Question) -> String {
     let (namespace, pod) = (file_name(&pod.namespace), file_name(&pod.pod));
-    format!("{}{namespace}@{pod}", prefix(network))
+    let file = record::file_name(format!("{namespace}@{pod}"));
+    format!("{}{file}", prefix(network))
 }
 
 fn prefix(network: &str) -> String {

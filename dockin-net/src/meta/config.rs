@@ -244,6 +244,21 @@ pub(super) fn delegates(
         if kind.is_empty() || kind.contains('/') {
             return Err(wrong("`type` names no plugin"));
         }
+        let outside = attached
+            .gateway
+            .filter(|it| !attached.address.contains(*it));
+        if let (Some(gateway), true, "bridge", None) =
+            (outside, attached.master, kind, file.get("routes"))
+        {
+            return Err(wrong(&format!(
+                "`gateway` {gateway} is not in the network of {}, and without `routes` there is no \
+                 way to it",
+                attached.address
+            )));
+        }
+        if kind == "dockin-cni" {
+            return Err(wrong("`type` is `dockin-cni`, which would run itself"));
+        }
         match plugin.get("driver") {
             None => {}
             Some(Value::String(driver)) if driver == "exec" || driver == "netlink" => {}

@@ -12,19 +12,25 @@ use super::{
 use crate::cni::{CniError, CniResult, Environment, ErrorCode, Json, Verb, Version};
 
 impl Meta<'_> {
+    /// Runs every plugin; when one fails, how many of them there is something to undo of.
     pub(super) fn make(
         &mut self,
         config: &MetaConfig,
         intent: &mut Intent,
-    ) -> Result<CniResult, CniError> {
+    ) -> Result<CniResult, (CniError, usize)> {
         let mut parts = Vec::new();
         let mut previous: Option<Value> = None;
         for index in 0..intent.delegates.len() {
             let Some(delegate) = intent.delegates.get(index).cloned() else {
                 break;
             };
-            let stdout = self.call(config, intent, &delegate, Verb::Add, previous.as_ref())?;
-            let (value, result) = read_result(&delegate, &stdout)?;
+            let added = self.call(config, intent, &delegate, Verb::Add, previous.as_ref());
+            let added = added.and_then(|stdout| read_result(&delegate, &stdout));
+            let (value, result) = added.map_err(|error| {
+                // An interface that was there before is not ours to remove.
+                let is_others = error.code() == ErrorCode::ATTACHMENT && delegate.is_own_bridge();
+                (error, index + usize::from(!is_others))
+            })?;
             if delegate.last {
                 parts.push(Part {
                     master: delegate.master,
@@ -59,31 +65,36 @@ impl Meta<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Has every network's plugins collect, each told which of its interfaces are to stay.
+    /// Has every network's plugins collect, each told which of its interfaces are to stay: those
+    /// of `kept` and `others`, and what the runtime lists, should a record of it be lost.
     pub(super) fn collect_delegates(
         &mut self,
         config: &MetaConfig,
         kept: &[Intent],
+        others: &[Intent],
+        valid: &[(String, String)],
     ) -> Vec<String> {
         let mut failed = Vec::new();
         let mut done: Vec<(String, String)> = Vec::new();
-        let all = kept
-            .iter()
-            .flat_map(|intent| intent.delegates.iter().map(move |it| (intent, it)));
-        for (intent, delegate) in all.clone() {
+        fn delegates(of: &[Intent]) -> impl Iterator<Item = (&Intent, &Delegate)> + Clone {
+            of.iter()
+                .flat_map(|intent| intent.delegates.iter().map(move |it| (intent, it)))
+        }
+        for (intent, delegate) in delegates(kept) {
             let key = (delegate.network().to_owned(), delegate.kind().to_owned());
             if delegate.version() < Version::V1_1_0 || done.contains(&key) {
                 continue;
             }
-            let stay = all
-                .clone()
+            let ours = delegates(kept)
+                .chain(delegates(others))
                 .filter(|(_, other)| other.network() == delegate.network())
-                .map(|(intent, other)| {
-                    serde_json::json!({
-                        "containerID": intent.container_id,
-                        "ifname": other.interface,
-                    })
-                });
+                .map(|(intent, other)| (&intent.container_id, &other.interface));
+            let listed = valid
+                .iter()
+                .map(|(container, interface)| (container, interface));
+            let stay = ours.chain(listed).map(|(container, interface)| {
+                serde_json::json!({ "containerID": container, "ifname": interface })
+            });
             let mut collecting = delegate.clone();
             if let Some(members) = collecting.config.as_object_mut() {
                 members.insert("cni.dev/valid-attachments".into(), stay.collect());

@@ -160,6 +160,10 @@ pub trait World {
 
 /// Answers one call of `dockin-cni`.
 pub fn run(environment: &Environment, stdin: &[u8], world: &mut dyn World) -> Outcome {
-    let about = concat!("dockin-cni ", env!("CARGO_PKG_VERSION"));
+    let about = concat!(
+        "dockin-cni ",
+        env!("CARGO_PKG_VERSION"),
+        "; operators: dockin-cni install --help"
+    );
     cni::run(environment, stdin, about, &mut Meta { world })
 }

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::{
     World,
-    config::{MetaConfig, delegates},
+    config::{Delegate, MetaConfig, delegates},
     delegation::no_plugin,
     record::Intent,
 };
 use crate::{
     Attachment, StoreError,
     cni::{CniError, CniResult, ErrorCode, Plugin, Request, Verb, Version},
-    resource_manager::Attached,
+    resource_manager::{AnswerError, Attached},
 };
 
 pub(super) struct Meta<'a> {
@@ -46,10 +46,13 @@ impl Plugin for Meta<'_> {
                 }
                 Ok(result)
             }
-            Err(error) => {
+            Err((error, begun)) => {
                 self.log(&config, &format!("ADD {of}: {error}"));
-                if self.undo(&config, &intent).is_ok() {
-                    self.remove(&config, &name)?;
+                // An interface of a network that was not begun is somebody else's.
+                intent.delegates.truncate(begun);
+                match self.undo(&config, &intent) {
+                    Ok(()) => self.remove(&config, &name)?,
+                    Err(_) => self.write(&config, &name, &intent)?,
                 }
                 Err(error)
             }
@@ -110,8 +113,9 @@ impl Plugin for Meta<'_> {
                 self.remove(&config, &name)?;
             }
         }
-        failed.extend(self.collect_delegates(&config, &kept));
         let network = request.network.as_str();
+        let others = self.intents_of_others(&config, network)?;
+        failed.extend(self.collect_delegates(&config, &kept, &others, &valid));
         let forgotten = self.forget_old_answers(&config, network, &kept);
         failed.extend(forgotten.err().map(|error| error.to_string()));
         if failed.is_empty() {
@@ -123,7 +127,8 @@ impl Plugin for Meta<'_> {
     fn status(&mut self, request: &Request<'_>) -> Result<(), CniError> {
         let unavailable = |message: String| CniError::new(ErrorCode::NOT_AVAILABLE, message);
         let config = MetaConfig::read(request)?;
-        let files = self.files(&config)?;
+        let files = self.files(&config);
+        let files = files.map_err(|error| unavailable(error.to_string()))?;
         if files.is_empty() {
             return Err(unavailable(format!("`{}` has no network", config.conf_dir)));
         }
@@ -171,7 +176,19 @@ impl Meta<'_> {
                 let message = format!("`{}` has no network `{}`", config.conf_dir, network.network);
                 CniError::new(ErrorCode::INVALID_CONFIG, message)
             })?;
-            planned.extend(delegates(config, network, file, of, request.version)?);
+            let made = delegates(config, network, file, of, request.version)?;
+            let interface = made.first().map(|it| it.interface.as_str());
+            // One network names it, the other leaves it to the runtime.
+            if planned
+                .iter()
+                .any(|it: &Delegate| Some(it.interface.as_str()) == interface)
+            {
+                let name = interface.unwrap_or_default().to_owned();
+                let error = AnswerError::SameInterface(name);
+                let message = format!("networks: {error}");
+                return Err(CniError::new(ErrorCode::INVALID_CONFIG, message));
+            }
+            planned.extend(made);
         }
         for delegate in &planned {
             if delegate.is_own_bridge() && self.world.has_bridge() {
@@ -204,10 +221,40 @@ impl Meta<'_> {
             return Ok(None);
         };
         let damaged = || {
-            let message = format!("record `{name}` in `{}` is damaged", config.state_dir);
+            let message = format!(
+                "record `{name}` in `{}` is damaged: what to undo is not known; remove the file \
+                 when the pod and its interfaces are gone",
+                config.state_dir
+            );
             CniError::new(ErrorCode::IO, message)
         };
         Intent::parse(&text).map(Some).ok_or_else(damaged)
+    }
+
+    /// What is attached to other networks of the runtime, which may share ours.
+    fn intents_of_others(
+        &mut self,
+        config: &MetaConfig,
+        network: &str,
+    ) -> Result<Vec<Intent>, CniError> {
+        let names = |meta: &mut Self, prefix: &str| {
+            let names = meta.world.record_names(&config.state_dir, prefix);
+            names.map_err(|error| io_error(&error))
+        };
+        let mut others: Vec<_> = names(self, "")?
+            .iter()
+            .filter_map(|name| name.split('/').next())
+            .filter(|other| *other != network)
+            .map(str::to_owned)
+            .collect();
+        others.dedup();
+        let mut intents = Vec::new();
+        for other in others {
+            for name in names(self, &format!("{other}/attachments/"))? {
+                intents.extend(self.read_intent(config, &name)?);
+            }
+        }
+        Ok(intents)
     }
 
     fn write(&mut self, config: &MetaConfig, name: &str, intent: &Intent) -> Result<(), CniError> {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::config::Delegate;
-use crate::Attachment;
+use crate::{Attachment, hash::hash};
 
 /// What was about to be done for an attachment, written before the first plugin is run. `DEL`
 /// works from it when the configuration and the resource manager are gone.
@@ -21,7 +21,8 @@ impl Intent {
     /// The name of the record of an attachment.
     pub(super) fn name(network: &str, of: &Attachment) -> String {
         let container = of.container_id().as_str();
-        format!("{network}/attachments/{container}@{}", of.interface_text())
+        let file = file_name(format!("{container}@{}", of.interface_text()));
+        format!("{network}/attachments/{file}")
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -75,5 +76,36 @@ impl Intent {
             complete: value.get("complete")?.as_bool()?,
             delegates: delegates.collect::<Option<_>>()?,
         })
+    }
+}
+
+/// `text` as the name of a record's file. A file system gives 255 bytes to a name, of which some
+/// are for writing it anew; of a longer text its number stands for the rest.
+pub(super) fn file_name(text: String) -> String {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let start: String = text.chars().take(KEPT).collect();
+    format!("{start}~{:016x}", hash(&[text.as_bytes()]))
+}
+
+/// Bytes of the longest name.
+const LONGEST: usize = 240;
+/// Characters that are kept of a longer one; an interface's name alone may have some of several
+/// bytes.
+const KEPT: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, file_name};
+
+    #[test]
+    fn a_long_name_becomes_a_files_and_stays_its_own() {
+        let long = |end: &str| "c".repeat(1000) + end;
+        let names = ["@eth0", "@eth1", "é@eth0"].map(|end| file_name(long(end)));
+        assert!(names.iter().all(|name| name.len() <= LONGEST), "{names:?}");
+        assert_ne!(names[0], names[1]);
+        assert_eq!(file_name(long("@eth0")), names[0]);
+        assert_eq!(file_name("c1@eth0".into()), "c1@eth0");
     }
 }

@@ -137,13 +137,25 @@ pub enum AnswerError {
         /// What is wrong.
         error: AddressError,
     },
-    /// A mask is neither dotted, nor eight hex digits, nor a length, or has holes.
-    #[error("`{path}` is `{text}`: neither a mask such as 255.255.255.0 or ffffff00, nor a length")]
+    /// A mask is neither dotted, nor eight hex digits, nor a length, or has holes, or is empty.
+    #[error(
+        "`{path}` is `{text}`: neither a mask such as 255.255.255.0 or ffffff00, nor a length from 1"
+    )]
     Mask {
         /// The field.
         path: String,
         /// What it holds.
         text: String,
+    },
+    /// An address that no pod can have, or a gateway that does not go with it.
+    #[error("`{path}` is `{address}`: {what}")]
+    Unusable {
+        /// The field.
+        path: String,
+        /// What it holds.
+        address: IpAddr,
+        /// What is wrong.
+        what: &'static str,
     },
     /// No interface has that name.
     #[error("`{path}`: {error}")]
@@ -227,18 +239,42 @@ fn read_network(field: &Field<'_>) -> Result<Attached, AnswerError> {
         path: field.path(),
         error,
     };
-    let address = if text.contains('/') {
-        Cidr::parse(text).map_err(|error| wrong(&pod_ip, error))?
+    let (address, mask) = if text.contains('/') {
+        let address = Cidr::parse(text).map_err(|error| wrong(&pod_ip, error))?;
+        (address, pod_ip.clone())
     } else {
         let address = parse_address(text).map_err(|error| wrong(&pod_ip, error))?;
         let mask = field.get("subnetMask")?;
         let prefix = read_mask(&mask, Family::of(address))?;
-        Cidr::new(address, prefix).ok_or_else(|| mask_error(&mask))?
+        let address = Cidr::new(address, prefix).ok_or_else(|| mask_error(&mask))?;
+        (address, mask)
     };
+    if address.prefix() == 0 {
+        // Everybody would be a neighbour.
+        return Err(mask_error(&mask));
+    }
+    let unusable = |field: &Field<'_>, address, what| AnswerError::Unusable {
+        path: field.path(),
+        address,
+        what,
+    };
+    let ip = address.address();
+    if !is_one_hosts(ip) {
+        return Err(unusable(&pod_ip, ip, "no address of one host"));
+    }
     let gateway = field.get("gateway")?;
     let gateway = match gateway.string()?.filter(|text| !text.is_empty()) {
         None => None,
-        Some(text) => Some(parse_address(text).map_err(|error| wrong(&gateway, error))?),
+        Some(text) => {
+            let parsed = parse_address(text).map_err(|error| wrong(&gateway, error))?;
+            if Family::of(parsed) != Family::of(ip) {
+                return Err(unusable(&gateway, parsed, "of another family than `podIp`"));
+            }
+            if parsed == ip || !is_one_hosts(parsed) {
+                return Err(unusable(&gateway, parsed, "no address of another host"));
+            }
+            Some(parsed)
+        }
     };
     let interface = field.get("ifName")?;
     Ok(Attached {
@@ -255,6 +291,12 @@ fn read_network(field: &Field<'_>) -> Result<Attached, AnswerError> {
         },
         master: field.get("master")?.boolean()?.unwrap_or(false),
     })
+}
+
+/// Can a host have that address on a network?
+fn is_one_hosts(address: IpAddr) -> bool {
+    let everyones = matches!(address, IpAddr::V4(it) if it.is_broadcast());
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || everyones)
 }
 
 /// A mask in one of the three forms; IPv6 has lengths alone.
@@ -278,7 +320,7 @@ fn read_mask(field: &Field<'_>, family: Family) -> Result<u8, AnswerError> {
         return Err(wrong());
     };
     let holes = bits.leading_ones() + bits.trailing_zeros() != 32;
-    if family == Family::V6 || (holes && bits != 0) {
+    if family == Family::V6 || holes {
         return Err(wrong());
     }
     u8::try_from(bits.leading_ones()).map_err(|_| wrong())
@@ -329,12 +371,42 @@ mod tests {
             ("192.168.1.2", "\"33\""),
             ("192.168.1.2", "33"),
             ("192.168.1.2", "-1"),
+            ("192.168.1.2", "0"),
+            ("192.168.1.2", "\"0\""),
+            ("192.168.1.2", "\"0.0.0.0\""),
+            ("192.168.1.2", "\"00000000\""),
+            ("192.168.1.2/0", "null"),
+            ("fd00::2", "0"),
+            ("fd00::2/0", "null"),
             ("192.168.1.2", "\"fffff\""),
             ("fd00::2", "\"255.255.255.0\""),
             ("fd00::2", "\"129\""),
             ("192.168.1", "\"24\""),
         ] {
             assert!(answer(ip, mask).is_err(), "{ip} {mask}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_no_pod_can_have_are_named_with_their_field() {
+        for (ip, gateway, path) in [
+            ("0.0.0.0", "", "data[0].podIp"),
+            ("127.0.0.1", "", "data[0].podIp"),
+            ("224.0.0.1", "", "data[0].podIp"),
+            ("255.255.255.255", "", "data[0].podIp"),
+            ("ff02::1", "", "data[0].podIp"),
+            ("10.0.0.2", "fd00::1", "data[0].gateway"),
+            ("fd00::2", "10.0.0.1", "data[0].gateway"),
+            ("10.0.0.2", "10.0.0.2", "data[0].gateway"),
+            ("10.0.0.2", "0.0.0.0", "data[0].gateway"),
+        ] {
+            let body = format!(
+                r#"{{"data":[{{"type":"a","podIp":"{ip}/24","gateway":"{gateway}",
+                "master":true}}]}}"#
+            );
+            let error = read_answer(body.as_bytes()).unwrap_err();
+            let named = matches!(&error, AnswerError::Unusable { path: it, .. } if it == path);
+            assert!(named, "{ip} {gateway}: {error}");
         }
     }
 

@@ -40,11 +40,16 @@ impl<D: Disk> Pages<D> {
     /// Opens the files, or makes them with `buckets` empty blocks.
     pub(super) fn open(mut disk: D, buckets: u32) -> Result<Self, StoreError> {
         if disk.length(FileName::Table)?.is_none() {
+            if !is_new_journal(&disk)? {
+                let message = "it is missing, and its journal was written to";
+                return Err(damaged(&disk, FileName::Table, message));
+            }
             let header = Header::new(buckets);
             let numbers = (0..buckets).map(super::bucket_block);
             let empty = Block::default();
             let image = image(&header, numbers.map(|number| (number, &empty)));
-            // The journal first: a table without one is damaged, one without a table is nothing.
+            // The journal first: a table without one is damaged, and a journal of zeros without a
+            // table is what a crash at this place leaves.
             disk.replace(FileName::Journal, &vec![0; SHORTEST])?;
             disk.replace(FileName::Table, &image)?;
         }
@@ -317,6 +322,19 @@ fn read_journal<D: Disk>(
     }
     Journal::read(read_piece(disk, from, end - from)?, generation)
         .map_err(|message| damaged(disk, FileName::Journal, &message))
+}
+
+/// Is the journal absent, or as it was made? What was ever written to it stays there in part.
+fn is_new_journal<D: Disk>(disk: &D) -> Result<bool, StoreError> {
+    let length = disk.length(FileName::Journal)?.unwrap_or(0);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    for start in (0..length).step_by(EMPTY_AT) {
+        let piece = read_piece(disk, start, EMPTY_AT)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Does a record of this generation, which counts or whose presence is damage, begin from byte

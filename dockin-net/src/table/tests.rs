@@ -399,6 +399,19 @@ fn a_journal_that_was_cut_short_is_told() {
 }
 
 #[test]
+fn a_table_that_is_gone_is_not_begun_anew() {
+    let (disk, _) = filled();
+    disk.0.borrow_mut().current.remove(&FileName::Table);
+    let refused = Table::open(disk);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })));
+    // What a crash leaves that made the journal and not yet the table.
+    let new = MemoryDisk::default();
+    let zeros = vec![0; RECORDS + 32 * 1024];
+    new.0.borrow_mut().current.insert(FileName::Journal, zeros);
+    assert!(content(&open(&new)).unwrap().is_empty());
+}
+
+#[test]
 fn damage_before_whole_records_is_told_and_not_cut() {
     let (disk, _) = filled();
     disk.0

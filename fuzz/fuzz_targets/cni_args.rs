@@ -1,0 +1,4 @@
+//! libFuzzer's door to [`dockin_fuzz::cni_args`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dockin_fuzz::cni_args(data));
