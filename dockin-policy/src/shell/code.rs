@@ -18,7 +18,8 @@ const INTERPRETERS: &[&str] = &[
     "python", "perl", "ruby", "node", "nodejs", "php", "lua", "luajit", "tclsh", "wish", "expect",
     "irb", "psql", "mysql", "mariadb", "sqlite", "gdb", "ed", "ex", "bc", "dc", "R", "Rscript",
     "julia", "ghci", "scala", "groovy", "jshell", "erl", "iex", "guile", "racket", "m4", "awk",
-    "gawk", "mawk", "bun", "deno",
+    "gawk", "mawk", "bun", "deno", "fish", "csh", "tcsh", "pwsh", "nu", "xonsh", "elvish", "osh",
+    "ysh",
 ];
 
 const CODE: &str = "code for an interpreter cannot be judged";
@@ -48,7 +49,8 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
     };
     match found {
         "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "tclsh"
-        | "expect" => arguments.iter().all(|argument| {
+        | "expect" | "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh"
+        | "ysh" => arguments.iter().all(|argument| {
             argument.known().is_some_and(|text| {
                 text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
@@ -64,6 +66,7 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         "perl" | "ruby" => "eEnpvh",
         "node" | "nodejs" => "epvh",
         "php" => "rfvih",
+        "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh" | "ysh" => "c",
         _ => "e",
     };
     option == "--version"
@@ -128,6 +131,19 @@ impl Runner<'_> {
                         let glued = text.get(2..).unwrap_or_default();
                         started.extend(calls(bare, glued));
                     }
+                }
+            }
+            // Shells of other grammars: what they share with sh is seen.
+            "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh" | "ysh" => {
+                let mut takes = false;
+                for text in &known {
+                    if takes {
+                        started.push(Call::Text("sh", (*text).to_owned()));
+                    }
+                    takes = text.starts_with('-') && is_code_option(bare, text);
+                }
+                if known.iter().any(|text| !text.starts_with('-')) {
+                    self.unknown(CODE);
                 }
             }
             "expect" => {

@@ -41,6 +41,9 @@ impl Runner<'_> {
                 let _out = self.below(|runner| runner.source(file));
             }
         }
+        for file in self.startup_files(name, dialect, arguments, options) {
+            let _out = self.below(|runner| runner.source(&file));
+        }
         let run = |runner: &mut Self| {
             runner.state.set_dialect(
                 if runner.dialect() == Dialect::Busybox && matches!(name, "sh" | "ash" | "hush") {
@@ -102,6 +105,45 @@ impl Runner<'_> {
         self.calls = calls;
         self.aliases = aliases;
         out
+    }
+
+    /// The files in the home folder that a shell reads first, as far as the session wrote them.
+    fn startup_files(
+        &self,
+        name: &str,
+        dialect: Dialect,
+        arguments: &[Value],
+        runs: &utility::ShellRuns<'_>,
+    ) -> Vec<Value> {
+        let options = arguments.iter().filter_map(Value::known);
+        let mut options = options.take_while(|it| it.starts_with('-'));
+        let reads_more = name.starts_with('-')
+            || matches!(runs, utility::ShellRuns::Input(_))
+            || options
+                .any(|it| it == "--login" || !it.starts_with("--") && it.contains(['l', 'i']));
+        let files: &[&str] = match (dialect, reads_more) {
+            (Dialect::Zsh, false) => &[".zshenv"],
+            (Dialect::Zsh, true) => &[".zshenv", ".zprofile", ".zshrc", ".zlogin"],
+            (_, false) => &[],
+            (Dialect::Bash, true) => &[
+                ".bashrc",
+                ".bash_profile",
+                ".bash_login",
+                ".profile",
+                ".kshrc",
+                ".mkshrc",
+            ],
+            (_, true) => &[".profile"],
+        };
+        // Which folder is the home one is not always known.
+        let is_one = |path: &str| {
+            let (_, file) = path.rsplit_once('/').unwrap_or(("", path));
+            files.contains(&file)
+        };
+        let written = self.state.files().filter(|(path, _)| is_one(path));
+        written
+            .map(|(path, _)| Value::Known(path.to_owned()))
+            .collect()
     }
 
     /// `$0`, `$1`, … of a shell that is started.
