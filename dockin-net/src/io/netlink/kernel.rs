@@ -2,7 +2,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::ErrorKind,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     thread::{sleep, yield_now},
     time::{Duration, Instant},
@@ -11,23 +11,22 @@ use std::{
 use nix::{errno::Errno, sys::socket::SockProtocol};
 
 use super::{
+    advertise::Advertiser,
     message::Batch,
     nftables::{self, MASQUERADE, Rule, SOURCES},
     probe::probe,
     route::{self, Change, Pair},
-    socket::{
-        Answers, Socket, home, inside, is_parameter, kernel_error, set_parameter, write_parameter,
-    },
+    socket::{Answers, Socket, home, inside, kernel_error, set_parameter, write_parameter},
 };
 use crate::{
     Family,
-    bridge::{Applied, Assigned, Detection, KernelError, KernelRoute, Link, Owner, Place, Step},
+    bridge::{
+        Applied, Assigned, Detection, KernelError, KernelRoute, Link, Mac, Owner, Place, Step,
+    },
 };
 
 /// How long a port may take until it carries packets, in milliseconds.
 const PORT_PATIENCE: u32 = 2500;
-/// How long the kernel may test addresses, in milliseconds.
-const DETECTION_PATIENCE: u32 = 10_000;
 
 /// How often the kernel is asked again at once, before the pauses begin.
 const YIELDS: u32 = 8;
@@ -39,6 +38,9 @@ pub(super) struct Kernel {
     host: Option<Socket>,
     pod: Option<(File, Socket)>,
     filter: Option<Socket>,
+    advertiser: Option<Advertiser>,
+    /// IPv6 was off in the container, and this call switched it on.
+    ipv6_on: bool,
     /// Links as they were last seen.
     links: BTreeMap<(Place, String), Link>,
     /// The bridge that got a port: its hardware address may be another one than was seen.
@@ -186,18 +188,41 @@ impl Kernel {
             .and_then(|socket| socket.exchange(&batch));
         let answers = sent.map_err(|error| Box::new((first, error)))?;
         self.learn(place, &answers);
-        let mut failed = None;
+        let mut failed = Vec::new();
         for (step, sequence) in steps {
             let error = answers.outcome(sequence).unwrap_or_default();
             if error == 0 || tolerated(&step, error) {
                 self.learn_pair(&step);
                 applied.done.push(step);
             } else {
-                failed
-                    .get_or_insert_with(|| Box::new((step, kernel_error(Errno::from_raw(error)))));
+                failed.push((step, Errno::from_raw(error)));
             }
         }
-        failed.map_or(Ok(()), Err)
+        let Some((first, error)) = failed.first() else {
+            return Ok(());
+        };
+        // IPv6 is off in the container. Asking first would take every attachment longer.
+        match first {
+            Step::AddAddress { name, .. } if *error == Errno::EACCES && !self.ipv6_on => {
+                let failing = |error| Box::new((first.clone(), error));
+                self.switch_ipv6_on(name).map_err(failing)?;
+                for (step, _) in &failed {
+                    self.queue(step, pending).map_err(failing)?;
+                }
+                self.flush(pending, applied)
+            }
+            _ => Err(Box::new((first.clone(), kernel_error(*error)))),
+        }
+    }
+
+    fn switch_ipv6_on(&mut self, name: &str) -> Result<(), KernelError> {
+        self.ipv6_on = true;
+        self.in_pod(|| {
+            for name in ["lo", name] {
+                set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
+            }
+            Ok(())
+        })?
     }
 
     /// Remembers the links among answers.
@@ -376,7 +401,13 @@ impl Kernel {
                 announce,
             } => self.enable_ipv6(name, *detection, *announce),
             Step::AwaitPort { host } => self.await_port(host),
-            Step::AwaitDetection { name } => self.await_detection(name),
+            Step::Advertise {
+                name,
+                addresses,
+                mac,
+                overriding,
+            } => self.advertise(name, addresses, *mac, *overriding),
+            Step::AwaitDetection { name, addresses } => self.await_detection(name, addresses),
             Step::Probe {
                 name,
                 address,
@@ -409,30 +440,45 @@ impl Kernel {
         detection: Detection,
         announce: bool,
     ) -> Result<(), KernelError> {
-        self.in_pod(|| {
-            if is_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
-                for name in ["lo", name] {
-                    set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
-                }
-            }
-            // Without these an address is usable later, or an announcement is lost: no reason to
-            // fail where a kernel does not know them.
-            let set = |word: &str, value: &str| {
-                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), value);
+        self.socket(Place::Pod)?.join_news()?;
+        if detection == Detection::Off && !announce {
+            return Ok(());
+        }
+        // Without these an address is usable later, or an announcement is lost: no reason to fail
+        // where a kernel does not know them.
+        let advertiser = self.in_pod(|| {
+            let set = |word: &str| {
+                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), "1");
             };
             match detection {
-                Detection::Off => set("accept_dad", "0"),
-                Detection::Optimistic => set("optimistic_dad", "1"),
+                Detection::Off => {}
+                Detection::Optimistic => set("optimistic_dad"),
                 Detection::First => {
-                    set("accept_dad", "1");
-                    set("enhanced_dad", "1");
+                    set("accept_dad");
+                    set("enhanced_dad");
                 }
             }
-            if announce {
-                set("ndisc_notify", "1");
+            announce.then(Advertiser::open)
+        })?;
+        self.advertiser = advertiser.and_then(Result::ok);
+        Ok(())
+    }
+
+    fn advertise(
+        &mut self,
+        name: &str,
+        addresses: &[Ipv6Addr],
+        mac: Mac,
+        overriding: bool,
+    ) -> Result<(), KernelError> {
+        let index = self.index(Place::Pod, name)?;
+        for address in addresses {
+            // One that is lost costs a neighbour a question.
+            if let Some(advertiser) = &self.advertiser {
+                let _ = advertiser.advertise(index, *address, mac, overriding);
             }
-            Ok(())
-        })?
+        }
+        Ok(())
     }
 
     fn await_port(&mut self, host: &str) -> Result<(), KernelError> {
@@ -453,20 +499,23 @@ impl Kernel {
         })
     }
 
-    fn await_detection(&mut self, name: &str) -> Result<(), KernelError> {
+    /// Waits for the worker of the kernel that takes addresses into use, tested or not: it joins
+    /// the group in which they are asked for, tells of each, and makes its route before it
+    /// gives the kernel's lock to the next request.
+    fn await_detection(&mut self, name: &str, addresses: &[Ipv6Addr]) -> Result<(), KernelError> {
         let index = self.index(Place::Pod, name)?;
-        // A worker of the kernel takes the address into use, on this processor once it is free:
-        // the shortest pause lets it, also where this process goes before others.
-        sleep(Duration::from_nanos(1));
-        wait_until(DETECTION_PATIENCE, || {
-            let mut addresses = self.addresses(Place::Pod, index)?;
-            // Its own link-local address is none that was asked for.
-            addresses.retain(|it| !of_link(it.address.address()));
-            if addresses.iter().any(|it| it.duplicate) {
-                return Err(KernelError::Duplicate);
+        let mut awaited = addresses.to_vec();
+        while !awaited.is_empty() {
+            let heard = self.socket(Place::Pod)?.hear()?;
+            for (_, it) in heard.into_iter().filter(|(of, _)| *of == index) {
+                let is = |address: &Ipv6Addr| it.address.address() == IpAddr::V6(*address);
+                if it.duplicate && awaited.iter().any(is) {
+                    return Err(KernelError::Duplicate);
+                }
+                awaited.retain(|address| it.tentative || !is(address));
             }
-            Ok(!addresses.iter().any(|it| it.tentative))
-        })
+        }
+        Ok(())
     }
 
     pub(super) fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError> {
@@ -655,10 +704,6 @@ fn opened(socket: &mut Option<Socket>, protocol: SockProtocol) -> Result<&mut So
 
 fn not_entered() -> KernelError {
     KernelError::Other("the container's namespace is not open".into())
-}
-
-fn of_link(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Asks again and again, first as soon as others have had the processor, then with pauses of 0.05
