@@ -1,11 +1,11 @@
+mod act;
+mod ask;
+
 use std::{
     collections::BTreeMap,
     fs::File,
     io::ErrorKind,
-    net::{IpAddr, Ipv6Addr},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
-    thread::{sleep, yield_now},
-    time::{Duration, Instant},
 };
 
 use nix::{errno::Errno, sys::socket::SockProtocol};
@@ -13,23 +13,10 @@ use nix::{errno::Errno, sys::socket::SockProtocol};
 use super::{
     advertise::Advertiser,
     message::Batch,
-    nftables::{self, MASQUERADE, Rule, SOURCES},
-    probe::probe,
     route::{self, Change, Pair},
-    socket::{Answers, Socket, home, inside, kernel_error, set_parameter, write_parameter},
+    socket::{Answers, Socket, home, inside, kernel_error},
 };
-use crate::{
-    Family,
-    bridge::{
-        Applied, Assigned, Detection, KernelError, KernelRoute, Link, Mac, Owner, Place, Step,
-    },
-};
-
-/// How long a port may take until it carries packets, in milliseconds.
-const PORT_PATIENCE: u32 = 2500;
-
-/// How often the kernel is asked again at once, before the pauses begin.
-const YIELDS: u32 = 8;
+use crate::bridge::{Applied, Detection, KernelError, Link, Place, Step};
 
 /// The namespaces of one call.
 #[derive(Debug, Default)]
@@ -215,16 +202,6 @@ impl Kernel {
         }
     }
 
-    fn switch_ipv6_on(&mut self, name: &str) -> Result<(), KernelError> {
-        self.ipv6_on = true;
-        self.in_pod(|| {
-            for name in ["lo", name] {
-                set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
-            }
-            Ok(())
-        })?
-    }
-
     /// Remembers the links among answers.
     fn learn(&mut self, place: Place, answers: &Answers) {
         let links = answers.replies.iter().filter_map(|it| route::read_link(it));
@@ -370,271 +347,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// The steps that are no single message.
-    fn act(&mut self, step: &Step) -> Result<(), KernelError> {
-        match step {
-            Step::SettleBridge { name } => {
-                // A kernel without IPv6 has nothing to be set.
-                for word in ["accept_ra", "accept_dad"] {
-                    let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), "0");
-                }
-                Ok(())
-            }
-            Step::Forward(Family::V4) => set_parameter("ipv4/ip_forward", "1"),
-            Step::Forward(Family::V6) => set_parameter("ipv6/conf/all/forwarding", "1"),
-            Step::SetVlans {
-                host,
-                untagged,
-                tagged,
-                leave_default,
-            } => self.set_vlans(host, *untagged, tagged, *leave_default),
-            Step::CheckSource { host, mac, owner } => self.filter(|batch, next| {
-                nftables::check_source(batch, next, host, *mac, owner);
-            }),
-            Step::Masquerade { address, owner } => self.filter(|batch, next| {
-                nftables::masquerade(batch, next, *address, owner);
-            }),
-            Step::RemoveRules(owner) => self.remove_rules(owner),
-            Step::EnableIpv6 {
-                name,
-                detection,
-                announce,
-            } => self.enable_ipv6(name, *detection, *announce),
-            Step::AwaitPort { host } => self.await_port(host),
-            Step::Advertise {
-                name,
-                addresses,
-                mac,
-                overriding,
-            } => self.advertise(name, addresses, *mac, *overriding),
-            Step::AwaitDetection { name, addresses } => self.await_detection(name, addresses),
-            Step::Probe {
-                name,
-                address,
-                wait,
-            } => self.in_pod(|| probe(name, *address, *wait))?,
-            _ => Ok(()),
-        }
-    }
-
-    fn set_vlans(
-        &mut self,
-        host: &str,
-        untagged: u16,
-        tagged: &[u16],
-        leave_default: bool,
-    ) -> Result<(), KernelError> {
-        let index = self.index(Place::Host, host)?;
-        let socket = self.socket(Place::Host)?;
-        let mut batch = Batch::default();
-        if leave_default {
-            route::leave_default_vlan(&mut batch, socket.next(), index);
-        }
-        route::join_vlans(&mut batch, socket.next(), index, untagged, tagged);
-        all_good(&socket.exchange(&batch)?)
-    }
-
-    fn enable_ipv6(
-        &mut self,
-        name: &str,
-        detection: Detection,
-        announce: bool,
-    ) -> Result<(), KernelError> {
-        self.socket(Place::Pod)?.join_news()?;
-        if detection == Detection::Off && !announce {
-            return Ok(());
-        }
-        // Without these an address is usable later, or an announcement is lost: no reason to fail
-        // where a kernel does not know them.
-        let advertiser = self.in_pod(|| {
-            let set = |word: &str| {
-                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), "1");
-            };
-            match detection {
-                Detection::Off => {}
-                Detection::Optimistic => set("optimistic_dad"),
-                Detection::First => {
-                    set("accept_dad");
-                    set("enhanced_dad");
-                }
-            }
-            announce.then(Advertiser::open)
-        })?;
-        self.advertiser = advertiser.and_then(Result::ok);
-        Ok(())
-    }
-
-    fn advertise(
-        &mut self,
-        name: &str,
-        addresses: &[Ipv6Addr],
-        mac: Mac,
-        overriding: bool,
-    ) -> Result<(), KernelError> {
-        let index = self.index(Place::Pod, name)?;
-        for address in addresses {
-            // One that is lost costs a neighbour a question.
-            if let Some(advertiser) = &self.advertiser {
-                let _ = advertiser.advertise(index, *address, mac, overriding);
-            }
-        }
-        Ok(())
-    }
-
-    fn await_port(&mut self, host: &str) -> Result<(), KernelError> {
-        let is_ready = |kernel: &Self| {
-            let link = kernel.seen(Place::Host, host);
-            link.is_some_and(|it| it.operational)
-        };
-        wait_until(PORT_PATIENCE, || {
-            if is_ready(self) {
-                return Ok(true);
-            }
-            let mut batch = Batch::default();
-            self.ask_port(&mut batch, host)?;
-            let answers = self.socket(Place::Host)?.exchange(&batch)?;
-            self.learn(Place::Host, &answers);
-            all_good(&answers)?;
-            Ok(is_ready(self))
-        })
-    }
-
-    /// Waits for the worker of the kernel that takes addresses into use, tested or not: it joins
-    /// the group in which they are asked for, tells of each, and makes its route before it
-    /// gives the kernel's lock to the next request.
-    fn await_detection(&mut self, name: &str, addresses: &[Ipv6Addr]) -> Result<(), KernelError> {
-        let index = self.index(Place::Pod, name)?;
-        let mut awaited = addresses.to_vec();
-        while !awaited.is_empty() {
-            let heard = self.socket(Place::Pod)?.hear()?;
-            for (_, it) in heard.into_iter().filter(|(of, _)| *of == index) {
-                let is = |address: &Ipv6Addr| it.address.address() == IpAddr::V6(*address);
-                if it.duplicate && awaited.iter().any(is) {
-                    return Err(KernelError::Duplicate);
-                }
-                awaited.retain(|address| it.tentative || !is(address));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError> {
-        let socket = self.socket(place)?;
-        let mut batch = Batch::default();
-        let sequence = socket.next();
-        route::get_link(&mut batch, sequence, name);
-        let answers = socket.exchange(&batch)?;
-        match answers.outcome(sequence).unwrap_or_default() {
-            0 => {}
-            error if Errno::from_raw(error) == Errno::ENODEV => return Ok(None),
-            error => return Err(kernel_error(Errno::from_raw(error))),
-        }
-        self.learn(place, &answers);
-        let found = answers.replies.iter().find_map(|it| route::read_link(it));
-        // By the name it was asked for, which may be another one of its names.
-        Ok(found.map(|(link, _)| {
-            let key = (place, name.to_owned());
-            self.links.insert(key, link.clone());
-            link
-        }))
-    }
-
-    /// A link as it was last seen, unless it has changed since.
-    pub(super) fn seen(&self, place: Place, name: &str) -> Option<Link> {
-        if place == Place::Host && self.changed.as_deref() == Some(name) {
-            return None;
-        }
-        self.links.get(&(place, name.to_owned())).cloned()
-    }
-
-    pub(super) fn addresses(
-        &mut self,
-        place: Place,
-        index: u32,
-    ) -> Result<Vec<Assigned>, KernelError> {
-        let answers = self.list(place, route::list_addresses)?;
-        let all = answers
-            .replies
-            .iter()
-            .filter_map(|it| route::read_address(it));
-        Ok(all
-            .filter(|(of, _)| *of == index)
-            .map(|(_, it)| it)
-            .collect())
-    }
-
-    pub(super) fn routes(&mut self) -> Result<Vec<KernelRoute>, KernelError> {
-        let answers = self.list(Place::Pod, route::list_routes)?;
-        let all = answers
-            .replies
-            .iter()
-            .filter_map(|it| route::read_route(it));
-        Ok(all.collect())
-    }
-
-    pub(super) fn group(&mut self, group: u32) -> Result<Vec<String>, KernelError> {
-        let answers = self.list(Place::Host, route::list_links)?;
-        let all = answers.replies.iter().filter_map(|it| route::read_link(it));
-        let of_group = all.filter(|(link, of)| *of == group && link.kind == "veth");
-        Ok(of_group.map(|(link, _)| link.name).collect())
-    }
-
-    pub(super) fn owners(&mut self) -> Result<Vec<Owner>, KernelError> {
-        let mut owners: Vec<_> = self.rules()?.into_iter().map(|it| it.owner).collect();
-        owners.sort();
-        owners.dedup();
-        Ok(owners)
-    }
-
-    fn list(
-        &mut self,
-        place: Place,
-        ask: impl Fn(&mut Batch, u32),
-    ) -> Result<Answers, KernelError> {
-        let socket = self.socket(place)?;
-        let mut batch = Batch::default();
-        ask(&mut batch, socket.next());
-        let answers = socket.exchange(&batch)?;
-        all_good(&answers)?;
-        Ok(answers)
-    }
-
-    fn rules(&mut self) -> Result<Vec<Rule>, KernelError> {
-        let socket = self.filter_socket()?;
-        let mut rules = Vec::new();
-        for chain in [MASQUERADE, SOURCES] {
-            let mut batch = Batch::default();
-            let sequence = socket.next();
-            nftables::list(&mut batch, sequence, chain);
-            let answers = socket.exchange(&batch)?;
-            let replies = answers.replies.iter();
-            rules.extend(replies.filter_map(|it| nftables::read(it, chain)));
-        }
-        Ok(rules)
-    }
-
-    fn remove_rules(&mut self, owner: &Owner) -> Result<(), KernelError> {
-        let rules = self.rules()?;
-        let rules: Vec<_> = rules.iter().filter(|it| it.owner == *owner).collect();
-        if rules.is_empty() {
-            return Ok(());
-        }
-        self.filter(|batch, next| {
-            for rule in rules {
-                nftables::remove(batch, next(), rule);
-            }
-        })
-    }
-
-    fn filter(
-        &mut self,
-        fill: impl FnOnce(&mut Batch, &mut dyn FnMut() -> u32),
-    ) -> Result<(), KernelError> {
-        let socket = self.filter_socket()?;
-        let batch = nftables::transaction(&mut || socket.next(), fill);
-        all_good(&socket.exchange(&batch)?)
-    }
-
     fn filter_socket(&mut self) -> Result<&mut Socket, KernelError> {
         opened(&mut self.filter, SockProtocol::NetlinkNetFilter)
     }
@@ -704,28 +416,4 @@ fn opened(socket: &mut Option<Socket>, protocol: SockProtocol) -> Result<&mut So
 
 fn not_entered() -> KernelError {
     KernelError::Other("the container's namespace is not open".into())
-}
-
-/// Asks again and again, first as soon as others have had the processor, then with pauses of 0.05
-/// to 20 milliseconds: the shortest pause takes longer than most of what is awaited.
-fn wait_until(
-    patience: u32,
-    mut ready: impl FnMut() -> Result<bool, KernelError>,
-) -> Result<(), KernelError> {
-    let begun = Instant::now();
-    let mut pause = Duration::from_micros(50);
-    let mut yields = YIELDS;
-    while !ready()? {
-        if yields > 0 {
-            yields -= 1;
-            yield_now();
-            continue;
-        }
-        if begun.elapsed() > Duration::from_millis(patience.into()) {
-            return Err(KernelError::TooLate(patience));
-        }
-        sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
-    }
-    Ok(())
 }
