@@ -173,6 +173,33 @@ fn the_same_address_in_a_new_pod_is_reachable_at_once() {
     }
 }
 
+/// As containers are that were started with `net.ipv6.conf.all.disable_ipv6`.
+#[test]
+fn an_ipv6_address_works_at_once_where_ipv6_is_off() {
+    let host = Net::new();
+    let wanted = config("10.1.0.2/24,fd01::2/64", &json!({"isDefaultGateway": true}));
+    let pod = Net::new();
+    let off = "for it in all default; do echo 1 > /proc/sys/net/ipv6/conf/$it/disable_ipv6; done";
+    assert!(pod.run("busybox", &["sh", "-c", off]).status.success());
+    let (code, answer) = call(&host, &pod, "ADD", "c1", &wanted);
+    assert_eq!(code, Some(0), "{answer}");
+    for address in ["10.1.0.2", "fd01::2"] {
+        assert!(host.pings(address), "{address}: {}", pod.ip("addr"));
+    }
+    assert!(pod.pings("fd01::1"), "{}", pod.ip("-6 route"));
+    assert_eq!(call(&host, &pod, "DEL", "c1", &wanted).0, Some(0));
+}
+
+#[test]
+fn an_address_that_is_tested_meanwhile_is_reached_at_once() {
+    let host = Net::new();
+    let wanted = json!({"isDefaultGateway": true, "optimisticDad": true});
+    let (neighbour, _) = add(&host, "c0", &config("fd01::9/64", &json!({})));
+    let (pod, _) = add(&host, "c1", &config("fd01::2/64", &wanted));
+    assert!(neighbour.pings("fd01::2"), "{}", neighbour.ip("neigh"));
+    assert!(host.pings("fd01::2"), "{}", pod.ip("-6 addr"));
+}
+
 #[test]
 fn an_address_that_somebody_has_is_refused_when_asked_for() {
     let host = Net::new();

@@ -13,7 +13,8 @@
 //!   its address, unless one is given;
 //! - IPv6 addresses are usable at once, untested as in the reference, because the address plugin
 //!   gives each once; `optimisticDad` has the kernel test them meanwhile (RFC 4429), `enabledad`
-//!   waits for the test and fails when somebody else has the address;
+//!   waits for the test and fails when somebody else has the address; the link-local address that the
+//!   kernel makes is tested after `ADD`, also beside IPv4 alone;
 //! - neighbours that remember the address under another hardware address are told;
 //! - `conflictProbe` asks on the network who has an IPv4 address before it is used (RFC 5227);
 //! - `ipMasq` and `macspoofchk` are rules of nftables in tables of their own, called `dockin`;

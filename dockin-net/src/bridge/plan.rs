@@ -132,20 +132,25 @@ fn plan_pod(
     if config.keep_down {
         return;
     }
-    let ipv6 = addresses
-        .ips
-        .iter()
-        .any(|ip| ip.address.address().is_ipv6());
+    let ips = addresses.ips.iter();
+    let ipv6 = ips.filter_map(|ip| match ip.address.address() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    });
+    let ipv6: Vec<_> = ipv6.collect();
+    // What comes back through a port in hairpin mode would look like somebody else's claim while
+    // an address is tested.
+    let announce = !ipv6.is_empty() && !config.hairpin;
     let detection = match (config.detect_first, config.optimistic) {
         (true, _) => Detection::First,
         (_, true) => Detection::Optimistic,
         _ => Detection::Off,
     };
-    if ipv6 {
+    if !ipv6.is_empty() {
         steps.push(Step::EnableIpv6 {
             name: name(),
             detection,
-            announce: !config.hairpin,
+            announce,
         });
     }
     steps.push(Step::RaisePod { name: name() });
@@ -178,11 +183,22 @@ fn plan_pod(
     steps.push(await_port);
     // The kernel takes a moment to use an address also when it does not test it: before that it
     // hears no question for it and takes no packet, whatever the address's flags say.
-    if ipv6 && detection != Detection::Optimistic {
-        steps.push(Step::AwaitDetection { name: name() });
+    if !ipv6.is_empty() && detection != Detection::Optimistic {
+        steps.push(Step::AwaitDetection {
+            name: name(),
+            addresses: ipv6.clone(),
+        });
     }
     if !addresses.ips.is_empty() {
         steps.push(Step::Announce { name: name(), mac });
+    }
+    if announce {
+        steps.push(Step::Advertise {
+            name: name(),
+            addresses: ipv6,
+            mac,
+            overriding: detection != Detection::Optimistic,
+        });
     }
 }
 

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Mac, Place};
 use crate::{Cidr, Family, cni::Route};
@@ -167,8 +167,7 @@ pub enum Step {
         name: String,
         /// How addresses are tested.
         detection: Detection,
-        /// Tell everybody whose an address is? Not on a port in hairpin mode: what comes back would
-        /// look like somebody else's claim while the address is tested.
+        /// Will its addresses be advertised?
         announce: bool,
     },
     /// Switch the container's interface on.
@@ -194,10 +193,13 @@ pub enum Step {
         /// For IPv6.
         detection: Detection,
     },
-    /// Wait until the kernel has tested the addresses; fails when one was taken.
+    /// Wait until the kernel has taken the IPv6 addresses into use; fails when it tested one and
+    /// somebody has it.
     AwaitDetection {
         /// The interface.
         name: String,
+        /// The addresses, which were added since IPv6 was switched on.
+        addresses: Vec<Ipv6Addr>,
     },
     /// Add a route in the container; success when the same is there.
     AddRoute {
@@ -220,12 +222,23 @@ pub enum Step {
         /// Whose it is now.
         mac: Mac,
     },
-    /// Tell everybody whose the addresses are: gratuitous ARP, unsolicited neighbour advertisement.
+    /// Tell everybody whose the IPv4 addresses are: gratuitous ARP.
     Announce {
         /// The interface.
         name: String,
         /// Its hardware address.
         mac: Mac,
+    },
+    /// Tell everybody whose the IPv6 addresses are: unsolicited neighbour advertisements.
+    Advertise {
+        /// The interface.
+        name: String,
+        /// The addresses.
+        addresses: Vec<Ipv6Addr>,
+        /// Its hardware address.
+        mac: Mac,
+        /// Is it to replace what neighbours know? Not while an address is tested.
+        overriding: bool,
     },
 }
 
@@ -257,7 +270,8 @@ impl Step {
             | Self::AddAddress { .. }
             | Self::AwaitDetection { .. }
             | Self::AddRoute { .. }
-            | Self::Announce { .. } => Place::Pod,
+            | Self::Announce { .. }
+            | Self::Advertise { .. } => Place::Pod,
             _ => Place::Host,
         }
     }
@@ -287,13 +301,14 @@ impl Step {
             Self::RaisePod { name } => format!("switch `{name}` on"),
             Self::Probe { address, .. } => format!("ask who has {address}"),
             Self::AddAddress { name, address, .. } => format!("add {address} to `{name}`"),
-            Self::AwaitDetection { name } => format!("test the addresses of `{name}`"),
+            Self::AwaitDetection { name, .. } => format!("take the addresses of `{name}` into use"),
             Self::AddRoute { name, route } => {
                 format!("add the route to {} on `{name}`", route.destination)
             }
             Self::AwaitPort { host } => format!("wait for port `{host}`"),
             Self::UpdateNeighbour { address, .. } => format!("update neighbour {address}"),
             Self::Announce { name, .. } => format!("announce the addresses of `{name}`"),
+            Self::Advertise { name, .. } => format!("advertise the addresses of `{name}`"),
         }
     }
 }

@@ -1,36 +1,22 @@
+mod act;
+mod ask;
+
 use std::{
     collections::BTreeMap,
     fs::File,
     io::ErrorKind,
-    net::IpAddr,
     os::{fd::AsRawFd, unix::fs::MetadataExt},
-    thread::{sleep, yield_now},
-    time::{Duration, Instant},
 };
 
 use nix::{errno::Errno, sys::socket::SockProtocol};
 
 use super::{
+    advertise::Advertiser,
     message::Batch,
-    nftables::{self, MASQUERADE, Rule, SOURCES},
-    probe::probe,
     route::{self, Change, Pair},
-    socket::{
-        Answers, Socket, home, inside, is_parameter, kernel_error, set_parameter, write_parameter,
-    },
+    socket::{Answers, Socket, home, inside, kernel_error},
 };
-use crate::{
-    Family,
-    bridge::{Applied, Assigned, Detection, KernelError, KernelRoute, Link, Owner, Place, Step},
-};
-
-/// How long a port may take until it carries packets, in milliseconds.
-const PORT_PATIENCE: u32 = 2500;
-/// How long the kernel may test addresses, in milliseconds.
-const DETECTION_PATIENCE: u32 = 10_000;
-
-/// How often the kernel is asked again at once, before the pauses begin.
-const YIELDS: u32 = 8;
+use crate::bridge::{Applied, Detection, KernelError, Link, Place, Step};
 
 /// The namespaces of one call.
 #[derive(Debug, Default)]
@@ -39,6 +25,9 @@ pub(super) struct Kernel {
     host: Option<Socket>,
     pod: Option<(File, Socket)>,
     filter: Option<Socket>,
+    advertiser: Option<Advertiser>,
+    /// IPv6 was off in the container, and this call switched it on.
+    ipv6_on: bool,
     /// Links as they were last seen.
     links: BTreeMap<(Place, String), Link>,
     /// The bridge that got a port: its hardware address may be another one than was seen.
@@ -186,18 +175,31 @@ impl Kernel {
             .and_then(|socket| socket.exchange(&batch));
         let answers = sent.map_err(|error| Box::new((first, error)))?;
         self.learn(place, &answers);
-        let mut failed = None;
+        let mut failed = Vec::new();
         for (step, sequence) in steps {
             let error = answers.outcome(sequence).unwrap_or_default();
             if error == 0 || tolerated(&step, error) {
                 self.learn_pair(&step);
                 applied.done.push(step);
             } else {
-                failed
-                    .get_or_insert_with(|| Box::new((step, kernel_error(Errno::from_raw(error)))));
+                failed.push((step, Errno::from_raw(error)));
             }
         }
-        failed.map_or(Ok(()), Err)
+        let Some((first, error)) = failed.first() else {
+            return Ok(());
+        };
+        // IPv6 is off in the container. Asking first would take every attachment longer.
+        match first {
+            Step::AddAddress { name, .. } if *error == Errno::EACCES && !self.ipv6_on => {
+                let failing = |error| Box::new((first.clone(), error));
+                self.switch_ipv6_on(name).map_err(failing)?;
+                for (step, _) in &failed {
+                    self.queue(step, pending).map_err(failing)?;
+                }
+                self.flush(pending, applied)
+            }
+            _ => Err(Box::new((first.clone(), kernel_error(*error)))),
+        }
     }
 
     /// Remembers the links among answers.
@@ -345,247 +347,6 @@ impl Kernel {
         Ok(())
     }
 
-    /// The steps that are no single message.
-    fn act(&mut self, step: &Step) -> Result<(), KernelError> {
-        match step {
-            Step::SettleBridge { name } => {
-                // A kernel without IPv6 has nothing to be set.
-                for word in ["accept_ra", "accept_dad"] {
-                    let _ = set_parameter(&format!("ipv6/conf/{name}/{word}"), "0");
-                }
-                Ok(())
-            }
-            Step::Forward(Family::V4) => set_parameter("ipv4/ip_forward", "1"),
-            Step::Forward(Family::V6) => set_parameter("ipv6/conf/all/forwarding", "1"),
-            Step::SetVlans {
-                host,
-                untagged,
-                tagged,
-                leave_default,
-            } => self.set_vlans(host, *untagged, tagged, *leave_default),
-            Step::CheckSource { host, mac, owner } => self.filter(|batch, next| {
-                nftables::check_source(batch, next, host, *mac, owner);
-            }),
-            Step::Masquerade { address, owner } => self.filter(|batch, next| {
-                nftables::masquerade(batch, next, *address, owner);
-            }),
-            Step::RemoveRules(owner) => self.remove_rules(owner),
-            Step::EnableIpv6 {
-                name,
-                detection,
-                announce,
-            } => self.enable_ipv6(name, *detection, *announce),
-            Step::AwaitPort { host } => self.await_port(host),
-            Step::AwaitDetection { name } => self.await_detection(name),
-            Step::Probe {
-                name,
-                address,
-                wait,
-            } => self.in_pod(|| probe(name, *address, *wait))?,
-            _ => Ok(()),
-        }
-    }
-
-    fn set_vlans(
-        &mut self,
-        host: &str,
-        untagged: u16,
-        tagged: &[u16],
-        leave_default: bool,
-    ) -> Result<(), KernelError> {
-        let index = self.index(Place::Host, host)?;
-        let socket = self.socket(Place::Host)?;
-        let mut batch = Batch::default();
-        if leave_default {
-            route::leave_default_vlan(&mut batch, socket.next(), index);
-        }
-        route::join_vlans(&mut batch, socket.next(), index, untagged, tagged);
-        all_good(&socket.exchange(&batch)?)
-    }
-
-    fn enable_ipv6(
-        &mut self,
-        name: &str,
-        detection: Detection,
-        announce: bool,
-    ) -> Result<(), KernelError> {
-        self.in_pod(|| {
-            if is_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
-                for name in ["lo", name] {
-                    set_parameter(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
-                }
-            }
-            // Without these an address is usable later, or an announcement is lost: no reason to
-            // fail where a kernel does not know them.
-            let set = |word: &str, value: &str| {
-                let _ = write_parameter(&format!("ipv6/conf/{name}/{word}"), value);
-            };
-            match detection {
-                Detection::Off => set("accept_dad", "0"),
-                Detection::Optimistic => set("optimistic_dad", "1"),
-                Detection::First => {
-                    set("accept_dad", "1");
-                    set("enhanced_dad", "1");
-                }
-            }
-            if announce {
-                set("ndisc_notify", "1");
-            }
-            Ok(())
-        })?
-    }
-
-    fn await_port(&mut self, host: &str) -> Result<(), KernelError> {
-        let is_ready = |kernel: &Self| {
-            let link = kernel.seen(Place::Host, host);
-            link.is_some_and(|it| it.operational)
-        };
-        wait_until(PORT_PATIENCE, || {
-            if is_ready(self) {
-                return Ok(true);
-            }
-            let mut batch = Batch::default();
-            self.ask_port(&mut batch, host)?;
-            let answers = self.socket(Place::Host)?.exchange(&batch)?;
-            self.learn(Place::Host, &answers);
-            all_good(&answers)?;
-            Ok(is_ready(self))
-        })
-    }
-
-    fn await_detection(&mut self, name: &str) -> Result<(), KernelError> {
-        let index = self.index(Place::Pod, name)?;
-        // A worker of the kernel takes the address into use, on this processor once it is free:
-        // the shortest pause lets it, also where this process goes before others.
-        sleep(Duration::from_nanos(1));
-        wait_until(DETECTION_PATIENCE, || {
-            let mut addresses = self.addresses(Place::Pod, index)?;
-            // Its own link-local address is none that was asked for.
-            addresses.retain(|it| !of_link(it.address.address()));
-            if addresses.iter().any(|it| it.duplicate) {
-                return Err(KernelError::Duplicate);
-            }
-            Ok(!addresses.iter().any(|it| it.tentative))
-        })
-    }
-
-    pub(super) fn link(&mut self, place: Place, name: &str) -> Result<Option<Link>, KernelError> {
-        let socket = self.socket(place)?;
-        let mut batch = Batch::default();
-        let sequence = socket.next();
-        route::get_link(&mut batch, sequence, name);
-        let answers = socket.exchange(&batch)?;
-        match answers.outcome(sequence).unwrap_or_default() {
-            0 => {}
-            error if Errno::from_raw(error) == Errno::ENODEV => return Ok(None),
-            error => return Err(kernel_error(Errno::from_raw(error))),
-        }
-        self.learn(place, &answers);
-        let found = answers.replies.iter().find_map(|it| route::read_link(it));
-        // By the name it was asked for, which may be another one of its names.
-        Ok(found.map(|(link, _)| {
-            let key = (place, name.to_owned());
-            self.links.insert(key, link.clone());
-            link
-        }))
-    }
-
-    /// A link as it was last seen, unless it has changed since.
-    pub(super) fn seen(&self, place: Place, name: &str) -> Option<Link> {
-        if place == Place::Host && self.changed.as_deref() == Some(name) {
-            return None;
-        }
-        self.links.get(&(place, name.to_owned())).cloned()
-    }
-
-    pub(super) fn addresses(
-        &mut self,
-        place: Place,
-        index: u32,
-    ) -> Result<Vec<Assigned>, KernelError> {
-        let answers = self.list(place, route::list_addresses)?;
-        let all = answers
-            .replies
-            .iter()
-            .filter_map(|it| route::read_address(it));
-        Ok(all
-            .filter(|(of, _)| *of == index)
-            .map(|(_, it)| it)
-            .collect())
-    }
-
-    pub(super) fn routes(&mut self) -> Result<Vec<KernelRoute>, KernelError> {
-        let answers = self.list(Place::Pod, route::list_routes)?;
-        let all = answers
-            .replies
-            .iter()
-            .filter_map(|it| route::read_route(it));
-        Ok(all.collect())
-    }
-
-    pub(super) fn group(&mut self, group: u32) -> Result<Vec<String>, KernelError> {
-        let answers = self.list(Place::Host, route::list_links)?;
-        let all = answers.replies.iter().filter_map(|it| route::read_link(it));
-        let of_group = all.filter(|(link, of)| *of == group && link.kind == "veth");
-        Ok(of_group.map(|(link, _)| link.name).collect())
-    }
-
-    pub(super) fn owners(&mut self) -> Result<Vec<Owner>, KernelError> {
-        let mut owners: Vec<_> = self.rules()?.into_iter().map(|it| it.owner).collect();
-        owners.sort();
-        owners.dedup();
-        Ok(owners)
-    }
-
-    fn list(
-        &mut self,
-        place: Place,
-        ask: impl Fn(&mut Batch, u32),
-    ) -> Result<Answers, KernelError> {
-        let socket = self.socket(place)?;
-        let mut batch = Batch::default();
-        ask(&mut batch, socket.next());
-        let answers = socket.exchange(&batch)?;
-        all_good(&answers)?;
-        Ok(answers)
-    }
-
-    fn rules(&mut self) -> Result<Vec<Rule>, KernelError> {
-        let socket = self.filter_socket()?;
-        let mut rules = Vec::new();
-        for chain in [MASQUERADE, SOURCES] {
-            let mut batch = Batch::default();
-            let sequence = socket.next();
-            nftables::list(&mut batch, sequence, chain);
-            let answers = socket.exchange(&batch)?;
-            let replies = answers.replies.iter();
-            rules.extend(replies.filter_map(|it| nftables::read(it, chain)));
-        }
-        Ok(rules)
-    }
-
-    fn remove_rules(&mut self, owner: &Owner) -> Result<(), KernelError> {
-        let rules = self.rules()?;
-        let rules: Vec<_> = rules.iter().filter(|it| it.owner == *owner).collect();
-        if rules.is_empty() {
-            return Ok(());
-        }
-        self.filter(|batch, next| {
-            for rule in rules {
-                nftables::remove(batch, next(), rule);
-            }
-        })
-    }
-
-    fn filter(
-        &mut self,
-        fill: impl FnOnce(&mut Batch, &mut dyn FnMut() -> u32),
-    ) -> Result<(), KernelError> {
-        let socket = self.filter_socket()?;
-        let batch = nftables::transaction(&mut || socket.next(), fill);
-        all_good(&socket.exchange(&batch)?)
-    }
-
     fn filter_socket(&mut self) -> Result<&mut Socket, KernelError> {
         opened(&mut self.filter, SockProtocol::NetlinkNetFilter)
     }
@@ -655,32 +416,4 @@ fn opened(socket: &mut Option<Socket>, protocol: SockProtocol) -> Result<&mut So
 
 fn not_entered() -> KernelError {
     KernelError::Other("the container's namespace is not open".into())
-}
-
-fn of_link(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
-/// Asks again and again, first as soon as others have had the processor, then with pauses of 0.05
-/// to 20 milliseconds: the shortest pause takes longer than most of what is awaited.
-fn wait_until(
-    patience: u32,
-    mut ready: impl FnMut() -> Result<bool, KernelError>,
-) -> Result<(), KernelError> {
-    let begun = Instant::now();
-    let mut pause = Duration::from_micros(50);
-    let mut yields = YIELDS;
-    while !ready()? {
-        if yields > 0 {
-            yields -= 1;
-            yield_now();
-            continue;
-        }
-        if begun.elapsed() > Duration::from_millis(patience.into()) {
-            return Err(KernelError::TooLate(patience));
-        }
-        sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -8,10 +8,12 @@
 //! are those of `nix`.
 //!
 //! A call makes few trips: one to find the bridge, one that makes both ends of the pair in their
-//! namespaces, one to find the container's end, one for its addresses and routes, one to see that
-//! the port carries packets. The socket for the container's namespace is opened by a thread that
-//! has entered it and then ends; a socket speaks for the namespace it was opened in.
+//! namespaces, one for the container's addresses and routes, one to see that the port carries
+//! packets, one to announce the addresses. The socket for the container's namespace is opened while this
+//! thread is in it; a socket speaks for the namespace it was opened in. The same socket hears when
+//! the kernel has taken an IPv6 address into use, which it does after it has answered.
 
+mod advertise;
 mod kernel;
 mod message;
 mod nftables;

@@ -19,7 +19,7 @@ const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
-const NEW_ADDRESS: u16 = 20;
+pub(super) const NEW_ADDRESS: u16 = 20;
 const DEL_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
@@ -78,12 +78,16 @@ const DEFAULT_VLAN: u16 = 1;
 const INET_CONF: u16 = 1;
 const ARP_NOTIFY: u16 = 22;
 
+/// `RTMGRP_IPV6_IFADDR`: who joins it hears of every address of IPv6.
+pub(super) const NEWS_OF_IPV6_ADDRESSES: u32 = 0x100;
+
 /// `IFA_…`
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 const TENTATIVE: u32 = 0x40;
+const WITHOUT_DETECTION: u32 = 0x02;
 const OPTIMISTIC: u32 = 0x04;
 const DAD_FAILED: u32 = 0x08;
 
@@ -338,8 +342,12 @@ pub(super) fn add_address(
         if address.family() == Family::V4 && address.host_bits() > 1 {
             it.put(IFA_BROADCAST, &octets(address.last()));
         }
-        if address.family() == Family::V6 && detection == Detection::Optimistic {
-            it.number(IFA_FLAGS, OPTIMISTIC);
+        if address.family() == Family::V6 {
+            match detection {
+                Detection::Off => it.number(IFA_FLAGS, WITHOUT_DETECTION),
+                Detection::Optimistic => it.number(IFA_FLAGS, OPTIMISTIC),
+                Detection::First => {}
+            }
         }
     });
 }

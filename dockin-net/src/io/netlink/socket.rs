@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -8,19 +8,25 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-        sockopt::ReceiveTimeout,
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+        setsockopt, socket, sockopt::ReceiveTimeout,
     },
     sys::time::TimeVal,
 };
 
-use super::message::{Batch, DONE, ERROR, messages};
-use crate::bridge::KernelError;
+use super::{
+    message::{Batch, DONE, ERROR, Message, messages},
+    route::{NEW_ADDRESS, NEWS_OF_IPV6_ADDRESSES, read_address},
+};
+use crate::bridge::{Assigned, KernelError};
 
 /// What the kernel sends at once at most: it cuts lists for buffers of this size.
 const RECEIVE: usize = 8 * 1024;
-/// The kernel answers while it is asked; only a broken one takes seconds.
-const PATIENCE: i64 = 10;
+/// More than what it tells of an address.
+const NEWS: usize = 512;
+/// Seconds. The kernel answers while it is asked, and tests an address for one; only a broken one
+/// takes longer.
+const PATIENCE: u32 = 10;
 
 /// What came back: the payloads of messages with data, and for each request the error number, 0 for success.
 #[derive(Debug, Default)]
@@ -43,6 +49,8 @@ impl Answers {
 pub(super) struct Socket {
     descriptor: OwnedFd,
     sequence: u32,
+    /// Addresses that were told of, and the numbers of their links.
+    news: Vec<(u32, Assigned)>,
 }
 
 impl Socket {
@@ -51,17 +59,51 @@ impl Socket {
         let flags = SockFlag::SOCK_CLOEXEC;
         let descriptor = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol);
         let descriptor = descriptor.map_err(kernel_error)?;
-        setsockopt(&descriptor, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))
-            .map_err(kernel_error)?;
+        setsockopt(
+            &descriptor,
+            ReceiveTimeout,
+            &TimeVal::new(PATIENCE.into(), 0),
+        )
+        .map_err(kernel_error)?;
         Ok(Self {
             descriptor,
             sequence: 0,
+            news: Vec::new(),
         })
     }
 
     /// Opens one in another namespace.
     pub(super) fn open_in(namespace: &File, home: &File) -> Result<Self, KernelError> {
         inside(namespace, home, || Self::open(SockProtocol::NetlinkRoute))?
+    }
+
+    /// Hears from now on what happens to the IPv6 addresses of its namespace; before it is used.
+    pub(super) fn join_news(&self) -> Result<(), KernelError> {
+        let news = NetlinkAddr::new(0, NEWS_OF_IPV6_ADDRESSES);
+        bind(self.descriptor.as_raw_fd(), &news).map_err(kernel_error)
+    }
+
+    /// The next news of addresses, awaited for ten seconds at most.
+    pub(super) fn hear(&mut self) -> Result<Vec<(u32, Assigned)>, KernelError> {
+        if self.news.is_empty() {
+            let mut buffer = [0; NEWS];
+            let length = loop {
+                match recv(self.descriptor.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                    Ok(length) => break length,
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => return Err(KernelError::TooLate(PATIENCE * 1000)),
+                    Err(error) => return Err(kernel_error(error)),
+                }
+            };
+            self.take_news(messages(buffer.get(..length).unwrap_or_default()));
+        }
+        Ok(std::mem::take(&mut self.news))
+    }
+
+    fn take_news<'a>(&mut self, messages: impl Iterator<Item = Message<'a>>) {
+        let added = messages.filter(|it| it.kind == NEW_ADDRESS);
+        self.news
+            .extend(added.filter_map(|it| read_address(it.payload)));
     }
 
     /// A number that no request had.
@@ -73,7 +115,7 @@ impl Socket {
     /// Sends everything at once and receives until every awaited request has its answer.
     pub(super) fn exchange(&mut self, batch: &Batch) -> Result<Answers, KernelError> {
         let mut answers = Answers::default();
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&self.descriptor);
+        let descriptor = self.descriptor.as_raw_fd();
         send(descriptor, batch.bytes(), MsgFlags::empty()).map_err(kernel_error)?;
         // On the stack: pages of the heap that nothing else touches cost more than a trip.
         let mut buffer = [0; RECEIVE];
@@ -97,6 +139,8 @@ impl Socket {
                             return Err(kernel_error(Errno::from_raw(error)));
                         }
                     }
+                    // Nobody asked for it.
+                    _ if message.sequence == 0 => self.take_news(std::iter::once(message)),
                     _ => answers.replies.push(message.payload.to_vec()),
                 }
             }
@@ -136,11 +180,6 @@ pub(super) fn set_parameter(path: &str, value: &str) -> Result<(), KernelError> 
         return Ok(());
     }
     write_parameter(path, value)
-}
-
-/// Is a kernel parameter of this thread's namespace so? One that is not there is not.
-pub(super) fn is_parameter(path: &str, value: &str) -> bool {
-    std::fs::read_to_string(parameter(path)).is_ok_and(|it| it.trim_end() == value)
 }
 
 /// Sets a kernel parameter of this thread's namespace.
