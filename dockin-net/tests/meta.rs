@@ -26,6 +26,9 @@ struct Node {
     made: BTreeSet<(String, String)>,
     calls: Vec<String>,
     stdins: Vec<Value>,
+    namespaces: Vec<String>,
+    /// What the runtime says the pod's namespace is, where it is another one than usual.
+    netns: Option<&'static str>,
     asked: Vec<String>,
     /// `VERB interface` that fails.
     broken: Option<String>,
@@ -54,7 +57,7 @@ impl Node {
         let environment = Environment {
             command: verb.into(),
             container_id: "c1".into(),
-            netns: "/run/netns/c1".into(),
+            netns: self.netns.unwrap_or("/run/netns/c1").into(),
             ifname: "eth0".into(),
             args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=ns;K8S_POD_NAME=web-0;IP=9.9.9.9/8".into(),
             path: "/opt/cni/bin".into(),
@@ -124,6 +127,7 @@ impl meta::World for Node {
         self.calls
             .push(format!("{call} {}", program.rsplit('/').next().unwrap()));
         self.stdins.push(config.clone());
+        self.namespaces.push(environment.netns.clone());
         assert!(
             !environment.args.contains("9.9.9.9"),
             "{}",
@@ -520,6 +524,34 @@ fn a_collection_leaves_what_another_network_of_the_runtime_has_attached() {
     let told = node.stdins.last().unwrap()["cni.dev/valid-attachments"].to_string();
     for container in ["c1", "c2", "c3"] {
         assert!(told.contains(container), "{told}");
+    }
+}
+
+/// The number of a process that ended is given to another one, perhaps in another pod.
+#[test]
+fn plugins_are_sent_into_no_namespace_that_may_be_another_pods_by_now() {
+    let mut node = Node::new(&networks());
+    for (verb, netns, then) in [
+        ("DEL", "/proc/7/ns/net", Some("")),
+        ("GC", "/proc/7/ns/net", None),
+        ("GC", "/run/netns/c1", None),
+    ] {
+        node.netns = Some(netns);
+        assert_eq!(node.call("ADD", &config()).exit_code, 0);
+        assert!(node.namespaces.iter().all(|it| it == netns));
+        node.namespaces.clear();
+        node.netns = then;
+        let mut ending = config();
+        ending["cni.dev/valid-attachments"] = json!([]);
+        assert_eq!(node.call(verb, &ending).exit_code, 0);
+        let sent = if netns.starts_with("/proc/") {
+            ""
+        } else {
+            netns
+        };
+        assert_eq!(node.namespaces, [sent, sent], "{verb} {netns}");
+        assert!(node.made.is_empty());
+        node.namespaces.clear();
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     process::{self, ExitCode},
 };
 
+use dockin_net::{NetworkName, cni::Json};
+
 const USAGE: &str = "\
 usage: dockin-cni install [--bin-dir DIRECTORY] [--networks-dir DIRECTORY] [--network FILE]...
                           [--secrets-dir DIRECTORY] [--secret FILE]...
@@ -71,6 +73,9 @@ pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
             _ => conf = Some(value),
         }
     }
+    for file in networks.iter().chain(&conf) {
+        check(file)?;
+    }
     let this = std::env::current_exe()?;
     for name in NAMES {
         put(&this, &bin_dir, name, None)?;
@@ -89,6 +94,22 @@ pub(crate) fn run(words: &[String]) -> io::Result<ExitCode> {
         put(conf, &conf_dir, &own_name(conf)?, None)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A configuration that the runtime could not read would stop every pod of the node.
+fn check(file: &Path) -> io::Result<()> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        let what = format!("{}: {error}", file.display());
+        io::Error::new(ErrorKind::InvalidData, what)
+    };
+    let text = fs::read(file).map_err(|error| wrong(&error))?;
+    let config = Json::parse(&text).map_err(|error| wrong(&error))?;
+    let name = config.root().get("name").and_then(|name| {
+        let name = name.string()?.unwrap_or_default();
+        Ok(NetworkName::parse(name).map(drop))
+    });
+    let name = name.map_err(|error| wrong(&error))?;
+    name.map_err(|error| wrong(&format_args!("`name`: {error}")))
 }
 
 /// Copies a file beside its place and renames it: a plugin that is being run stays as it is, and

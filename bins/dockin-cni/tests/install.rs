@@ -15,8 +15,9 @@ fn plugins_and_configuration_are_put_in_their_places() {
     fs::create_dir(at("from")).unwrap();
     let program = at("from/dockin-cni");
     fs::copy(env!("CARGO_BIN_EXE_dockin-cni"), &program).unwrap();
-    fs::write(at("from/10-dockin.conf"), "{}").unwrap();
-    fs::write(at("from/webank.conf"), "{}").unwrap();
+    let config = r#"{"name":"webank","type":"bridge"}"#;
+    fs::write(at("from/10-dockin.conf"), config).unwrap();
+    fs::write(at("from/webank.conf"), config).unwrap();
     fs::write(at("from/token"), "secret").unwrap();
     let install = || {
         let mut command = Command::new(&program);
@@ -58,11 +59,28 @@ fn plugins_and_configuration_are_put_in_their_places() {
     ] {
         assert!(at(name).is_file(), "{name}");
     }
-    assert_eq!(fs::read(at("conf/10-dockin.conf")).unwrap(), b"{}");
+    assert_eq!(
+        fs::read_to_string(at("conf/10-dockin.conf")).unwrap(),
+        config
+    );
     let mode = fs::metadata(at("secrets/token")).unwrap().permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
     let names = |of: &Path| fs::read_dir(of).unwrap().count();
     assert_eq!(names(&at("bin")), 5, "something was left beside");
+    // What the runtime could not read is not installed, and what is there stays.
+    for (file, wrong) in [
+        ("10-dockin.conf", "{ // a remark\n}"),
+        ("webank.conf", "{}"),
+        ("webank.conf", r#"{"name":"a/b"}"#),
+    ] {
+        let place = at("from").join(file);
+        fs::write(&place, wrong).unwrap();
+        let failed = install();
+        let told = String::from_utf8(failed.stderr).unwrap();
+        assert!(!failed.status.success() && told.contains(file), "{told}");
+        assert!(failed.stdout.is_empty());
+        fs::write(&place, config).unwrap();
+    }
     let version = Command::new(at("bin/dockin-bridge"))
         .env("CNI_COMMAND", "VERSION")
         .output();

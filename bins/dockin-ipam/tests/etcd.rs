@@ -184,6 +184,38 @@ fn a_share_is_given_from_while_etcd_is_gone_and_all_is_there_when_it_is_back() {
     one.pool(&["verify"]).unwrap();
 }
 
+/// An operator tidies up: what etcd forgets of its past is nothing that nodes need.
+#[test]
+fn a_store_that_is_compacted_in_the_middle_goes_on() {
+    let etcd = Etcd::start();
+    let (one, other) = (
+        Node::new(&etcd, "one", "10.0.0.0/24"),
+        Node::new(&etcd, "other", "10.0.0.0/24"),
+    );
+    let compact = || {
+        let told = etcd.post("kv/range", &json!({"key": "YQ=="})).unwrap();
+        let revision = told.split("\"revision\":\"").nth(1).unwrap();
+        let revision = revision.split('"').next().unwrap();
+        let compaction = json!({"revision": revision, "physical": true});
+        etcd.post("kv/compaction", &compaction).unwrap();
+        etcd.post("maintenance/defragment", &json!({})).unwrap();
+    };
+    let given = one.add("c1", "db-0").unwrap();
+    let first = one.add("c2", "web-a").unwrap();
+    one.del("c1", "db-0");
+    compact();
+    assert_eq!(other.add("c3", "db-0").unwrap(), given);
+    other.del("c3", "db-0");
+    one.del("c2", "web-a");
+    for number in 0..70 {
+        one.add(&format!("w{number}"), "web-b").unwrap();
+    }
+    compact();
+    assert_eq!(one.add("c4", "db-0").unwrap(), given);
+    assert_ne!(other.add("c5", "web-c").unwrap(), first);
+    other.pool(&["verify"]).unwrap();
+}
+
 #[test]
 fn known_pods_get_their_address_and_others_an_answer_while_etcd_stands_still() {
     let etcd = Etcd::start();

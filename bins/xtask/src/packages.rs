@@ -62,6 +62,11 @@ const NEEDS: &[Need] = &[
         package: "iproute2",
     },
     Need {
+        // Debian's `portmap` runs it.
+        program: "iptables",
+        package: "iptables",
+    },
+    Need {
         program: "nft",
         package: "nftables",
     },

@@ -114,7 +114,8 @@ impl Meta<'_> {
     /// A pod's attachment has ended just now: its answer ages from here on. That of a pod whose
     /// namespace is gone ended at some time that nobody knows, such as with the machine.
     pub(super) fn pod_ended(&mut self, config: &MetaConfig, network: &str, intent: &Intent) {
-        if !intent.complete || !self.world.has_namespace(&intent.netns) {
+        let is_there = !intent.netns.is_empty() && self.world.has_namespace(&intent.netns);
+        if !intent.complete || !is_there {
             return;
         }
         let mut renew = || -> Result<(), CniError> {

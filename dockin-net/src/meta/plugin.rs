@@ -30,7 +30,7 @@ impl Plugin for Meta<'_> {
                 return Err(CniError::new(ErrorCode::ATTACHMENT, message));
             }
             // A call before this one was cut off.
-            Some(before) => self.undo(&config, &before)?,
+            Some(before) => self.undo(&config, &before.at(request))?,
             None => {}
         }
         let networks = self.networks(&config, request)?;
@@ -67,6 +67,7 @@ impl Plugin for Meta<'_> {
         let Some(intent) = self.read_intent(&config, &name)? else {
             return Ok(());
         };
+        let intent = intent.at(request);
         self.undo(&config, &intent)?;
         self.pod_ended(&config, request.network.as_str(), &intent);
         self.remove(&config, &name)
@@ -77,7 +78,7 @@ impl Plugin for Meta<'_> {
         let name = Intent::name(request.network.as_str(), of);
         let intent = self.read_intent(&config, &name)?.filter(|it| it.complete);
         let missing = || CniError::new(ErrorCode::ATTACHMENT, format!("{of} is not attached"));
-        let intent = intent.ok_or_else(missing)?;
+        let intent = intent.ok_or_else(missing)?.at(request);
         for delegate in &intent.delegates {
             if delegate.version() >= Version::V0_4_0 {
                 self.call(
@@ -107,7 +108,7 @@ impl Plugin for Meta<'_> {
             let key = (intent.container_id.clone(), intent.interface.clone());
             if valid.contains(&key) {
                 kept.push(intent);
-            } else if let Err(error) = self.undo(&config, &intent) {
+            } else if let Err(error) = self.undo(&config, &intent.of_the_past()) {
                 failed.push(error.to_string());
             } else {
                 self.remove(&config, &name)?;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::config::Delegate;
-use crate::{Attachment, hash::hash};
+use crate::{Attachment, cni::Request, hash::hash};
 
 /// What was about to be done for an attachment, written before the first plugin is run. `DEL`
 /// works from it when the configuration and the resource manager are gone.
@@ -23,6 +23,23 @@ impl Intent {
         let container = of.container_id().as_str();
         let file = file_name(format!("{container}@{}", of.interface_text()));
         format!("{network}/attachments/{file}")
+    }
+
+    /// With the namespace that the runtime names now: none says that it is gone, and what is at its
+    /// path by now is another one's.
+    pub(super) fn at(self, request: &Request<'_>) -> Self {
+        let netns = request.environment().netns.clone();
+        Self { netns, ..self }
+    }
+
+    /// As nobody knows any more where it was. The path of a process may lead to another process,
+    /// and so into another pod, when that one has ended.
+    pub(super) fn of_the_past(self) -> Self {
+        let netns = match self.netns.starts_with("/proc/") {
+            true => String::new(),
+            false => self.netns,
+        };
+        Self { netns, ..self }
     }
 
     pub(super) fn to_text(&self) -> String {
