@@ -109,43 +109,67 @@ fn apply(table: &mut Table<MemoryDisk>, model: &mut Model, steps: &[(u16, Option
     }
 }
 
+/// What the loss of power left.
+struct Crash {
+    disk: MemoryDisk,
+    answered: Model,
+    under_way: Option<Model>,
+    /// How often the journal was emptied.
+    generation: u64,
+}
+
+impl Crash {
+    /// Everything that was answered, and what was under way as a whole or not at all.
+    fn may_have_left(&self, found: &Model) -> bool {
+        *found == self.answered || Some(found) == self.under_way.as_ref()
+    }
+}
+
+/// The power goes after so many steps of the disk; each sector that was not durable is there or
+/// not.
+fn crash(power: usize) -> Crash {
+    let disk = MemoryDisk::default();
+    disk.0.borrow_mut().power = Some(power);
+    let mut crash = Crash {
+        disk: disk.clone(),
+        answered: Model::new(),
+        under_way: None,
+        generation: 0,
+    };
+    if let Ok(mut table) = Table::open(disk.clone()) {
+        for steps in &history() {
+            let mut after = crash.answered.clone();
+            apply(&mut table, &mut after, steps);
+            if table.commit().is_err() {
+                crash.under_way = Some(after);
+                break;
+            }
+            crash.answered = after;
+        }
+        crash.generation = table.header().generation;
+    }
+    let seed = 0x9e37_79b9 * (u64::try_from(power).unwrap() + 1);
+    disk.0.borrow_mut().crash(seed);
+    crash
+}
+
 /// Wherever the power goes, and whichever sectors of what was not durable reached the disk: what
 /// was answered is there, what was under way is there as a whole or not at all, and the next call
 /// goes on from it.
 #[test]
 fn a_crash_at_any_sector_loses_nothing_that_was_answered() {
-    let history = history();
     let mut emptied = 0;
     for power in (0..3000).step_by(13) {
-        let disk = MemoryDisk::default();
-        disk.0.borrow_mut().power = Some(power);
-        let mut answered = Model::new();
-        let mut under_way = None;
-        if let Ok(mut table) = Table::open(disk.clone()) {
-            for steps in &history {
-                let mut after = answered.clone();
-                apply(&mut table, &mut after, steps);
-                if table.commit().is_err() {
-                    under_way = Some(after);
-                    break;
-                }
-                answered = after;
-            }
-            emptied = emptied.max(table.header().generation);
-        }
-        disk.0
-            .borrow_mut()
-            .crash(0x9e37_79b9 * (u64::try_from(power).unwrap() + 1));
-        let mut table = open(&disk);
+        let crash = crash(power);
+        emptied = emptied.max(crash.generation);
+        let mut table = open(&crash.disk);
         let found = content(&table).unwrap();
-        assert!(
-            found == answered || Some(&found) == under_way.as_ref(),
-            "after {power} steps"
-        );
+        assert!(crash.may_have_left(&found), "after {power} steps");
         let mut next = found;
         apply(&mut table, &mut next, &[(9, Some(30)), (10, None)]);
         table.commit().unwrap();
-        assert_eq!(content(&open(&disk)).unwrap(), next, "after {power} steps");
+        let kept = content(&open(&crash.disk)).unwrap();
+        assert_eq!(kept, next, "after {power} steps");
     }
     assert!(emptied > 2, "the journal was never emptied: {emptied}");
 }
@@ -253,38 +277,21 @@ fn a_lost_page_of_the_journal_loses_nothing_in_silence() {
 /// is lost as well.
 #[test]
 fn a_crash_and_a_lost_page_lose_nothing_in_silence() {
-    let history = history();
     let (mut healed, mut told) = (0, 0);
     for power in (40..1200).step_by(11) {
-        let disk = MemoryDisk::default();
-        disk.0.borrow_mut().power = Some(power);
-        let mut answered = Model::new();
-        let mut under_way = None;
-        if let Ok(mut table) = Table::open(disk.clone()) {
-            for steps in &history {
-                let mut after = answered.clone();
-                apply(&mut table, &mut after, steps);
-                if table.commit().is_err() {
-                    under_way = Some(after);
-                    break;
-                }
-                answered = after;
-            }
-        }
-        let seed = 0x9e37_79b9 * (u64::try_from(power).unwrap() + 7);
-        disk.0.borrow_mut().crash(seed);
+        let crash = crash(power);
+        let disk = &crash.disk;
         let length = disk.0.borrow().current[&FileName::Journal].len();
         for start in (0..length).step_by(4096) {
             let end = (start + 4096).min(length);
             let zeros = |bytes: &mut Vec<u8>| bytes[start..end].fill(0);
-            let found = found_after(&disk, FileName::Journal, zeros);
+            let found = found_after(disk, FileName::Journal, zeros);
             if is_damage(&found) {
                 told += 1;
                 continue;
             }
-            let found = found.unwrap();
             assert!(
-                found == answered || Some(&found) == under_way.as_ref(),
+                crash.may_have_left(&found.unwrap()),
                 "after {power} steps, byte {start}"
             );
             healed += 1;
