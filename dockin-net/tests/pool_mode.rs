@@ -175,6 +175,39 @@ fn excluded_and_reserved_addresses_are_not_given() {
 }
 
 #[test]
+fn of_the_addresses_that_are_asked_for_those_of_the_capability_count_first() {
+    let mut machine = Memory::new();
+    let mut config = config(dual());
+    let asked = "IP=10.0.0.11,fd00::11";
+    let given = |machine: &mut Memory, of: &str, config: &Value| {
+        addresses(&machine.call("ADD", of, asked, config))
+    };
+    assert_eq!(
+        given(&mut machine, "c1", &config),
+        ["10.0.0.11/24", "fd00::11/64"]
+    );
+    config["args"] = json!({"cni": {"ips": ["10.0.0.12"]}});
+    assert_eq!(
+        given(&mut machine, "c2", &config),
+        ["10.0.0.12/24", "fd00::12/64"]
+    );
+    config["runtimeConfig"] = json!({"ips": ["fd00::33/64"]});
+    assert_eq!(
+        given(&mut machine, "c3", &config),
+        ["10.0.0.13/24", "fd00::33/64"]
+    );
+    config["runtimeConfig"] = json!({"ips": []});
+    config["args"] = json!({"cni": {"ips": ["10.0.0.300"]}});
+    let refused = machine.call("ADD", "c4", asked, &config);
+    assert_eq!(code(&refused), 7);
+    assert!(
+        refused.stdout.contains("args.cni.ips[0]"),
+        "{}",
+        refused.stdout
+    );
+}
+
+#[test]
 fn the_gateway_of_any_range_is_given_to_nobody() {
     let mut machine = Memory::new();
     let ranges = |last: &str, gateway: &str| {

@@ -338,14 +338,15 @@ impl Reader {
         Ok(())
     }
 
-    /// Addresses that the runtime asks for: all sources together, a prefix is not needed.
+    /// Addresses that the runtime asks for; a prefix is not needed. The capability `ips` replaces
+    /// `args.cni.ips`, which replaces `IP` of `CNI_ARGS`. In the reference they add up.
     fn requested(&self, request: &Request<'_>, args: &Args) -> Result<Vec<IpAddr>, CniError> {
         let config = request.config();
+        let add_up = self.code == ErrorCode::INTERNAL;
         let mut requested = Vec::new();
         if let Some(text) = args.value("IP") {
             // The reference takes one address here.
-            let one = self.code == ErrorCode::INTERNAL;
-            for text in text.splitn(if one { 1 } else { usize::MAX }, ',') {
+            for text in text.splitn(if add_up { 1 } else { usize::MAX }, ',') {
                 let address = parse_either(text.trim())
                     .map_err(|error| CniError::field(self.code, "CNI_ARGS: IP", error))?;
                 requested.push(address);
@@ -355,9 +356,13 @@ impl Reader {
             config.get("args")?.get("cni")?.get("ips")?,
             config.get("runtimeConfig")?.get("ips")?,
         ] {
-            for element in list.elements()? {
-                requested.push(self.address(&element)?);
+            let addresses: Result<Vec<_>, _> =
+                list.elements()?.map(|it| self.address(&it)).collect();
+            let mut addresses = addresses?;
+            if !add_up && !addresses.is_empty() {
+                requested.clear();
             }
+            requested.append(&mut addresses);
         }
         requested.dedup();
         Ok(requested)
