@@ -7,10 +7,11 @@ mod option;
 mod printed;
 
 use super::{
+    option::{is_long, long_value},
     run::{Input, Runner},
     value::{Out, Value},
 };
-use hook::{container_calls, git_calls, hidden_code, is_abbreviation};
+use hook::{container_calls, git_calls, hidden_code};
 use literal::{Call, MAX_LITERALS, awk_calls, calls, escapes, literals};
 pub(super) use printed::{awk_prints, prints};
 
@@ -209,7 +210,7 @@ impl Runner<'_> {
                         "--info-script",
                     ]
                     .iter()
-                    .any(|name| is_abbreviation(option, name))
+                    .any(|name| is_long(option, name))
                         || matches!(option, "-I" | "-F");
                     if let Some(value) = value.filter(|_| runs) {
                         let value = value.strip_prefix("exec=").unwrap_or(value);
@@ -232,11 +233,9 @@ impl Runner<'_> {
             }
             "split" => {
                 for (index, text) in known.iter().enumerate() {
-                    let value = match *text {
-                        "--filter" => known.get(index + 1).copied(),
-                        text => text.strip_prefix("--filter="),
-                    };
-                    if let Some(value) = value {
+                    let value = long_value(text, "--filter")
+                        .map(|glued| glued.or_else(|| known.get(index + 1).copied()));
+                    if let Some(Some(value)) = value {
                         started.push(Call::Text("sh", value.to_owned()));
                     }
                 }

@@ -16,6 +16,7 @@ use super::{
     ast::{Item, Join, List, Script},
     expand::Mode,
     parse::parse,
+    place::Descriptors,
     session::{Positional, SessionState, Variable},
     value::{OUTPUT, Out, Value},
 };
@@ -161,6 +162,9 @@ pub(crate) struct Runner<'s> {
     pub(super) calls: Vec<String>,
     /// Texts behind `/dev/fd/63` and its like.
     pub(super) pipes: BTreeMap<String, Out>,
+    pub(super) descriptors: Descriptors,
+    /// `exec` makes the files that this command opened the shell's.
+    pub(super) keeps_descriptors: bool,
     /// Aliases as they were where the line began.
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) span: Range<usize>,
@@ -207,6 +211,8 @@ impl<'s> Runner<'s> {
             reads_lines: true,
             calls: Vec::new(),
             pipes: BTreeMap::new(),
+            descriptors: Descriptors::new(),
+            keeps_descriptors: false,
             aliases: BTreeMap::new(),
             span: 0..0,
             nesting: 0,

@@ -9,7 +9,7 @@ mod sed_script;
 mod writers;
 
 use super::{Dialect, Value, code};
-pub(super) use files::{operands, read_by, written};
+pub(super) use files::{operands, read_by, values_of, written};
 use filter::{
     cut, decode, each_line, encode_base64, expression, first_lines, last_lines, sed, sequence,
     translate, unhex,

@@ -1,7 +1,7 @@
 //! Programs that options of other programs run.
 
 use super::{CODE, Call, FILE, HOOK, interpreter, is_code_option};
-use crate::shell::{utility, value::Value};
+use crate::shell::{option::is_long, utility, value::Value};
 
 /// Aliases, hooks and pagers that git is told on its command line.
 pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
@@ -254,7 +254,7 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 "--info-script",
             ]
             .iter()
-            .any(|option| known.iter().any(|text| is_abbreviation(text, option)))
+            .any(|option| known.iter().any(|text| is_long(text, option)))
                 || has("-I")
                 || has("-F");
             runs.then_some(HOOK)
@@ -360,12 +360,6 @@ fn awk_writes(text: &str) -> bool {
         rest = rest.get(c.len_utf8()..).unwrap_or_default();
     }
     false
-}
-
-/// Whether `text` is `option` or an abbreviation of it, with or without a value.
-pub(super) fn is_abbreviation(text: &str, option: &str) -> bool {
-    let name = text.split('=').next().unwrap_or(text);
-    name.len() > 4 && option.starts_with(name)
 }
 
 /// The `e` command and flag of GNU sed run programs; `w` writes files.

@@ -1,7 +1,7 @@
 //! The files that programs write and read, from their arguments.
 
 use super::{sed_script, writers};
-use crate::shell::value::Value;
+use crate::shell::{option::is_long, value::Value};
 
 /// The arguments that are no options.
 pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<&'a Value> {
@@ -392,7 +392,7 @@ pub(in crate::shell) fn read_by(name: &str, arguments: &[Value]) -> Vec<Value> {
 }
 
 /// The values of options: behind them, glued on, in a cluster, or behind an abbreviation.
-pub(super) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
+pub(in crate::shell) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
     let mut found = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
         let Some(text) = argument.known() else {
@@ -433,8 +433,7 @@ pub(super) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<Value> {
 fn glued_value<'a>(text: &'a str, option: &str) -> Option<&'a str> {
     if option.starts_with("--") {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let is_it = name == option || name.len() > 3 && option.starts_with(name);
-        return is_it.then_some(value);
+        return is_long(name, option).then_some(value);
     }
     let letter = option.strip_prefix('-')?;
     let letters = text.strip_prefix('-').filter(|it| !it.starts_with('-'))?;
@@ -457,8 +456,7 @@ fn is_told(path: &Value) -> bool {
 
 fn has_flag(arguments: &[Value], letter: char, long: &str) -> bool {
     arguments.iter().filter_map(Value::known).any(|text| {
-        text == long
-            || text.len() > 3 && text.starts_with("--") && long.starts_with(text)
+        is_long(text, long)
             || text.starts_with('-') && !text.starts_with("--") && text.contains(letter)
     })
 }
