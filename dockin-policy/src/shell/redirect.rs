@@ -32,6 +32,16 @@ enum Sink {
     },
 }
 
+impl Streams {
+    /// Files that are written, and nothing else.
+    pub(super) fn writing(writes: Vec<Value>) -> Self {
+        Self {
+            writes,
+            ..Self::default()
+        }
+    }
+}
+
 impl Runner<'_> {
     pub(super) fn redirects(
         &mut self,

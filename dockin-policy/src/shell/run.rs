@@ -182,6 +182,8 @@ pub(crate) struct Runner<'s> {
     pub(super) keeps_input: bool,
     /// The next program is loaded by another and not started.
     pub(super) is_loaded: bool,
+    /// What is looked at runs in another place: what cannot be known of it counts.
+    pub(super) heeds_unknowns: bool,
     depth: usize,
     budget: usize,
 }
@@ -223,6 +225,7 @@ impl<'s> Runner<'s> {
             has_input: false,
             keeps_input: false,
             is_loaded: false,
+            heeds_unknowns: false,
             depth: 0,
             budget: BUDGET,
         }
@@ -269,7 +272,9 @@ impl<'s> Runner<'s> {
 
     fn note_unknown(&mut self, what: &'static str, is_soft: bool) {
         // The body of a function is known when it is called.
-        if self.certainty < Certainty::Latent && self.analysis.unknowns.len() < MAX_FOUND {
+        let is_heard = self.certainty < Certainty::Latent || self.heeds_unknowns;
+        let is_soft = is_soft || self.heeds_unknowns;
+        if is_heard && self.analysis.unknowns.len() < MAX_FOUND {
             self.analysis.unknowns.push(Unknown {
                 what,
                 span: self.span.clone(),

@@ -106,6 +106,21 @@ const HOOKS: &[Hooks] = &[
         &["--exec", "-x", "--"],
         Runs::Rest,
     ),
+    hooks(
+        &["telnetd", "getty", "agetty"],
+        &["-l", "--login-program"],
+        Runs::Text,
+    ),
+    hooks(&["ntpd"], &["-S"], Runs::Text),
+    hooks(&["ifplugd"], &["-r"], Runs::Text),
+    hooks(&["vagrant"], &["-c", "--command"], Runs::Text),
+    hooks(
+        &["nix-shell", "nix", "guix"],
+        &["--run", "--command"],
+        Runs::Text,
+    ),
+    hooks(&["gcloud", "aws", "az"], &["--command"], Runs::Text),
+    hooks(&["flatpak"], &["--command"], Runs::Text),
     hooks(&["udhcpc", "udhcpc6"], &["-s", "--script"], Runs::Text),
     hooks(&["openvpn"], &["--up", "--down", "--route-up"], Runs::Text),
 ];
