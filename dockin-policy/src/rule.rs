@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     Decision, Subject,
     judge::WeekTime,
-    shell::{Certainty, PLAIN, Resolved, Shape, Value},
+    shell::{ABOVE, Certainty, PLAIN, Resolved, Shape, Value},
 };
 
+mod above;
 mod arguments;
 mod mode;
 mod pattern;
@@ -248,6 +249,10 @@ fn file_match(patterns: &[Pattern], path: &Value) -> Match {
                         _ => pattern.may_begin_with(&prefix),
                     }
                 });
+            if may { Match::Maybe } else { Match::No }
+        }
+        Value::Unknown { reason, suffix, .. } if *reason == ABOVE => {
+            let may = patterns.iter().any(|it| above::may_meet(it, suffix));
             if may { Match::Maybe } else { Match::No }
         }
         Value::Unknown { prefix, reason, .. } => {

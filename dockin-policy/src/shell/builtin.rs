@@ -1,5 +1,6 @@
 //! What shells do themselves.
 
+mod folder;
 mod start;
 mod test;
 mod variables;
@@ -332,24 +333,7 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "cd" | "chdir" | "pushd" => {
-                let target = arguments.iter().find(|it| {
-                    it.known()
-                        .is_none_or(|text| !text.starts_with('-') || text == "-")
-                });
-                // `CDPATH` has other folders to look in.
-                let searches = self.state.variable("CDPATH").is_some()
-                    || zsh && self.state.variable("cdpath").is_some();
-                match target {
-                    Some(Value::Known(path))
-                        if path != "-" && (!searches || path.starts_with(['/', '.'])) =>
-                    {
-                        let path = path.clone();
-                        self.change_directory(Some(&path));
-                    }
-                    // Home.
-                    None if program != "pushd" => self.change_directory(Some("~")),
-                    _ => self.change_directory(None),
-                }
+                self.go_to(program, arguments);
                 self.stand_alone(streams);
                 // That it fails is not expected.
                 self.status = Some(0);
@@ -541,6 +525,7 @@ impl Runner<'_> {
                 let plain = program.strip_prefix("zf_").unwrap_or(program);
                 streams.writes.extend(utility::written(plain, arguments));
                 self.record(program, argv, streams);
+                self.links(plain, arguments);
                 Out::nothing()
             }
             "emulate" if zsh => {
@@ -595,6 +580,12 @@ impl Runner<'_> {
                         name => name == "setopt",
                     };
                     self.state.set_comments(on);
+                }
+                if program == "shopt"
+                    && !words.contains(&"-u")
+                    && (words.contains(&"autocd") || words.contains(&"cdable_vars"))
+                {
+                    self.unknown("an option that makes other words folders to go to");
                 }
                 if program == "shopt" && words.contains(&"lastpipe") {
                     self.last_stays = !words.contains(&"-u");

@@ -1,24 +1,80 @@
 //! Programs with a language of their own: the commands that their code starts, as far as they are
 //! written out, and whether there may be more.
 
+mod client;
 mod hook;
 mod literal;
 mod option;
 mod printed;
+mod runner;
 
 use super::{
-    run::{Input, Runner},
+    option::long_value,
+    redirect::Streams,
+    run::{Certainty, Input, Runner},
     value::{Out, Value},
 };
-use hook::{container_calls, git_calls, hidden_code, is_abbreviation};
+use hook::{git_calls, hidden_code};
 use literal::{Call, MAX_LITERALS, awk_calls, calls, escapes, literals};
 pub(super) use printed::{awk_prints, prints};
 
 const INTERPRETERS: &[&str] = &[
-    "python", "perl", "ruby", "node", "nodejs", "php", "lua", "luajit", "tclsh", "wish", "expect",
-    "irb", "psql", "mysql", "mariadb", "sqlite", "gdb", "ed", "ex", "bc", "dc", "R", "Rscript",
-    "julia", "ghci", "scala", "groovy", "jshell", "erl", "iex", "guile", "racket", "m4", "awk",
-    "gawk", "mawk", "bun", "deno", "fish", "csh", "tcsh", "pwsh", "nu", "xonsh", "elvish", "osh",
+    "python",
+    "perl",
+    "ruby",
+    "node",
+    "nodejs",
+    "php",
+    "lua",
+    "luajit",
+    "tclsh",
+    "wish",
+    "expect",
+    "irb",
+    "psql",
+    "mysql",
+    "mariadb",
+    "sqlite",
+    "gdb",
+    "ed",
+    "ex",
+    "bc",
+    "dc",
+    "R",
+    "Rscript",
+    "julia",
+    "ghci",
+    "scala",
+    "groovy",
+    "jshell",
+    "erl",
+    "iex",
+    "guile",
+    "racket",
+    "m4",
+    "awk",
+    "gawk",
+    "mawk",
+    "bun",
+    "deno",
+    "gnuplot",
+    "octave",
+    "mongo",
+    "mongosh",
+    "raku",
+    "ocaml",
+    "clisp",
+    "sbcl",
+    "elixir",
+    "osascript",
+    "fish",
+    "csh",
+    "tcsh",
+    "pwsh",
+    "nu",
+    "xonsh",
+    "elvish",
+    "osh",
     "ysh",
 ];
 
@@ -35,15 +91,39 @@ fn interpreter(name: &str) -> Option<&'static str> {
         .find(|known| *known == bare || *known == name)
 }
 
+/// Whether the program is vi or one of its kin.
+fn is_vi(name: &str) -> bool {
+    matches!(
+        name,
+        "vi" | "vim"
+            | "nvim"
+            | "view"
+            | "ex"
+            | "rvim"
+            | "rview"
+            | "vimdiff"
+            | "nvimdiff"
+            | "gvim"
+            | "gview"
+            | "gvimdiff"
+            | "rgvim"
+            | "evim"
+            | "eview"
+            | "vimx"
+            | "elvis"
+            | "nvi"
+    )
+}
+
 /// Whether the program reads code on standard input.
 pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
-    if matches!(name, "vi" | "vim" | "nvim" | "view") {
+    if is_vi(name) && name != "ex" {
         return arguments.iter().filter_map(Value::known).any(|it| {
             it == "-s" || it.starts_with('-') && !it.starts_with("--") && it.contains('e')
         });
     }
     let Some(found) = interpreter(name) else {
-        return name == "make" && arguments.windows(2).any(|pair| {
+        return client::reads_stdin(name) || name == "make" && arguments.windows(2).any(|pair| {
             matches!(pair, [option, Value::Known(file)] if matches!(option.known(), Some("-f" | "--file")) && file == "-")
         });
     };
@@ -91,6 +171,11 @@ impl Runner<'_> {
         let found = interpreter(name);
         let bare = found.unwrap_or(name);
         let mut started: Vec<Call> = Vec::new();
+        let told = client::effects(name, arguments, stdin.as_deref());
+        started.extend(told.calls);
+        if !told.writes.is_empty() {
+            self.stand_alone(&mut Streams::writing(told.writes));
+        }
         if reads_code_from_stdin(name, arguments) {
             match (&stdin, &self.stdin) {
                 (Some(text), _) => started.extend(self.calls_in(bare, text)),
@@ -105,9 +190,9 @@ impl Runner<'_> {
             if let Some(text) = &stdin
                 && !text.trim().is_empty()
             {
-                if started.is_empty() {
+                if started.is_empty() && !client::reads_stdin(name) {
                     self.unknown(CODE);
-                } else {
+                } else if !started.is_empty() {
                     self.soft_unknown(CODE);
                 }
             }
@@ -119,7 +204,8 @@ impl Runner<'_> {
                 }
             }
             "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "R"
-            | "Rscript" | "julia" | "bun" | "deno" => {
+            | "Rscript" | "julia" | "bun" | "deno" | "gnuplot" | "octave" | "mongo" | "mongosh"
+            | "raku" | "ocaml" | "elixir" => {
                 let mut takes = false;
                 for text in &known {
                     if takes {
@@ -158,11 +244,11 @@ impl Runner<'_> {
                 }
             }
             "sqlite" | "psql" | "mysql" | "mariadb" | "gdb" | "bc" | "dc" => {
-                for text in &known {
+                for text in known.iter().filter(|_| bare != "sqlite") {
                     started.extend(escapes(bare, text));
                 }
             }
-            "vi" | "vim" | "nvim" | "view" | "ex" | "ed" | "rvim" | "vimdiff" => {
+            name if is_vi(name) || name == "ed" => {
                 for text in &known {
                     let text = text
                         .strip_prefix('+')
@@ -210,26 +296,14 @@ impl Runner<'_> {
                 started.extend(git_calls(&known));
                 self.git_config(&known);
             }
-            "tar" | "bsdtar" => {
-                for (index, text) in known.iter().enumerate() {
-                    let (option, value) = match text.split_once('=') {
-                        Some((option, value)) => (option, Some(value)),
-                        None => (*text, known.get(index + 1).copied()),
-                    };
-                    let runs = [
-                        "--checkpoint-action",
-                        "--to-command",
-                        "--use-compress-program",
-                        "--rsh-command",
-                        "--new-volume-script",
-                        "--info-script",
-                    ]
-                    .iter()
-                    .any(|name| is_abbreviation(option, name))
-                        || matches!(option, "-I" | "-F");
-                    if let Some(value) = value.filter(|_| runs) {
-                        let value = value.strip_prefix("exec=").unwrap_or(value);
-                        started.push(Call::Text("/bin/sh", value.to_owned()));
+            "tar" | "bsdtar" | "gtar" => {
+                for value in hook::tar_programs(arguments) {
+                    match value.known() {
+                        Some(text) => {
+                            let text = text.strip_prefix("exec=").unwrap_or(text);
+                            started.push(Call::Text("/bin/sh", text.to_owned()));
+                        }
+                        None => started.push(Call::Hidden(HOOK)),
                     }
                 }
             }
@@ -248,11 +322,9 @@ impl Runner<'_> {
             }
             "split" => {
                 for (index, text) in known.iter().enumerate() {
-                    let value = match *text {
-                        "--filter" => known.get(index + 1).copied(),
-                        text => text.strip_prefix("--filter="),
-                    };
-                    if let Some(value) = value {
+                    let value = long_value(text, "--filter")
+                        .map(|glued| glued.or_else(|| known.get(index + 1).copied()));
+                    if let Some(Some(value)) = value {
                         started.push(Call::Text("sh", value.to_owned()));
                     }
                 }
@@ -277,6 +349,11 @@ impl Runner<'_> {
                 }
                 for text in &known {
                     let lower = text.to_ascii_lowercase();
+                    if let Some(at) = lower.find("remotecommand") {
+                        let value = text.get(at + "remotecommand".len()..).unwrap_or_default();
+                        let value = value.trim_start_matches(['=', ' ']).to_owned();
+                        self.elsewhere(Call::Text("", value));
+                    }
                     for option in ["proxycommand", "localcommand", "knownhostscommand"] {
                         if let Some(at) = lower.find(option) {
                             let value = text.get(at + option.len()..).unwrap_or_default();
@@ -332,11 +409,6 @@ impl Runner<'_> {
                     if let ["-e" | "-c" | "--exec" | "--sh-exec", value] = pair {
                         self.elsewhere(Call::Text("", (*value).to_owned()));
                     }
-                }
-            }
-            "docker" | "podman" | "nerdctl" | "kubectl" | "crictl" | "ctr" => {
-                for call in container_calls(bare, &known) {
-                    self.elsewhere(call);
                 }
             }
             "tmux" | "screen" => {
@@ -439,12 +511,30 @@ impl Runner<'_> {
     /// What runs in another place: judged, and no program of this one.
     fn elsewhere(&mut self, call: Call) {
         let stdin = self.stdin.clone();
+        let heeds = self.heeds_unknowns || self.certainty < Certainty::Latent;
+        let before = std::mem::replace(&mut self.heeds_unknowns, heeds);
         self.dead(|runner| runner.started(call));
+        self.heeds_unknowns = before;
         self.stdin = stdin;
+    }
+
+    /// What a program runs by a verb, by an operand, or in another place.
+    pub(super) fn runs_by_table(&mut self, name: &str, arguments: &[Value]) {
+        for (is_elsewhere, call) in runner::runs(name, arguments).into_iter().take(MAX_LITERALS) {
+            match call {
+                Call::Hidden(what) => self.unknown(what),
+                call if is_elsewhere => self.elsewhere(call),
+                call => self.started(call),
+            }
+        }
     }
 
     fn started(&mut self, call: Call) {
         match call {
+            Call::Hidden(what) => self.unknown(what),
+            Call::Values(words) => {
+                let _out = self.below(|runner| runner.inner(words));
+            }
             Call::Argv(words) => {
                 let mut words = words.into_iter();
                 let Some(program) = words.next() else { return };

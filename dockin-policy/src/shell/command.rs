@@ -33,7 +33,14 @@ impl Runner<'_> {
         redirects: &[Redirect<'_>],
         texts: &[Heredoc<'_>],
     ) -> Out {
+        let before = (!redirects.is_empty()).then(|| self.descriptors.clone());
         let out = self.simple_command(assignments, words, redirects, texts);
+        // `exec` leaves them open.
+        if let Some(before) = before
+            && !std::mem::take(&mut self.keeps_descriptors)
+        {
+            self.descriptors = before;
+        }
         self.look_at_watched();
         out
     }

@@ -9,6 +9,7 @@ use super::{
     braces,
     lexer::{Parser, class},
     run::Runner,
+    session::Directory,
     value::{Out, Value},
 };
 pub(super) use quote::ansi_quoted;
@@ -512,6 +513,7 @@ impl Runner<'_> {
             .iter()
             .position(|byte| matches!(byte, b'/' | b':'))
             .unwrap_or(raw.len());
+        let knows_folders = matches!(self.dialect(), Dialect::Bash | Dialect::Zsh);
         match raw.get(1..end) {
             Some(b"") => match self.variable_text("HOME") {
                 Some(home) => {
@@ -525,6 +527,26 @@ impl Runner<'_> {
             },
             Some(b"root") => {
                 fields.quoted("/root");
+                end
+            }
+            // The working directory, and those that it was before.
+            Some(b"+") if knows_folders && self.state.variable("PWD").is_none() => {
+                match self.state.directory() {
+                    Directory::Known(path) => {
+                        let path = path.clone();
+                        fields.quoted(&path);
+                    }
+                    _ => fields.unknown(super::value::VARIABLE),
+                }
+                end
+            }
+            Some(name)
+                if knows_folders
+                    && (matches!(name, b"+" | b"-")
+                        || name.last().is_some_and(u8::is_ascii_digit)
+                            && name.iter().all(|byte| b"+-0123456789".contains(byte))) =>
+            {
+                fields.unknown(super::value::VARIABLE);
                 end
             }
             // Where another user is at home, or a folder of that name is, is not known.

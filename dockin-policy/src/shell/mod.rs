@@ -10,11 +10,13 @@ mod expand;
 mod inherited;
 mod known;
 mod lexer;
+mod option;
 #[cfg(test)]
 mod oracle;
 mod parameter;
 mod parse;
 mod pattern;
+mod place;
 mod print;
 mod redirect;
 mod run;
@@ -31,7 +33,7 @@ use run::{Input, Runner};
 pub use session::SessionState;
 pub use utility::StdinProgram;
 pub(crate) use utility::stdin_program;
-pub(crate) use value::{PLAIN, Value};
+pub(crate) use value::{ABOVE, PLAIN, Value};
 
 /// Whose grammar a line is read by. What differs is little; the parser takes what any of them
 /// takes.

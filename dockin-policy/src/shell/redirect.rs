@@ -5,7 +5,7 @@ use super::{
     expand::Mode,
     lexer::without_tabs,
     run::{Certainty, Input, Resolved, Runner},
-    session::{Directory, File, Variable},
+    session::{File, Variable},
     value::{OUTPUT, Out, Value},
 };
 
@@ -32,6 +32,16 @@ enum Sink {
     },
 }
 
+impl Streams {
+    /// Files that are written, and nothing else.
+    pub(super) fn writing(writes: Vec<Value>) -> Self {
+        Self {
+            writes,
+            ..Self::default()
+        }
+    }
+}
+
 impl Runner<'_> {
     pub(super) fn redirects(
         &mut self,
@@ -51,6 +61,9 @@ impl Runner<'_> {
         texts: &[Heredoc<'_>],
         streams: &mut Streams,
     ) {
+        if let RedirectKind::Heredoc(_) | RedirectKind::HereString = redirect.kind {
+            self.descriptors.remove(&redirect.descriptor.unwrap_or(0));
+        }
         if let RedirectKind::Heredoc(number) = redirect.kind {
             let text = texts.get(number).copied().unwrap_or_default();
             if matches!(redirect.descriptor, None | Some(0)) {
@@ -90,6 +103,7 @@ impl Runner<'_> {
             self.state.set(&name, Variable::Text("10".to_owned()));
         }
         let known = target.known().map(str::to_owned);
+        self.note_descriptor(redirect, &target);
         let is_sure = known.as_deref().is_some_and(|text| {
             matches!(text, "/dev/null" | "-" | "1" | "2")
                 || text == "0" && redirect.kind == RedirectKind::DuplicateIn
@@ -168,6 +182,20 @@ impl Runner<'_> {
         }
     }
 
+    /// What the redirection leaves behind its descriptor.
+    fn note_descriptor(&mut self, redirect: &Redirect<'_>, target: &Value) {
+        let number = redirect.descriptor;
+        match redirect.kind {
+            RedirectKind::Read | RedirectKind::ReadWrite => self.opens(number.unwrap_or(0), target),
+            RedirectKind::DuplicateIn => self.duplicates(number.unwrap_or(0), target.known()),
+            RedirectKind::DuplicateOut => self.duplicates(number.unwrap_or(1), target.known()),
+            RedirectKind::Write | RedirectKind::Append | RedirectKind::WriteBoth => {
+                self.opens(number.unwrap_or(1), target);
+            }
+            RedirectKind::HereString | RedirectKind::Heredoc(_) => {}
+        }
+    }
+
     fn sink(&self, path: Option<String>, appends: bool, streams: &mut Streams) {
         streams.stdout = match path.as_deref() {
             Some("/dev/null" | "/dev/stderr" | "/dev/tty") => Sink::Nowhere,
@@ -234,58 +262,6 @@ impl Runner<'_> {
             paths.into_iter().map(|path| self.placed(path)).collect()
         };
         (place(&mut streams.reads), place(&mut streams.writes))
-    }
-
-    /// A path as the working directory makes it.
-    pub(super) fn absolute(&self, path: &str) -> String {
-        let path = if path.starts_with('/') || path.starts_with('~') {
-            path.to_owned()
-        } else {
-            match self.state.directory() {
-                Directory::Start => path.to_owned(),
-                Directory::Known(directory) => format!("{directory}/{path}"),
-                Directory::Unknown => return format!("?/{path}"),
-            }
-        };
-        self.behind_links(crate::rule::normalize(&path))
-    }
-
-    /// A path without other names of the root, and behind the links that this session made.
-    fn behind_links(&self, mut path: String) -> String {
-        for _ in 0..8 {
-            if let Some(rest) = path.strip_prefix("/proc/") {
-                let (process, rest) = rest.split_once('/').unwrap_or((rest, ""));
-                let is_process = matches!(process, "self" | "thread-self")
-                    || !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
-                let (kind, rest) = rest.split_once('/').unwrap_or((rest, ""));
-                match kind {
-                    "root" if is_process => {
-                        path = crate::rule::normalize(&format!("/{rest}"));
-                        continue;
-                    }
-                    "cwd" if matches!(process, "self" | "thread-self") => {
-                        return match self.state.directory() {
-                            Directory::Start => rest.to_owned(),
-                            Directory::Known(directory) => {
-                                crate::rule::normalize(&format!("{directory}/{rest}"))
-                            }
-                            Directory::Unknown => format!("?/{rest}"),
-                        };
-                    }
-                    _ => {}
-                }
-            }
-            let link = self.state.files().find_map(|(name, file)| {
-                let File::Link(to) = file else { return None };
-                let rest = path.strip_prefix(name)?;
-                (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
-            });
-            match link {
-                Some(next) if next != path => path = crate::rule::normalize(&next),
-                _ => break,
-            }
-        }
-        path
     }
 
     pub(super) fn write_file(&mut self, path: &str, out: Out, appends: bool) {

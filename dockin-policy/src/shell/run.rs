@@ -16,6 +16,7 @@ use super::{
     ast::{Item, Join, List, Script},
     expand::Mode,
     parse::parse,
+    place::Descriptors,
     session::{Positional, SessionState, Variable},
     value::{OUTPUT, Out, Value},
 };
@@ -161,6 +162,9 @@ pub(crate) struct Runner<'s> {
     pub(super) calls: Vec<String>,
     /// Texts behind `/dev/fd/63` and its like.
     pub(super) pipes: BTreeMap<String, Out>,
+    pub(super) descriptors: Descriptors,
+    /// `exec` makes the files that this command opened the shell's.
+    pub(super) keeps_descriptors: bool,
     /// Aliases as they were where the line began.
     pub(super) aliases: BTreeMap<String, String>,
     pub(super) span: Range<usize>,
@@ -178,6 +182,8 @@ pub(crate) struct Runner<'s> {
     pub(super) keeps_input: bool,
     /// The next program is loaded by another and not started.
     pub(super) is_loaded: bool,
+    /// What is looked at runs in another place: what cannot be known of it counts.
+    pub(super) heeds_unknowns: bool,
     depth: usize,
     budget: usize,
 }
@@ -207,6 +213,8 @@ impl<'s> Runner<'s> {
             reads_lines: true,
             calls: Vec::new(),
             pipes: BTreeMap::new(),
+            descriptors: Descriptors::new(),
+            keeps_descriptors: false,
             aliases: BTreeMap::new(),
             span: 0..0,
             nesting: 0,
@@ -217,6 +225,7 @@ impl<'s> Runner<'s> {
             has_input: false,
             keeps_input: false,
             is_loaded: false,
+            heeds_unknowns: false,
             depth: 0,
             budget: BUDGET,
         }
@@ -263,7 +272,9 @@ impl<'s> Runner<'s> {
 
     fn note_unknown(&mut self, what: &'static str, is_soft: bool) {
         // The body of a function is known when it is called.
-        if self.certainty < Certainty::Latent && self.analysis.unknowns.len() < MAX_FOUND {
+        let is_heard = self.certainty < Certainty::Latent || self.heeds_unknowns;
+        let is_soft = is_soft || self.heeds_unknowns;
+        if is_heard && self.analysis.unknowns.len() < MAX_FOUND {
             self.analysis.unknowns.push(Unknown {
                 what,
                 span: self.span.clone(),

@@ -6,6 +6,7 @@ mod filter;
 mod git;
 mod print;
 mod sed_script;
+mod tar;
 mod writers;
 
 use super::{Dialect, Value, code};
@@ -18,6 +19,7 @@ pub(super) use git::git_written;
 use print::unescaped;
 pub(super) use print::{echo, printf};
 pub(super) use sed_script::effects as sed_effects;
+pub(super) use tar::tar_values;
 pub(super) use writers::altered;
 
 /// A program that reads what it is to do from standard input.

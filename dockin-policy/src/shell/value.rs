@@ -77,6 +77,8 @@ pub(super) const MAX_OUTPUT: usize = 64 * 1024;
 /// What was fetched from elsewhere.
 pub(super) const DOWNLOADED: &str = "what is downloaded is not known beforehand";
 pub(super) const OUTPUT: &str = "the output of a command is not known beforehand";
+/// Where the session began is not known, nor what stands above it.
+pub(crate) const ABOVE: &str = "a folder above the one that the session began in is not known";
 /// It leads to no other folder.
 pub(crate) const PLAIN: &str = "a number or a name is not known beforehand";
 pub(super) const VARIABLE: &str = "the value of a variable is not known";

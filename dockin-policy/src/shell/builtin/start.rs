@@ -58,6 +58,7 @@ impl Runner<'_> {
         }
         if rest.is_empty() {
             self.stand_alone(streams);
+            self.keeps_descriptors = true;
             if self.has_input {
                 self.keeps_input = true;
                 if self.nesting == 0 && !matches!(self.stdin, Input::Inherited) {

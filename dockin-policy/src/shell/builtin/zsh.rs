@@ -99,6 +99,9 @@ impl Runner<'_> {
             };
             match name {
                 "shwordsplit" => self.state.set_splitting(on),
+                "autocd" | "cdablevars" if on => {
+                    self.unknown("an option that makes other words folders to go to");
+                }
                 "ksharrays" | "globsubst" | "rcexpandparam" | "globassign" | "kshglob"
                 | "cshjunkiequotes" | "cshjunkieloops" | "ignorebraces" | "rcquotes" | "shglob"
                 | "posixstrings" | "continueonerror"

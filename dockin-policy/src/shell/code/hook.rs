@@ -1,7 +1,11 @@
 //! Programs that options of other programs run.
 
-use super::{CODE, Call, FILE, HOOK, interpreter, is_code_option};
-use crate::shell::{utility, value::Value};
+use super::{CODE, Call, FILE, HOOK, interpreter, is_code_option, is_vi};
+use crate::shell::{
+    option::{is_long, long_value},
+    utility,
+    value::Value,
+};
 
 /// Aliases, hooks and pagers that git is told on its command line.
 pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
@@ -52,22 +56,27 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
                 ));
             }
         }
-        if matches!(
-            *text,
-            "-x" | "--exec"
-                | "--extcmd"
-                | "--tree-filter"
-                | "--index-filter"
-                | "--msg-filter"
-                | "--env-filter"
-        ) && let Some(value) = known.get(index + 1)
+        let options = [
+            "--exec",
+            "--extcmd",
+            "--tree-filter",
+            "--index-filter",
+            "--msg-filter",
+            "--env-filter",
+            "--upload-pack",
+            "--receive-pack",
+        ];
+        let glued = match *text {
+            "-x" => Some(None),
+            text => options.iter().find_map(|option| long_value(text, option)),
+        };
+        if let Some(glued) = glued
+            && let Some(value) = glued.or_else(|| known.get(index + 1).copied())
         {
-            found.push(Call::Text("/bin/sh", (*value).to_owned()));
+            found.push(Call::Text("/bin/sh", value.to_owned()));
         }
-        for option in ["--upload-pack=", "--receive-pack=", "--exec=", "--extcmd="] {
-            if let Some(value) = text.strip_prefix(option) {
-                found.push(Call::Text("/bin/sh", value.to_owned()));
-            }
+        if let Some(value) = text.strip_prefix("-x").filter(|value| !value.is_empty()) {
+            found.push(Call::Text("/bin/sh", value.to_owned()));
         }
         if *text == "run" && known.contains(&"bisect") {
             found.push(Call::Argv(
@@ -93,78 +102,20 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
     found
 }
 
-/// What is run in another container: judged as if it ran here.
-pub(super) fn container_calls(name: &str, known: &[&str]) -> Vec<Call> {
-    let verb = known
-        .iter()
-        .position(|text| matches!(*text, "exec" | "run"));
-    let Some(verb) = verb else { return Vec::new() };
-    let rest = known.get(verb + 1..).unwrap_or_default();
-    if let Some(at) = rest.iter().position(|text| *text == "--") {
-        let inner = rest.get(at + 1..).unwrap_or_default();
-        return vec![Call::Argv(
-            inner.iter().map(|text| (*text).to_owned()).collect(),
-        )];
-    }
-    if name == "kubectl" {
-        return Vec::new();
-    }
-    const VALUES: &[&str] = &[
-        "-e",
-        "--env",
-        "-u",
-        "--user",
-        "-w",
-        "--workdir",
-        "-v",
-        "--volume",
-        "--name",
-        "-p",
-        "--publish",
-        "--network",
-        "--net",
-        "--entrypoint",
-        "-h",
-        "--hostname",
-        "-l",
-        "--label",
-        "--mount",
-        "-m",
-        "--memory",
-        "--cpus",
-        "--env-file",
-        "--pid",
-        "--ipc",
-        "--restart",
-        "--cap-add",
-        "--cap-drop",
-        "--device",
-        "--add-host",
-        "--dns",
-        "--platform",
-        "--pull",
-        "--security-opt",
-        "--log-driver",
-        "--exec-id",
-        "--cwd",
-    ];
-    let mut words = rest.iter().copied();
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        if VALUES.contains(&word) {
-            let value = words.next();
-            if word == "--entrypoint" {
-                found.extend(value.map(|value| Call::Argv(vec![value.to_owned()])));
-            }
-        } else if !word.starts_with('-') {
-            break;
-        }
-    }
-    let inner: Vec<String> = words.map(str::to_owned).collect();
-    if !inner.is_empty() {
-        found.push(Call::Argv(inner));
-    }
-    found
+/// The programs that tar is told to run.
+pub(super) fn tar_programs(arguments: &[Value]) -> Vec<Value> {
+    [
+        ('I', "--use-compress-program"),
+        ('F', "--info-script"),
+        ('F', "--new-volume-script"),
+        ('\0', "--checkpoint-action"),
+        ('\0', "--to-command"),
+        ('\0', "--rsh-command"),
+        ('\0', "--rmt-command"),
+    ]
+    .iter()
+    .flat_map(|(letter, long)| utility::tar_values(arguments, *letter, long))
+    .collect()
 }
 
 /// Why what the program does is not in its arguments; `None` when it is, or does no harm.
@@ -198,9 +149,17 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             }
             "m4" => (!(known.is_empty() || has("--version") || has("--help"))).then_some(FILE),
             "bc" | "dc" => known.iter().any(|text| text.contains('!')).then_some(CODE),
-            "psql" | "mysql" | "sqlite" => {
-                let escapes = [".shell", ".system", "\\!", "system "];
-                let runs = |text: &&str| escapes.iter().any(|escape| text.contains(escape));
+            "psql" | "mysql" | "mariadb" | "sqlite" => {
+                let runs = |text: &&str| ["\\!", "system "].iter().any(|it| text.contains(it));
+                known.iter().any(runs).then_some(CODE)
+            }
+            // What is no code is where a database is.
+            "mongo" | "mongosh" => {
+                let runs = |text: &&str| {
+                    text.ends_with("js") && !text.starts_with('-')
+                        || text.starts_with('-') && is_code_option(found, text) && text.len() > 2
+                        || matches!(*text, "-f" | "--file")
+                };
                 known.iter().any(runs).then_some(CODE)
             }
             found => {
@@ -228,10 +187,17 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 let effects = utility::sed_effects(text);
                 is_dangerous_sed(text)
                     || text.contains([' ', '/']) && (effects.runs || !effects.writes.is_empty())
-            }) || starts("-f");
+            }) || known.iter().any(|text| {
+                is_long(text, "--file")
+                    || text.strip_prefix('-').is_some_and(|letters| {
+                        // `-nf FILE`
+                        let plain = letters.trim_start_matches(['n', 'r', 'E', 's', 'u', 'z']);
+                        plain.starts_with('f')
+                    })
+            });
             dangerous.then_some(CODE)
         }
-        "vi" | "vim" | "nvim" | "view" | "ex" | "emacs" => {
+        name if is_vi(name) || matches!(name, "emacs" | "emacsclient" | "xemacs") => {
             let plain = known
                 .windows(2)
                 .any(|pair| matches!(pair, ["-u" | "-U", "NONE" | "NORC" | "DEFAULTS"]));
@@ -239,25 +205,27 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 text.starts_with('+') && text.contains('!')
                     || text.contains(":!")
                     || text.starts_with("!")
+                    // Of emacs, whose long options are abbreviated and have one dash or two.
+                    || name.contains("emacs")
+                        && ["--eval", "--execute", "--load", "--script", "--funcall"].iter().any(|it| {
+                            is_long(text, it) || is_long(&format!("-{text}"), it) && text.len() > 2
+                        })
+                    || name.contains("emacs") && matches!(*text, "-f" | "-e" | "-x")
+                    // Vim takes a command glued to its option.
+                    || name != "emacs" && text.starts_with("-c") && text.len() > 2
             }) || ["-c", "--cmd", "-S", "-s", "-u", "--eval", "-l", "--load"]
                 .iter()
                 .any(|it| has(it) && !(plain && *it == "-u"));
             runs.then_some(HOOK)
         }
-        "tar" => {
-            let runs = [
-                "--checkpoint-action",
-                "--to-command",
-                "--use-compress-program",
-                "--rsh-command",
-                "--new-volume-script",
-                "--info-script",
-            ]
-            .iter()
-            .any(|option| known.iter().any(|text| is_abbreviation(text, option)))
-                || has("-I")
-                || has("-F");
-            runs.then_some(HOOK)
+        "tar" | "bsdtar" | "gtar" => {
+            // Options may stand in a file of names.
+            let names = utility::tar_values(arguments, 'T', "--files-from");
+            let reads = name != "bsdtar"
+                && names.iter().any(|it| it.known() != Some("-"))
+                && !has("--null")
+                && !known.iter().any(|it| is_long(it, "--verbatim-files-from"));
+            (reads || !tar_programs(arguments).is_empty()).then_some(HOOK)
         }
         "git" => {
             let runs = has("-c")
@@ -278,15 +246,36 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             let asks = has("-n") || has("--version") || has("--help") || has("-v");
             (!asks).then_some("what a build file runs cannot be judged")
         }
-        "ssh" | "scp" | "sftp" => known
-            .iter()
-            .any(|text| {
-                text.to_ascii_lowercase().contains("proxycommand")
-                    || text.to_ascii_lowercase().contains("localcommand")
-            })
-            .then_some(HOOK),
+        "ssh" | "scp" | "sftp" => {
+            let config = utility::values_of(arguments, &["-F"]);
+            let told = config
+                .iter()
+                .any(|it| !matches!(it.known(), Some("none" | "/dev/null")));
+            let runs = known.iter().any(|text| {
+                let lower = text.to_ascii_lowercase();
+                ["proxycommand", "localcommand", "xauthlocation", "provider"]
+                    .iter()
+                    .any(|it| lower.contains(it))
+                    && !lower.ends_with("none")
+            });
+            (told || runs).then_some(HOOK)
+        }
+        "nmap" => {
+            let scripts = utility::values_of(arguments, &["--script"]);
+            let is_named = |it: &Value| {
+                it.known().is_some_and(|text| {
+                    text.bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"-_,* ".contains(&byte))
+                })
+            };
+            let told = !scripts.iter().all(is_named) || has("--interactive") || starts("--datadir");
+            told.then_some(HOOK)
+        }
         "zip" => (starts("-TT") || starts("--unzip-command")).then_some(HOOK),
-        "split" => starts("--filter").then_some(HOOK),
+        "split" => known
+            .iter()
+            .any(|it| is_long(it, "--filter"))
+            .then_some(HOOK),
         "gcc" | "cc" | "clang" => has("-wrapper").then_some(HOOK),
         "less" | "more" | "man" => known
             .iter()
@@ -360,12 +349,6 @@ fn awk_writes(text: &str) -> bool {
         rest = rest.get(c.len_utf8()..).unwrap_or_default();
     }
     false
-}
-
-/// Whether `text` is `option` or an abbreviation of it, with or without a value.
-pub(super) fn is_abbreviation(text: &str, option: &str) -> bool {
-    let name = text.split('=').next().unwrap_or(text);
-    name.len() > 4 && option.starts_with(name)
 }
 
 /// The `e` command and flag of GNU sed run programs; `w` writes files.

@@ -1,6 +1,6 @@
 //! Texts and calls in the code of interpreters.
 
-use crate::shell::utility;
+use crate::shell::{utility, value::Value};
 
 /// A command in code.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -8,6 +8,10 @@ pub(super) enum Call {
     /// A text for a shell called so.
     Text(&'static str, String),
     Argv(Vec<String>),
+    /// The same, where not all of it is known.
+    Values(Vec<Value>),
+    /// Something that cannot be known.
+    Hidden(&'static str),
 }
 
 /// A text in quotes and where it stands.

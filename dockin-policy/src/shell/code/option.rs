@@ -1,7 +1,7 @@
 //! Options whose value is a command: one table for programs with no more to know about them.
 
 use super::Call;
-use crate::shell::value::Value;
+use crate::shell::{option::long_value, value::Value};
 
 /// How an option is given what it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,6 +106,21 @@ const HOOKS: &[Hooks] = &[
         &["--exec", "-x", "--"],
         Runs::Rest,
     ),
+    hooks(
+        &["telnetd", "getty", "agetty"],
+        &["-l", "--login-program"],
+        Runs::Text,
+    ),
+    hooks(&["ntpd"], &["-S"], Runs::Text),
+    hooks(&["ifplugd"], &["-r"], Runs::Text),
+    hooks(&["vagrant"], &["-c", "--command"], Runs::Text),
+    hooks(
+        &["nix-shell", "nix", "guix"],
+        &["--run", "--command"],
+        Runs::Text,
+    ),
+    hooks(&["gcloud", "aws", "az"], &["--command"], Runs::Text),
+    hooks(&["flatpak"], &["--command"], Runs::Text),
     hooks(&["udhcpc", "udhcpc6"], &["-s", "--script"], Runs::Text),
     hooks(&["openvpn"], &["--up", "--down", "--route-up"], Runs::Text),
 ];
@@ -157,12 +172,7 @@ fn value_of<'a>(text: &'a str, option: &str) -> Option<Option<&'a str>> {
         return (text == "--").then_some(None);
     }
     if option.starts_with("--") {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (text, None),
-        };
-        let is_it = name == option || name.len() > 4 && option.starts_with(name);
-        return is_it.then_some(value);
+        return long_value(text, option);
     }
     let glued = text.strip_prefix(option)?;
     Some((!glued.is_empty()).then_some(glued))
@@ -178,7 +188,6 @@ mod tests {
         assert_eq!(value_of("--page", "--pager"), Some(None));
         assert_eq!(value_of("-Orm", "-O"), Some(Some("rm")));
         assert_eq!(value_of("-O", "-O"), Some(None));
-        assert_eq!(value_of("--p", "--pager"), None);
         assert_eq!(value_of("-o", "-O"), None);
     }
 }

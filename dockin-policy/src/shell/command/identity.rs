@@ -1,9 +1,9 @@
 //! Which program a name stands for.
 
 use crate::shell::{
-    known,
+    known, option,
     run::{Certainty, Runner},
-    session::{Directory, File},
+    session::File,
     utility::{self, base_name},
     value::Value,
 };
@@ -35,37 +35,6 @@ impl Runner<'_> {
             }
         }
         base_name(program).to_owned()
-    }
-
-    /// A path below the working directory, where that is known.
-    pub(in crate::shell) fn placed(&self, path: Value) -> Value {
-        match path {
-            Value::Known(path) => {
-                let placed = self.absolute(&path);
-                match placed.strip_prefix('?') {
-                    Some(suffix) if !path.starts_with('?') => Value::Unknown {
-                        reason: super::VARIABLE,
-                        prefix: String::new(),
-                        suffix: suffix.to_owned(),
-                    },
-                    _ => Value::Known(placed),
-                }
-            }
-            Value::Pattern(path) if !path.starts_with('/') => Value::Pattern(self.absolute(&path)),
-            Value::Unknown {
-                reason,
-                prefix,
-                suffix,
-            } if !prefix.is_empty() && prefix.contains('/') && !prefix.starts_with('/') => {
-                let prefix = self.absolute(&prefix);
-                Value::Unknown {
-                    reason,
-                    prefix,
-                    suffix,
-                }
-            }
-            other => other,
-        }
     }
 
     /// What files held that a program writes is not known any more.
@@ -105,15 +74,6 @@ impl Runner<'_> {
         }
     }
 
-    /// Goes to a folder; to one that is not known without a path.
-    pub(in crate::shell) fn change_directory(&mut self, path: Option<&str>) {
-        let directory = match path.map(|path| self.absolute(path)) {
-            Some(path) if !path.starts_with('?') => Directory::Known(path),
-            _ => Directory::Unknown,
-        };
-        self.state.set_directory(directory);
-    }
-
     /// A program that this session wrote, or that no image has.
     pub(super) fn outside_of_image(&mut self, program: &str) {
         if !program.contains('/') || self.certainty == Certainty::Dead {
@@ -139,14 +99,18 @@ impl Runner<'_> {
     }
 
     /// Programs under other names: copies and links.
-    pub(super) fn links(&mut self, name: &str, arguments: &[Value]) {
+    pub(in crate::shell) fn links(&mut self, name: &str, arguments: &[Value]) {
         if self.certainty >= Certainty::Latent
             || !matches!(name, "ln" | "cp" | "install" | "mv" | "link")
         {
             return;
         }
+        let named = utility::values_of(arguments, &["-t", "--target-directory"]);
+        let named = named.first();
         let operands: Vec<&str> = utility::operands(name, arguments)
             .into_iter()
+            .filter(|it| Some(*it) != named)
+            .chain(named)
             .filter_map(Value::known)
             .collect();
         let operands = match operands.as_slice() {
@@ -157,6 +121,11 @@ impl Runner<'_> {
         let [sources @ .., target] = operands.as_slice() else {
             return;
         };
+        let is_symbolic = arguments.iter().filter_map(Value::known).any(|it| {
+            option::is_long(it, "--symbolic") && name == "ln"
+                || option::is_long(it, "--symbolic-link")
+                || it.starts_with('-') && !it.starts_with("--") && it.contains('s')
+        });
         for source in sources {
             let file = match self.state.file(&self.absolute(source)) {
                 Some(file) => Some(file.clone()),
@@ -175,16 +144,28 @@ impl Runner<'_> {
                         })
                     }) =>
                 {
-                    let path = self.absolute(source);
-                    (!path.starts_with('?')).then_some(File::Link(path))
+                    Some(File::Link(self.absolute(source)))
                 }
                 None => None,
             };
             let Some(file) = file else { continue };
             let target_path = self.absolute(target);
             let below = format!("{target_path}/{}", base_name(source));
-            if !self.state.set_file(&target_path, Some(file.clone()))
-                || !self.state.set_file(&below, Some(file))
+            // A symbolic link is read from the folder that it stands in.
+            let seen_from = |folder: &str| match &file {
+                File::Link(_) if is_symbolic && !source.starts_with(['/', '~']) => {
+                    File::Link(self.absolute(&format!("{folder}/{source}")))
+                }
+                file => file.clone(),
+            };
+            let folder = match target_path.rsplit_once('/') {
+                Some(("", _)) => "/",
+                Some((folder, _)) => folder,
+                None => ".",
+            };
+            let (link, inside) = (seen_from(folder), seen_from(&target_path));
+            if !self.state.set_file(&target_path, Some(link))
+                || !self.state.set_file(&below, Some(inside))
             {
                 self.unknown("more files than are kept");
             }

@@ -97,6 +97,7 @@ impl Runner<'_> {
             let inner = inner.into_iter().chain(arguments.iter().cloned()).collect();
             self.dead(|runner| runner.inner(inner));
         }
+        self.runs_by_table(name, arguments);
         for inner in wrapper::other_programs(name, arguments) {
             self.dead(|runner| runner.inner(inner));
         }
@@ -217,7 +218,7 @@ impl Runner<'_> {
         }
     }
 
-    pub(super) fn inner(&mut self, inner: Vec<Value>) -> Out {
+    pub(in crate::shell) fn inner(&mut self, inner: Vec<Value>) -> Out {
         if self.nesting == 12 {
             self.unknown("commands inside commands, deeper than is looked at");
             return Out::Unknown(OUTPUT);

@@ -164,6 +164,7 @@ impl Runner<'_> {
         if let Kind::Simple { assignments, words } = &command.kind {
             return self.simple(*assignments, words, &command.redirects, texts);
         }
+        let descriptors = self.descriptors.clone();
         let mut streams = self.redirects(&command.redirects, texts);
         if let Kind::Function {
             name,
@@ -219,6 +220,9 @@ impl Runner<'_> {
         };
         if let Some(outer) = outer {
             self.stdin = outer;
+        }
+        if !command.redirects.is_empty() {
+            self.descriptors = descriptors;
         }
         self.hoped |= streams.may_fail;
         self.deliver(out, &streams)

@@ -1,7 +1,7 @@
 //! The files that programs write and read, from their arguments.
 
-use super::{sed_script, writers};
-use crate::shell::value::Value;
+use super::{sed_script, tar::tar_values, writers};
+use crate::shell::{option::is_long, value::Value};
 
 /// The arguments that are no options.
 pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<&'a Value> {
@@ -100,8 +100,17 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
         "csplit" => behind(&["-f", "--prefix"]),
         "cpio" | "bsdcpio" => {
             let mut found = behind(&["-D", "--directory", "-O", "-F", "--file"]);
-            if found.is_empty() && has_flag(arguments, 'i', "--extract") {
-                found.extend([here(), Value::Pattern("./**".to_owned())]);
+            let lists = has_flag(arguments, 't', "--list")
+                || has_flag(arguments, '\0', "--to-stdout")
+                || has_flag(arguments, 'o', "--create");
+            if has_flag(arguments, 'i', "--extract") && !lists {
+                if found.is_empty() {
+                    found.extend([here(), Value::Pattern("./**".to_owned())]);
+                }
+                if !has_flag(arguments, '\0', "--no-absolute-filenames") {
+                    // Where the archive says.
+                    found.push(Value::unknown("the names in an archive are not known"));
+                }
             }
             found
         }
@@ -200,6 +209,8 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
                 told
             }
         }
+        "nmap" => behind(&["-oN", "-oX", "-oG", "-oS", "-oA", "--append-output"]),
+        "ab" => behind(&["-e", "-g"]),
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
         "tar" | "bsdtar" | "gtar" => {
@@ -209,23 +220,19 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
             });
             let mut found = Vec::new();
             if extracts(arguments) {
-                for folder in behind(&["-C", "--directory", "--one-top-level"]) {
+                let told = tar_values(arguments, 'C', "--directory").into_iter();
+                for folder in told.chain(behind(&["--one-top-level"])) {
                     found.extend(all_below(&folder));
                     found.push(folder);
                 }
             }
             if creates {
-                // `cf ARCHIVE`
-                let cluster = arguments.first().and_then(Value::known).unwrap_or_default();
-                if !cluster.starts_with("--") && cluster.ends_with('f') {
-                    found.extend(arguments.get(1).cloned());
-                }
-                found.extend(behind(&["-f", "--file"]));
+                found.extend(tar_values(arguments, 'f', "--file"));
             }
             let outside = arguments.iter().enumerate().any(|(index, it)| {
                 it.known().is_some_and(|text| {
                     let is_cluster = index == 0 || text.starts_with('-') && !text.starts_with("--");
-                    text == "--absolute-names" || is_cluster && text.contains('P')
+                    is_long(text, "--absolute-names") || is_cluster && text.contains('P')
                 })
             });
             if !creates && outside {
@@ -235,6 +242,10 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
                 found.push(Value::Known(".".to_owned()));
             }
             found
+        }
+        "pax" if has_flag(arguments, 'r', "-r") && !has_flag(arguments, 'w', "-w") => {
+            let unknown = Value::unknown("the names in an archive are not known");
+            vec![here(), Value::Pattern("./**".to_owned()), unknown]
         }
         "unzip" => {
             let found: Vec<Value> = behind(&["-d"])
@@ -433,8 +444,7 @@ pub(in crate::shell) fn values_of(arguments: &[Value], options: &[&str]) -> Vec<
 fn glued_value<'a>(text: &'a str, option: &str) -> Option<&'a str> {
     if option.starts_with("--") {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let is_it = name == option || name.len() > 3 && option.starts_with(name);
-        return is_it.then_some(value);
+        return is_long(name, option).then_some(value);
     }
     let letter = option.strip_prefix('-')?;
     let letters = text.strip_prefix('-').filter(|it| !it.starts_with('-'))?;
@@ -457,8 +467,7 @@ fn is_told(path: &Value) -> bool {
 
 fn has_flag(arguments: &[Value], letter: char, long: &str) -> bool {
     arguments.iter().filter_map(Value::known).any(|text| {
-        text == long
-            || text.len() > 3 && text.starts_with("--") && long.starts_with(text)
+        is_long(text, long)
             || text.starts_with('-') && !text.starts_with("--") && text.contains(letter)
     })
 }
@@ -474,7 +483,7 @@ fn writes_archive(text: &str, is_first: bool) -> bool {
         "--delete",
     ];
     if text.starts_with("--") {
-        return LONG.contains(&text);
+        return LONG.iter().any(|long| is_long(text, long));
     }
     // What is glued to `f` is the archive.
     let cluster = text.split_inclusive(['f', 'C']).next().unwrap_or_default();
@@ -487,7 +496,9 @@ fn writes_archive(text: &str, is_first: bool) -> bool {
 fn extracts(arguments: &[Value]) -> bool {
     arguments.iter().enumerate().any(|(index, it)| {
         it.known().is_some_and(|text| {
-            matches!(text, "--extract" | "--get")
+            ["--extract", "--get"]
+                .iter()
+                .any(|long| is_long(text, long))
                 || (index == 0 || text.starts_with('-') && !text.starts_with("--"))
                     && text.contains('x')
         })
