@@ -163,7 +163,12 @@ fn plan_pod(
             wait: config.probe,
         }));
     }
-    steps.extend(addresses.ips.iter().map(|ip| Step::AddAddress {
+    // Those of IPv6 first: a worker of the kernel takes them into use while the rest is done.
+    let (later, first): (Vec<_>, Vec<_>) = addresses
+        .ips
+        .iter()
+        .partition(|ip| ip.address.family() == Family::V4);
+    steps.extend(first.iter().chain(&later).map(|ip| Step::AddAddress {
         name: name(),
         address: ip.address,
         detection,
