@@ -68,6 +68,23 @@ const INTERPRETERS: &[&str] = &[
     "elixir",
     "pwsh",
     "osascript",
+    "fish",
+    "csh",
+    "tcsh",
+    "nu",
+    "xonsh",
+    "elvish",
+    "rc",
+    "es",
+    "osh",
+    "ysh",
+    "sash",
+    "oil",
+    "scsh",
+    "ion",
+    "lldb",
+    "dotnet",
+    "swift",
 ];
 
 const CODE: &str = "code for an interpreter cannot be judged";
@@ -76,7 +93,14 @@ const HOOK: &str = "an option that runs a command cannot be judged";
 
 /// The interpreter's name without its version, when `name` is one.
 fn interpreter(name: &str) -> Option<&'static str> {
-    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || "-.".contains(c));
+    let bare = match bare {
+        "pypy" | "ipython" | "jython" | "micropython" | "bpython" => "python",
+        "jruby" | "truffleruby" | "pry" => "ruby",
+        "nawk" | "original-awk" | "bwk" => "awk",
+        "octave-cli" => "octave",
+        bare => bare,
+    };
     INTERPRETERS
         .iter()
         .copied()
@@ -126,7 +150,7 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
                 text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
         }),
-        "awk" | "gawk" | "mawk" | "bc" => false,
+        "awk" | "gawk" | "mawk" | "bc" | "dotnet" | "swift" => false,
         _ => true,
     }
 }
@@ -137,6 +161,7 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         "perl" | "ruby" => "eEnpvh",
         "node" | "nodejs" => "epvh",
         "php" => "rfvih",
+        "gdb" | "lldb" => "exosp",
         _ => "e",
     };
     option == "--version"
@@ -144,6 +169,9 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         || matches!(option, "--eval" | "--print" | "-eval")
         || option.starts_with("--eval=")
         || option.starts_with("--print=")
+        || option.starts_with("--eval-command")
+        || option.starts_with("--command")
+        || option.starts_with("--one-line")
         || option.starts_with("--require")
         || option.starts_with("--import")
         || option.starts_with("--source")
@@ -209,6 +237,18 @@ impl Runner<'_> {
                     }
                 }
             }
+            // Their grammars are close enough to find a program's name.
+            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
+            | "sash" | "ion" | "pwsh" => {
+                for pair in known.windows(2) {
+                    if let [option, text] = pair
+                        && option.starts_with('-')
+                        && option.to_ascii_lowercase().contains('c')
+                    {
+                        started.push(Call::Text("", (*text).to_owned()));
+                    }
+                }
+            }
             "expect" => {
                 for text in &known {
                     for prefix in ["spawn ", "exec "] {
@@ -220,8 +260,9 @@ impl Runner<'_> {
                     }
                 }
             }
-            "sqlite" | "psql" | "mysql" | "mariadb" | "gdb" | "bc" | "dc" => {
+            "sqlite" | "psql" | "mysql" | "mariadb" | "gdb" | "lldb" | "bc" | "dc" => {
                 for text in known.iter().filter(|_| bare != "sqlite") {
+                    let text = text.strip_prefix("--eval-command=").unwrap_or(text);
                     started.extend(escapes(bare, text));
                 }
             }
@@ -481,6 +522,8 @@ impl Runner<'_> {
                 .flat_map(|line| escapes(interpreter, line))
                 .collect(),
             "make" => Vec::new(),
+            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
+            | "sash" | "ion" => vec![Call::Text("", text.to_owned())],
             other => calls(other, text),
         }
     }

@@ -375,10 +375,8 @@ fn takes_value(option: &str, values: &[&str]) -> bool {
 
 fn is_assignment(text: &str) -> bool {
     text.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        // Programs take what shells do not: `BASH_FUNC_ls%%`, `a-b`.
+        !name.is_empty() && !name.contains('/')
     })
 }
 

@@ -65,6 +65,7 @@ const HOOKS: &[Hooks] = &[
             "--to-cmd",
             "--cc-cmd",
             "--header-cmd",
+            "--httpd",
             "--access-hook",
             "--commit-filter",
             "--tag-name-filter",

@@ -115,6 +115,30 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
                 None => vec![(false, Call::Argv(vec!["sh".to_owned()]))],
             }
         }
+        // What is no shell gets what stands behind the user.
+        "su" | "runuser" => {
+            let shells = crate::shell::utility::values_of(arguments, &["-s", "--shell"]);
+            let is_program = |it: &Value| {
+                let name = it.known().map(crate::shell::utility::base_name);
+                name.is_none_or(|name| {
+                    crate::shell::utility::shell(name).is_none()
+                        && !matches!(name, "nologin" | "false" | "true")
+                })
+            };
+            let at = arguments.iter().position(|it| it.known() == Some("--"));
+            let rest = at
+                .and_then(|at| arguments.get(at + 1..))
+                .unwrap_or_default();
+            shells
+                .into_iter()
+                .filter(is_program)
+                .map(|shell| {
+                    let words = std::iter::once(shell).chain(rest.iter().cloned());
+                    (false, Call::Values(words.collect()))
+                })
+                .collect()
+        }
+        "scriptlive" => hidden(FILE),
         "npm" | "yarn" | "pnpm" | "bun" | "composer" | "deno" => {
             let scripts = [
                 "run",

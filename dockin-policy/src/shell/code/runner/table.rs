@@ -297,4 +297,8 @@ pub(super) const RUNNERS: &[Runner] = &[
     ),
     here(&["aa-exec"], &[], &["-p", "--profile", "-n", "--namespace"]),
     here(&["fakechroot", "nocache", "dotenv"], &[], &["-f"]),
+    here(&["uclampset"], &[], &["-m", "-M", "-p"]),
+    here(&["coresched"], &["exec", "new"], &["-t", "-s", "-d"]).behind_dashes(),
+    // With options it has no operand of its own.
+    elsewhere(&["runcon"], &[], &["-u", "-r", "-t", "-l"], 0),
 ];
