@@ -327,7 +327,6 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             .iter()
             .any(|text| is_long(text, "--plugin") || text.starts_with("-plugin"))
             .then_some(HOOK),
-        "openssl" => (has("-engine") || has("-provider-path")).then_some(HOOK),
         "go" | "cargo" => {
             let verbs: &[&str] = if name == "go" {
                 &["run", "generate"]
@@ -352,7 +351,7 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             Some("the programs in a folder cannot be judged")
         }
         "crontab" | "at" | "batch" => Some("what runs later cannot be judged"),
-        "screen" | "tmux" => (known.len() > 1).then_some(HOOK),
+        "screen" | "tmux" | "byobu" => (known.len() > 1).then_some(HOOK),
         _ => None,
     }
 }

@@ -139,6 +139,24 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
                 .collect()
         }
         "scriptlive" => hidden(FILE),
+        // Each operand is a command.
+        "pee" | "mispipe" => {
+            let texts = known
+                .iter()
+                .map(|text| (false, Call::Text("sh", (*text).to_owned())));
+            texts.collect()
+        }
+        "pppd" => {
+            let is_script =
+                |word: &str| matches!(word, "connect" | "disconnect" | "init" | "pty" | "welcome");
+            let pairs = known.windows(2).filter_map(|pair| match pair {
+                [word, text] if is_script(word) => {
+                    Some((false, Call::Text("sh", (*text).to_owned())))
+                }
+                _ => None,
+            });
+            pairs.collect()
+        }
         "npm" | "yarn" | "pnpm" | "bun" | "composer" | "deno" => {
             let scripts = [
                 "run",

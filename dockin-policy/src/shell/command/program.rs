@@ -171,7 +171,7 @@ impl Runner<'_> {
             return false;
         }
         match name {
-            "su" | "runuser" | "login" | "script" | "unshare" | "nsenter" => true,
+            "su" | "runuser" | "login" | "script" | "unshare" | "nsenter" | "parallel" => true,
             "chroot" => utility::operands(name, arguments).len() == 1,
             "sudo" | "doas" => arguments.iter().filter_map(Value::known).any(|it| {
                 matches!(it, "--shell" | "--login")

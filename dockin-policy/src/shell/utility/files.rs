@@ -126,7 +126,7 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
             "--stderr",
         ]),
         "strace" | "ltrace" | "perf" | "time" => behind(&["-o", "--output"]),
-        "tcpdump" | "tshark" => behind(&["-w"]),
+        "tcpdump" | "tshark" | "dumpcap" => behind(&["-w"]),
         "gpg" | "gpg2" | "iconv" | "shuf" | "bison" | "flex" | "yacc" | "convert" | "rustc"
         | "pandoc" | "age" => behind(&["-o", "--output"]),
         "cp" | "install" | "ln" | "rsync" | "scp" | "link" => copied(name, arguments),
@@ -212,6 +212,13 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
         }
         "nmap" => behind(&["-oN", "-oX", "-oG", "-oS", "-oA", "--append-output"]),
         "ab" => behind(&["-e", "-g"]),
+        "sensible-editor" | "editor" | "select-editor" => all().collect(),
+        "mysqldump" | "mariadb-dump" => {
+            let folders = behind(&["-T", "--tab"]).into_iter();
+            folders
+                .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+                .collect()
+        }
         "less" => behind(&["-o", "--log-file", "-O", "--LOG-FILE"]),
         "ptx" if has_flag(arguments, 'G', "--traditional") => all().nth(1).into_iter().collect(),
         // Their values are glued on.
