@@ -294,6 +294,9 @@ impl Runner<'_> {
                     let argument = argument.to_owned();
                     if argument.contains('[') {
                         let name = argument.split('[').next().unwrap_or_default().to_owned();
+                        if self.is_table(&name) {
+                            self.unknown("a table of the shell that decides what names stand for");
+                        }
                         // Of what is not there no element is sought.
                         let there =
                             !matches!(self.state.variable(&name), None | Some(Variable::Unset));

@@ -70,12 +70,20 @@ const INTERPRETERS: &[&str] = &[
     "fish",
     "csh",
     "tcsh",
-    "pwsh",
     "nu",
     "xonsh",
     "elvish",
+    "rc",
+    "es",
     "osh",
     "ysh",
+    "sash",
+    "oil",
+    "scsh",
+    "ion",
+    "lldb",
+    "dotnet",
+    "swift",
 ];
 
 const CODE: &str = "code for an interpreter cannot be judged";
@@ -84,7 +92,14 @@ const HOOK: &str = "an option that runs a command cannot be judged";
 
 /// The interpreter's name without its version, when `name` is one.
 fn interpreter(name: &str) -> Option<&'static str> {
-    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || "-.".contains(c));
+    let bare = match bare {
+        "pypy" | "ipython" | "jython" | "micropython" | "bpython" => "python",
+        "jruby" | "truffleruby" | "pry" => "ruby",
+        "nawk" | "original-awk" | "bwk" => "awk",
+        "octave-cli" => "octave",
+        bare => bare,
+    };
     INTERPRETERS
         .iter()
         .copied()
@@ -135,7 +150,7 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
                 text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
         }),
-        "awk" | "gawk" | "mawk" | "bc" => false,
+        "awk" | "gawk" | "mawk" | "bc" | "dotnet" | "swift" => false,
         _ => true,
     }
 }
@@ -147,6 +162,7 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         "node" | "nodejs" => "epvh",
         "php" => "rfvih",
         "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh" | "ysh" => "c",
+        "gdb" | "lldb" => "exosp",
         _ => "e",
     };
     option == "--version"
@@ -154,6 +170,9 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         || matches!(option, "--eval" | "--print" | "-eval")
         || option.starts_with("--eval=")
         || option.starts_with("--print=")
+        || option.starts_with("--eval-command")
+        || option.starts_with("--command")
+        || option.starts_with("--one-line")
         || option.starts_with("--require")
         || option.starts_with("--import")
         || option.starts_with("--source")
@@ -219,17 +238,16 @@ impl Runner<'_> {
                     }
                 }
             }
-            // Shells of other grammars: what they share with sh is seen.
-            "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh" | "ysh" => {
-                let mut takes = false;
-                for text in &known {
-                    if takes {
-                        started.push(Call::Text("sh", (*text).to_owned()));
+            // Their grammars are close enough to find a program's name.
+            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
+            | "sash" | "ion" | "pwsh" => {
+                for pair in known.windows(2) {
+                    if let [option, text] = pair
+                        && option.starts_with('-')
+                        && option.to_ascii_lowercase().contains('c')
+                    {
+                        started.push(Call::Text("", (*text).to_owned()));
                     }
-                    takes = text.starts_with('-') && is_code_option(bare, text);
-                }
-                if known.iter().any(|text| !text.starts_with('-')) {
-                    self.unknown(CODE);
                 }
             }
             "expect" => {
@@ -243,8 +261,9 @@ impl Runner<'_> {
                     }
                 }
             }
-            "sqlite" | "psql" | "mysql" | "mariadb" | "gdb" | "bc" | "dc" => {
+            "sqlite" | "psql" | "mysql" | "mariadb" | "gdb" | "lldb" | "bc" | "dc" => {
                 for text in known.iter().filter(|_| bare != "sqlite") {
+                    let text = text.strip_prefix("--eval-command=").unwrap_or(text);
                     started.extend(escapes(bare, text));
                 }
             }
@@ -504,6 +523,8 @@ impl Runner<'_> {
                 .flat_map(|line| escapes(interpreter, line))
                 .collect(),
             "make" => Vec::new(),
+            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
+            | "sash" | "ion" => vec![Call::Text("", text.to_owned())],
             other => calls(other, text),
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn may_exist(program: &str) -> bool {
     if name.is_empty() || matches!(program, "." | "..") {
         return false;
     }
-    if !is_path && (name.starts_with('-') || name.len() == 1 && !matches!(name, "w" | "[")) {
+    if !is_path && (name.starts_with('-') || name.len() == 1 && !matches!(name, "w" | "R" | "[")) {
         return false;
     }
     program.chars().all(|c| c == '/' || plausible(c))

@@ -1,6 +1,7 @@
 //! Redirections: what is read, what is written, and where output goes.
 
 use super::{
+    Dialect,
     ast::{Heredoc, Redirect, RedirectKind},
     expand::Mode,
     lexer::without_tabs,
@@ -101,6 +102,17 @@ impl Runner<'_> {
             // The shell writes the descriptor's number there: 10, when it is the first.
             let name = super::expand::lossy(redirect.operator.get(1..end).unwrap_or_default());
             self.state.set(&name, Variable::Text("10".to_owned()));
+        }
+        if self.dialect() == Dialect::Zsh && redirect.target.raw.contains(&b'{') {
+            // It writes to all that braces become.
+            if redirect.target.raw.contains(&b'$') {
+                self.soft_unknown(OUTPUT);
+            } else {
+                let all = self.words(std::slice::from_ref(&redirect.target));
+                if redirect.kind != RedirectKind::Read {
+                    streams.writes.extend(all);
+                }
+            }
         }
         let known = target.known().map(str::to_owned);
         self.note_descriptor(redirect, &target);

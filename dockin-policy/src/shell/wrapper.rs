@@ -407,10 +407,8 @@ fn is_long(text: &str, options: &[&str]) -> bool {
 
 fn is_assignment(text: &str) -> bool {
     text.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        // Programs take what shells do not: `BASH_FUNC_ls%%`, `a-b`.
+        !name.is_empty() && !name.contains('/')
     })
 }
 

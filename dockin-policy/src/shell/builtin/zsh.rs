@@ -42,7 +42,45 @@ impl Runner<'_> {
                 }
                 true
             }
-            "sched" | "zpty" | "zargs" | "zmv" => {
+            "zmodload" => {
+                self.record(program, argv, streams);
+                let is_packaged = |it: &Value| {
+                    it.known().is_some_and(|text| {
+                        text.starts_with("zsh/") || text.starts_with(['-', '+'])
+                    })
+                };
+                // Features stand behind the module, with their kinds in front.
+                let features = arguments
+                    .iter()
+                    .any(|it| it.known().is_some_and(|it| it.starts_with("-F")));
+                let named = features && arguments.iter().any(is_packaged);
+                if !(named || arguments.iter().all(is_packaged)) {
+                    self.unknown("a module that is loaded from a file");
+                }
+                true
+            }
+            "zcompile" => {
+                let operands = arguments
+                    .iter()
+                    .filter(|it| it.known().is_none_or(|it| !it.starts_with('-')));
+                let told = operands.take(1).map(|it| match it {
+                    Value::Known(path) if !path.ends_with(".zwc") => {
+                        Value::Known(format!("{path}.zwc"))
+                    }
+                    other => other.clone(),
+                });
+                streams.writes.extend(told);
+                self.record(program, argv, streams);
+                true
+            }
+            "ztie" => {
+                streams
+                    .writes
+                    .extend(utility::values_of(arguments, &["-f"]));
+                self.record(program, argv, streams);
+                true
+            }
+            "sched" | "zpty" | "zargs" | "zmv" | "zcp" | "zln" => {
                 self.record(program, argv, streams);
                 // Options and times come first; what is behind them is a command.
                 for at in 0..arguments.len().min(4) {
@@ -57,7 +95,7 @@ impl Runner<'_> {
                         None => self.unknown("a command text that is not known"),
                     }
                 }
-                if matches!(program, "zargs" | "zmv") {
+                if matches!(program, "zargs" | "zmv" | "zcp" | "zln") {
                     self.unknown("a function that runs commands of its own making");
                 }
                 true

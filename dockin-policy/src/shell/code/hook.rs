@@ -18,8 +18,11 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
             found.push(Call::Text("/bin/sh", (*value).to_owned()));
         }
         let setting = match *text {
-            "-c" | "--config-env" => known.get(index + 1).copied(),
-            text => text.strip_prefix("-c").filter(|rest| rest.contains('=')),
+            "-c" | "--config-env" | "--config" => known.get(index + 1).copied(),
+            text => text
+                .strip_prefix("--config=")
+                .or_else(|| text.strip_prefix("-c"))
+                .filter(|rest| rest.contains('=')),
         };
         if let Some((key, value)) = setting.and_then(|setting| setting.split_once('=')) {
             let key = key.to_ascii_lowercase();
@@ -77,6 +80,16 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
         }
         if let Some(value) = text.strip_prefix("-x").filter(|value| !value.is_empty()) {
             found.push(Call::Text("/bin/sh", value.to_owned()));
+        }
+        // `% ` is a space there.
+        if let Some(command) = text.strip_prefix("ext::") {
+            found.push(Call::Text("sh", command.replace("% ", " ")));
+        }
+        if *text == "for-each-repo" {
+            let rest = known.get(index + 1..).unwrap_or_default().iter();
+            let rest = rest.skip_while(|it| it.starts_with('-'));
+            let words = std::iter::once("git").chain(rest.copied());
+            found.push(Call::Argv(words.map(str::to_owned).collect()));
         }
         if *text == "run" && known.contains(&"bisect") {
             found.push(Call::Argv(
@@ -139,15 +152,24 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                         ["system", "|", "getline", "@load", "@include"]
                             .iter()
                             .any(|it| text.contains(it))
-                            || text.contains('>')
-                                && text.contains("print")
-                                && text.contains(['"', '$'])
-                                && awk_writes(text)
+                            || text.contains('>') && text.contains("print") && awk_writes(text)
+                    })
+                    || known.iter().any(|text| {
+                        // mawk: `-W exec FILE`.
+                        text.strip_prefix("-W")
+                            .is_some_and(|word| word.is_empty() || word.starts_with('e'))
                     })
                     || !all_known && !awk_program_is_known(arguments);
                 dangerous.then_some(CODE)
             }
             "m4" => (!(known.is_empty() || has("--version") || has("--help"))).then_some(FILE),
+            "dc" if utility::operands("dc", arguments)
+                .iter()
+                .any(|it| it.known() != Some("-"))
+                || has("-f") =>
+            {
+                Some(FILE)
+            }
             "bc" | "dc" => known.iter().any(|text| text.contains('!')).then_some(CODE),
             "psql" | "mysql" | "mariadb" | "sqlite" => {
                 let runs = |text: &&str| ["\\!", "system "].iter().any(|it| text.contains(it));
@@ -164,7 +186,11 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             }
             found => {
                 let asks_only = known.len() == 1
-                    && (has("--version") || has("-V") || has("--help") || has("-v"));
+                    && (has("--version")
+                        || has("-V")
+                        || has("--help")
+                        || has("-v")
+                        || has("-version"));
                 if asks_only {
                     return None;
                 }
@@ -202,7 +228,7 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 .windows(2)
                 .any(|pair| matches!(pair, ["-u" | "-U", "NONE" | "NORC" | "DEFAULTS"]));
             let runs = known.iter().any(|text| {
-                text.starts_with('+') && text.contains('!')
+                text.starts_with('+') && !is_place(text)
                     || text.contains(":!")
                     || text.starts_with("!")
                     // Of emacs, whose long options are abbreviated and have one dash or two.
@@ -229,6 +255,9 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
         }
         "git" => {
             let runs = has("-c")
+                || has("clone") && known.iter().any(|it| is_long(it, "--config"))
+                || has("remote-ext")
+                || starts("ext::")
                 || starts("--exec-path=")
                 || starts("--upload-pack")
                 || starts("--receive-pack")
@@ -276,11 +305,40 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             .iter()
             .any(|it| is_long(it, "--filter"))
             .then_some(HOOK),
-        "gcc" | "cc" | "clang" => has("-wrapper").then_some(HOOK),
+        "gcc" | "cc" | "clang" | "g++" | "clang++" | "c++" => {
+            let loads = ["-fplugin=", "-specs", "--specs"]
+                .iter()
+                .any(|it| starts(it));
+            (has("-wrapper") || loads).then_some(HOOK)
+        }
         "less" | "more" | "man" => known
             .iter()
-            .any(|text| text.starts_with("+!") || text.starts_with("-P"))
+            .any(|text| {
+                let moves = text.starts_with("+/") || text.starts_with("+?");
+                text.starts_with('+') && !moves && text.contains(['!', '|'])
+                    || text.starts_with("-P") && name == "man"
+                    || name != "man" && (*text == "-k" || is_long(text, "--lesskey-file"))
+                    || ["--lesskey-src", "--lesskey-content"]
+                        .iter()
+                        .any(|it| text.starts_with(it))
+            })
             .then_some(HOOK),
+        "ar" | "nm" | "ranlib" | "ld" | "gcc-ar" => known
+            .iter()
+            .any(|text| is_long(text, "--plugin") || text.starts_with("-plugin"))
+            .then_some(HOOK),
+        "go" | "cargo" => {
+            let verbs: &[&str] = if name == "go" {
+                &["run", "generate"]
+            } else {
+                &["run"]
+            };
+            let verb = known.iter().find(|text| !text.starts_with(['-', '+']));
+            let runs = verb.is_some_and(|verb| verbs.contains(verb))
+                || starts("-toolexec")
+                || starts("-vettool");
+            runs.then_some("what a build file runs cannot be judged")
+        }
         "rsync" => (has("-e") || starts("--rsh")).then_some(HOOK),
         "socat" => known
             .iter()
@@ -293,9 +351,20 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             Some("the programs in a folder cannot be judged")
         }
         "crontab" | "at" | "batch" => Some("what runs later cannot be judged"),
-        "screen" | "tmux" => (known.len() > 1).then_some(HOOK),
+        "screen" | "tmux" | "byobu" => (known.len() > 1).then_some(HOOK),
         _ => None,
     }
+}
+
+/// Whether what stands behind a `+` is a line or what is sought, and no command of vi.
+fn is_place(text: &str) -> bool {
+    let place = text.trim_start_matches('+');
+    place.is_empty()
+        || place.starts_with(['/', '?'])
+        || matches!(place, "$" | "G" | "set" | "startinsert" | "star")
+        || place
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b",:".contains(&byte))
 }
 
 /// Whether awk's program stands among its arguments, so that those behind it are files.

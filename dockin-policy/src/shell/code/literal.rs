@@ -294,6 +294,7 @@ pub(super) fn escapes(name: &str, text: &str) -> Vec<Call> {
             "gdb" | "lldb" => line
                 .strip_prefix('!')
                 .or_else(|| line.strip_prefix("shell "))
+                .or_else(|| line.strip_prefix("platform shell "))
                 .or_else(|| line.strip_prefix("make ")),
             "sqlite" | "sqlite3" => line
                 .strip_prefix(".shell ")

@@ -65,6 +65,7 @@ const HOOKS: &[Hooks] = &[
             "--to-cmd",
             "--cc-cmd",
             "--header-cmd",
+            "--httpd",
             "--access-hook",
             "--commit-filter",
             "--tag-name-filter",
@@ -112,6 +113,18 @@ const HOOKS: &[Hooks] = &[
         Runs::Text,
     ),
     hooks(&["ntpd"], &["-S"], Runs::Text),
+    hooks(&["lynx"], &["-editor"], Runs::Text),
+    hooks(
+        &["rclone", "restic", "borg"],
+        &["--password-command", "--rsh"],
+        Runs::Text,
+    ),
+    hooks(&["gpg", "gpg2"], &["--photo-viewer"], Runs::Text),
+    hooks(&["fzf"], &["--preview"], Runs::Text),
+    hooks(&["bat", "batcat", "delta"], &["--pager"], Runs::Text),
+    hooks(&["execlineb"], &["-c"], Runs::Text),
+    hooks(&["dhclient"], &["-sf"], Runs::Text),
+    hooks(&["wpa_cli"], &["-a"], Runs::Text),
     hooks(&["ifplugd"], &["-r"], Runs::Text),
     hooks(&["vagrant"], &["-c", "--command"], Runs::Text),
     hooks(
@@ -125,9 +138,73 @@ const HOOKS: &[Hooks] = &[
     hooks(&["openvpn"], &["--up", "--down", "--route-up"], Runs::Text),
 ];
 
+/// Options whose value is code, settings that name programs, or a library that is loaded.
+const HIDDEN: &[(&[&str], &[&str])] = &[
+    (&["mutt", "neomutt"], &["-e", "-F"]),
+    (&["elinks"], &["-eval"]),
+    (&["gpg", "gpg2"], &["--exec-path", "--options"]),
+    (&["openssl"], &["-config", "-engine", "-provider-path"]),
+    (&["tshark", "wireshark"], &["-X"]),
+    (&["ssh-keygen"], &["-D"]),
+    (&["ssh-add"], &["-s"]),
+    (&["openvpn"], &["--config"]),
+    (&["ctags"], &["--options"]),
+    (&["gs"], &["-dNOSAFER"]),
+    (&["mpv"], &["--script"]),
+    (&["redis-server"], &["--loadmodule"]),
+    (&["nginx"], &["-g"]),
+    (&["httpd", "apachectl", "apache2"], &["-f", "-C", "-c"]),
+    (&["sshd"], &["-f", "-o"]),
+    (&["sshfs"], &["-ossh_command", "-F"]),
+    (
+        &["latex", "pdflatex", "xelatex", "lualatex", "tex"],
+        &["-shell-escape", "--shell-escape"],
+    ),
+    (&["xinetd", "stunnel"], &["-f"]),
+];
+
+/// Whether such an option stands among the arguments.
+fn is_told_code(name: &str, arguments: &[Value]) -> bool {
+    let known = || arguments.iter().filter_map(Value::known);
+    // Nothing is told by an empty file.
+    let is_told = |at: usize, text: &str, option: &str| {
+        let glued = value_of(text, option);
+        let value = glued.map(|glued| glued.or_else(|| arguments.get(at + 1)?.known()));
+        value.is_some_and(|value| value != Some("/dev/null"))
+    };
+    let has = |options: &&[&str]| {
+        arguments.iter().enumerate().any(|(at, it)| {
+            it.known()
+                .is_some_and(|text| options.iter().any(|option| is_told(at, text, option)))
+        })
+    };
+    let options = HIDDEN.iter().filter(|(names, _)| names.contains(&name));
+    options.map(|(_, options)| options).any(has)
+        || match name {
+            // Actions of keys, and what a picture is made from.
+            "fzf" => known().any(|text| {
+                ["execute", "become", "reload", "transform"]
+                    .iter()
+                    .any(|it| text.contains(it))
+            }),
+            "sshfs" => {
+                known().any(|text| text.starts_with("ssh_command") || text.contains(",ssh_command"))
+            }
+            "convert" | "magick" | "mogrify" | "identify" => {
+                known().any(|text| text.starts_with("msl:") || text.starts_with('|'))
+            }
+            "systemctl" => {
+                known().any(|text| matches!(text, "link" | "enable" | "reenable"))
+                    && known().any(|text| text.contains('/'))
+            }
+            "supervise" | "s6-svscan" | "s6-supervise" | "svscan" => !arguments.is_empty(),
+            _ => false,
+        }
+}
+
 /// What the options of a program run, and whether one of them cannot be known.
 pub(super) fn option_calls(name: &str, arguments: &[Value]) -> (Vec<Call>, bool) {
-    let (mut found, mut is_hidden) = (Vec::new(), false);
+    let (mut found, mut is_hidden) = (Vec::new(), is_told_code(name, arguments));
     for hooks in HOOKS.iter().filter(|it| it.programs.contains(&name)) {
         for (index, argument) in arguments.iter().enumerate() {
             let Some(text) = argument.known() else {

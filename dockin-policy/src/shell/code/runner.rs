@@ -115,6 +115,48 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
                 None => vec![(false, Call::Argv(vec!["sh".to_owned()]))],
             }
         }
+        // What is no shell gets what stands behind the user.
+        "su" | "runuser" => {
+            let shells = crate::shell::utility::values_of(arguments, &["-s", "--shell"]);
+            let is_program = |it: &Value| {
+                let name = it.known().map(crate::shell::utility::base_name);
+                name.is_none_or(|name| {
+                    crate::shell::utility::shell(name).is_none()
+                        && !matches!(name, "nologin" | "false" | "true")
+                })
+            };
+            let at = arguments.iter().position(|it| it.known() == Some("--"));
+            let rest = at
+                .and_then(|at| arguments.get(at + 1..))
+                .unwrap_or_default();
+            shells
+                .into_iter()
+                .filter(is_program)
+                .map(|shell| {
+                    let words = std::iter::once(shell).chain(rest.iter().cloned());
+                    (false, Call::Values(words.collect()))
+                })
+                .collect()
+        }
+        "scriptlive" => hidden(FILE),
+        // Each operand is a command.
+        "pee" | "mispipe" => {
+            let texts = known
+                .iter()
+                .map(|text| (false, Call::Text("sh", (*text).to_owned())));
+            texts.collect()
+        }
+        "pppd" => {
+            let is_script =
+                |word: &str| matches!(word, "connect" | "disconnect" | "init" | "pty" | "welcome");
+            let pairs = known.windows(2).filter_map(|pair| match pair {
+                [word, text] if is_script(word) => {
+                    Some((false, Call::Text("sh", (*text).to_owned())))
+                }
+                _ => None,
+            });
+            pairs.collect()
+        }
         "npm" | "yarn" | "pnpm" | "bun" | "composer" | "deno" => {
             let scripts = [
                 "run",

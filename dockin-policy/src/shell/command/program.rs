@@ -3,7 +3,7 @@
 use crate::shell::{
     Dialect, known,
     redirect::Streams,
-    run::{Resolved, Runner},
+    run::{Input, Resolved, Runner},
     session::Variable,
     utility,
     value::{OUTPUT, Out, VARIABLE, Value},
@@ -102,6 +102,9 @@ impl Runner<'_> {
             self.dead(|runner| runner.inner(inner));
         }
         match wrapper::unwrap(name, argv, &self.stdin) {
+            Inner::None if self.starts_shell(name, arguments) => {
+                return self.below(Self::input_as_commands);
+            }
             Inner::None => {}
             Inner::Argv(inner) => {
                 let own = arguments.len().saturating_sub(inner.len());
@@ -162,6 +165,22 @@ impl Runner<'_> {
         self.emulated(name, arguments)
     }
 
+    /// Whether a program that is told no command runs a shell, which reads what is no terminal.
+    fn starts_shell(&self, name: &str, arguments: &[Value]) -> bool {
+        if matches!(self.stdin, Input::Inherited) {
+            return false;
+        }
+        match name {
+            "su" | "runuser" | "login" | "script" | "unshare" | "nsenter" | "parallel" => true,
+            "chroot" => utility::operands(name, arguments).len() == 1,
+            "sudo" | "doas" => arguments.iter().filter_map(Value::known).any(|it| {
+                matches!(it, "--shell" | "--login")
+                    || it.starts_with('-') && !it.starts_with("--") && it.contains(['s', 'i'])
+            }),
+            _ => false,
+        }
+    }
+
     /// What a wrapper changes in the environment of what it runs.
     pub(super) fn environment(&mut self, name: &str, arguments: &[Value]) {
         if !matches!(name, "env" | "sudo" | "doas") {
@@ -200,6 +219,9 @@ impl Runner<'_> {
                     }
                 }
                 Value::Known(text) if !text.starts_with('-') => {
+                    if text.starts_with("BASH_FUNC_") {
+                        self.unknown("a function that the environment brings");
+                    }
                     if let Some((name, value)) = text.split_once('=') {
                         self.state.release(name);
                         self.state.text(name, value);

@@ -53,6 +53,12 @@ impl Runner<'_> {
                 },
             );
             runner.flow = Flow::Next;
+            if dialect == Dialect::Zsh {
+                let splits = arguments.iter().filter_map(Value::known).any(|it| {
+                    it.replace('_', "").eq_ignore_ascii_case("shwordsplit") || it == "-y"
+                });
+                runner.state.set_splitting(splits);
+            }
             match *options {
                 utility::ShellRuns::Text(Value::Known(text), rest) => {
                     let text = text.clone();
@@ -93,6 +99,7 @@ impl Runner<'_> {
         if !left.is_empty() && self.certainty < Certainty::Dead {
             let _out = self.dead(run);
         }
+        let splits = self.state.splits_words();
         let aliases = std::mem::take(&mut self.aliases);
         let (loops, sources) = (self.loops, self.sources);
         (self.loops, self.sources) = (0, 0);
@@ -101,6 +108,7 @@ impl Runner<'_> {
             runner.state.leave_unexported(functions);
             run(runner)
         });
+        self.state.set_splitting(splits);
         (self.loops, self.sources) = (loops, sources);
         self.calls = calls;
         self.aliases = aliases;

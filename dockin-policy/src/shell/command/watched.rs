@@ -3,9 +3,11 @@
 use crate::shell::{
     Dialect,
     expand::Mode,
+    redirect::Streams,
     run::Runner,
     session::{File, Variable},
     utility,
+    value::Value,
 };
 
 /// What becomes of a variable's value.
@@ -23,6 +25,8 @@ enum Use {
     Command,
     /// It is code or a command of which no more is known.
     Code,
+    /// It is a file that the shell or a program writes.
+    Written,
 }
 
 fn use_of(name: &str) -> Option<Use> {
@@ -47,6 +51,27 @@ fn use_of(name: &str) -> Option<Use> {
         | "GIT_TEMPLATE_DIR"
         | "RIPGREP_CONFIG_PATH"
         | "BASH_LOADABLES_PATH" => Use::Loads,
+        "ZDOTDIR" | "MODULE_PATH" => Use::Loads,
+        "HISTFILE"
+        | "LESSHISTFILE"
+        | "MYSQL_HISTFILE"
+        | "PSQL_HISTORY"
+        | "SQLITE_HISTORY"
+        | "PYTHON_HISTORY"
+        | "NODE_REPL_HISTORY"
+        | "REDISCLI_HISTFILE"
+        | "GIT_TRACE"
+        | "GIT_TRACE2"
+        | "GIT_TRACE2_EVENT"
+        | "GIT_TRACE2_PERF"
+        | "GIT_TRACE_PACKET"
+        | "GIT_TRACE_SETUP"
+        | "GIT_TRACE_PERFORMANCE"
+        | "GIT_TRACE_CURL"
+        | "GIT_INDEX_FILE"
+        | "SSLKEYLOGFILE"
+        | "PERLIO_DEBUG"
+        | "LD_DEBUG_OUTPUT" => Use::Written,
         "PERL5DB" | "LUA_INIT" | "GIT_CONFIG_PARAMETERS" => Use::Code,
         "PS4" => Use::Trace,
         "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" | "RPS1" | "PROMPT2" | "RPS2" | "RPROMPT2" => {
@@ -115,6 +140,7 @@ impl Runner<'_> {
         let Some(kind) = use_of(name) else { return };
         let Some(value) = value else {
             return self.unknown(match kind {
+                Use::Written => return,
                 Use::Loads => "a variable that makes programs load other code",
                 _ => "a variable that is run as a command",
             });
@@ -135,9 +161,13 @@ impl Runner<'_> {
                 if value.contains(['$', '`']) {
                     let _text = self.text_of(value.as_bytes(), Mode::Text);
                 } else if kind == Use::File && !value.is_empty() {
-                    self.source(&crate::shell::value::Value::Known(value));
+                    self.source(&Value::Known(value));
                 }
             }
+            Use::Written if value.starts_with(['/', '~', '.']) => {
+                self.stand_alone(&mut Streams::writing(vec![Value::Known(value)]));
+            }
+            Use::Written => {}
             Use::Command => {
                 let command = value
                     .trim_start_matches('|')
@@ -146,6 +176,9 @@ impl Runner<'_> {
                     .to_owned();
                 // Who runs it, and when, is another matter: it is judged here.
                 let _out = self.dead(|runner| runner.text(&command));
+                if let Some(program) = command.split_whitespace().next() {
+                    self.outside_of_image(program);
+                }
             }
         }
     }
@@ -159,7 +192,8 @@ impl Runner<'_> {
                 Variable::Map(texts) => texts.into_values().collect(),
                 Variable::Unset | Variable::Reference(_) => Vec::new(),
                 Variable::Unknown => {
-                    if use_of(&name).is_some_and(|kind| kind != Use::Trace) {
+                    if use_of(&name).is_some_and(|kind| !matches!(kind, Use::Trace | Use::Written))
+                    {
                         self.unknown("a variable that is run as a command");
                     }
                     continue;
@@ -185,8 +219,9 @@ impl Runner<'_> {
             "aliases" if zsh => Table::Aliases,
             "functions" if zsh => Table::Functions,
             "commands" if zsh => Table::Programs,
-            "galiases" | "saliases" | "dis_aliases" | "dis_functions" | "nameddirs" | "options"
-            | "mapfile" | "widgets" | "keymaps" | "path" | "fpath"
+            "galiases" | "saliases" | "dis_aliases" | "dis_functions" | "dis_galiases"
+            | "dis_saliases" | "module_path" | "nameddirs" | "options" | "mapfile" | "widgets"
+            | "keymaps" | "path" | "fpath"
                 if zsh =>
             {
                 Table::Other

@@ -16,6 +16,7 @@ pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<
         "sort" => &["-k", "-t", "-o", "-S", "-T"],
         "cut" => &["-d", "-f", "-c", "-b"],
         "chmod" | "chown" | "chgrp" => &["--reference"],
+        "dc" => &["-e", "--expression", "-f", "--file"],
         "touch" => &["-d", "-t", "-r"],
         "mkdir" => &["-m"],
         "split" => &["-b", "-C", "-l", "-n", "-a", "-t"],
@@ -125,7 +126,7 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
             "--stderr",
         ]),
         "strace" | "ltrace" | "perf" | "time" => behind(&["-o", "--output"]),
-        "tcpdump" | "tshark" => behind(&["-w"]),
+        "tcpdump" | "tshark" | "dumpcap" => behind(&["-w"]),
         "gpg" | "gpg2" | "iconv" | "shuf" | "bison" | "flex" | "yacc" | "convert" | "rustc"
         | "pandoc" | "age" => behind(&["-o", "--output"]),
         "cp" | "install" | "ln" | "rsync" | "scp" | "link" => copied(name, arguments),
@@ -211,6 +212,51 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
         }
         "nmap" => behind(&["-oN", "-oX", "-oG", "-oS", "-oA", "--append-output"]),
         "ab" => behind(&["-e", "-g"]),
+        "sensible-editor" | "editor" | "select-editor" => all().collect(),
+        "mysqldump" | "mariadb-dump" => {
+            let folders = behind(&["-T", "--tab"]).into_iter();
+            folders
+                .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+                .collect()
+        }
+        "less" => behind(&["-o", "--log-file", "-O", "--LOG-FILE"]),
+        "ptx" if has_flag(arguments, 'G', "--traditional") => all().nth(1).into_iter().collect(),
+        // Their values are glued on.
+        "awk" | "gawk" => [
+            "-d",
+            "-o",
+            "-p",
+            "--dump-variables=",
+            "--pretty-print=",
+            "--profile=",
+        ]
+        .iter()
+        .flat_map(|option| {
+            let known = arguments.iter().filter_map(Value::known);
+            known
+                .filter_map(move |text| text.strip_prefix(option))
+                .filter(|it| it.starts_with(['/', '~']))
+        })
+        .map(|path| Value::Known(path.to_owned()))
+        .collect(),
+        "vi" | "vim" | "nvim" => arguments
+            .iter()
+            .filter_map(Value::known)
+            .filter_map(|text| text.strip_prefix("-V"))
+            .map(|text| text.trim_start_matches(|c: char| c.is_ascii_digit()))
+            .filter(|path| !path.is_empty())
+            .map(|path| Value::Known(path.to_owned()))
+            .collect(),
+        "busybox"
+            if arguments
+                .first()
+                .is_some_and(|it| it.known() == Some("--install")) =>
+        {
+            let folders = all().chain([Value::Known("/bin".to_owned())]);
+            folders
+                .flat_map(|folder| all_below(&folder).into_iter().chain([folder]))
+                .collect()
+        }
         "sort" => behind(&["-o", "--output"]),
         "gcc" | "cc" | "ld" | "go" | "openssl" => behind(&["-o", "-out"]),
         "tar" | "bsdtar" | "gtar" => {
@@ -218,7 +264,9 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
                 it.known()
                     .is_some_and(|text| writes_archive(text, index == 0))
             });
-            let mut found = Vec::new();
+            let mut found = tar_values(arguments, 'g', "--listed-incremental");
+            found.extend(tar_values(arguments, '\0', "--index-file"));
+            found.extend(tar_values(arguments, '\0', "--volno-file"));
             if extracts(arguments) {
                 let told = tar_values(arguments, 'C', "--directory").into_iter();
                 for folder in told.chain(behind(&["--one-top-level"])) {

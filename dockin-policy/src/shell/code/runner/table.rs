@@ -297,4 +297,45 @@ pub(super) const RUNNERS: &[Runner] = &[
     ),
     here(&["aa-exec"], &[], &["-p", "--profile", "-n", "--namespace"]),
     here(&["fakechroot", "nocache", "dotenv"], &[], &["-f"]),
+    here(&["uclampset"], &[], &["-m", "-M", "-p"]),
+    here(&["coresched"], &["exec", "new"], &["-t", "-s", "-d"]).behind_dashes(),
+    // With options it has no operand of its own.
+    elsewhere(&["runcon"], &[], &["-u", "-r", "-t", "-l"], 0),
+    here(
+        &["systemd-cat"],
+        &[],
+        &["-t", "-p", "--identifier", "--priority"],
+    ),
+    elsewhere(
+        &["systemd-inhibit"],
+        &[],
+        &["--what", "--who", "--why", "--mode"],
+        0,
+    ),
+    here(
+        &["systemd-socket-activate"],
+        &[],
+        &["-l", "--listen", "-E", "--setenv", "--fdname"],
+    ),
+    here(
+        &["dbus-launch", "catatonit", "watchexec", "daemon", "zrun"],
+        &[],
+        &["-n", "-u", "-o", "-w", "-e"],
+    ),
+    Runner {
+        operands: 1,
+        ..here(&["dtach", "abduco"], &["-c", "-n", "-A"], &["-e", "-r"])
+    },
+    here(&["zellij"], &["run"], &["-d", "-n", "--name"]).behind_dashes(),
+    Runner {
+        operands: 1,
+        ..here(&["s6-envdir"], &[], &[])
+    },
+    elsewhere(
+        &["autossh", "plink", "dbclient"],
+        &[],
+        &["-M", "-p", "-P", "-i", "-l", "-o", "-pw", "-L", "-R", "-D"],
+        1,
+    )
+    .joined(),
 ];
