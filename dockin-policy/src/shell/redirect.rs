@@ -275,10 +275,17 @@ impl Runner<'_> {
                     _ => {}
                 }
             }
-            let link = self.state.files().find_map(|(name, file)| {
-                let File::Link(to) = file else { return None };
-                let rest = path.strip_prefix(name)?;
-                (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+            // The folder nearest to the root first.
+            if self.state.files().next().is_none() {
+                break;
+            }
+            let ends = path.match_indices('/').map(|(at, _)| at);
+            let link = ends.chain([path.len()]).find_map(|end| {
+                let (name, rest) = path.split_at_checked(end)?;
+                match self.state.file(name)? {
+                    File::Link(to) => Some(format!("{to}{rest}")),
+                    _ => None,
+                }
             });
             match link {
                 Some(next) if next != path => path = crate::rule::normalize(&next),

@@ -8,6 +8,9 @@ use crate::shell::{
     value::Value,
 };
 
+/// Bytes of a path that a system takes at most: `PATH_MAX` of Linux.
+const MAX_PATH: usize = 4096;
+
 impl Runner<'_> {
     /// The name that a program is known by: behind links and copies that this session made.
     pub(super) fn identity(&self, program: &str) -> String {
@@ -42,6 +45,9 @@ impl Runner<'_> {
         match path {
             Value::Known(path) => {
                 let placed = self.absolute(&path);
+                if placed.len() > MAX_PATH {
+                    return Value::unknown("a path longer than any system takes");
+                }
                 match placed.strip_prefix('?') {
                     Some(suffix) if !path.starts_with('?') => Value::Unknown {
                         reason: super::VARIABLE,
@@ -93,8 +99,9 @@ impl Runner<'_> {
             let below = format!("{placed}/");
             let known: Vec<String> = self
                 .state
-                .files()
+                .files_from(&placed)
                 .map(|(path, _)| path)
+                .take_while(|path| path.starts_with(&placed))
                 .filter(|path| !path.starts_with("hash:"))
                 .filter(|path| placed.is_empty() || *path == placed || path.starts_with(&below))
                 .map(str::to_owned)
@@ -108,7 +115,9 @@ impl Runner<'_> {
     /// Goes to a folder; to one that is not known without a path.
     pub(in crate::shell) fn change_directory(&mut self, path: Option<&str>) {
         let directory = match path.map(|path| self.absolute(path)) {
-            Some(path) if !path.starts_with('?') => Directory::Known(path),
+            Some(path) if !path.starts_with('?') && path.len() <= MAX_PATH => {
+                Directory::Known(path)
+            }
             _ => Directory::Unknown,
         };
         self.state.set_directory(directory);
