@@ -86,6 +86,8 @@ const CONSTRUCTS: &[(&str, &str)] = &[
     ("sh -c ", ""),
     ("command ", ""),
     ("builtin exec ", ""),
+    ("echo {", ""),
+    ("cp ../../", ""),
     ("env ", ""),
     ("sudo -u a ", ""),
     ("alias a='b ", "'"),

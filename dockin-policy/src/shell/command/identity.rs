@@ -166,6 +166,12 @@ impl Runner<'_> {
         let [sources @ .., target] = operands.as_slice() else {
             return;
         };
+        let links = name == "ln"
+            || arguments.iter().filter_map(Value::known).any(|it| {
+                it.starts_with("--sym")
+                    || it.starts_with("--link")
+                    || it.starts_with('-') && !it.starts_with("--") && it.contains(['s', 'l'])
+            });
         for source in sources {
             let file = match self.state.file(&self.absolute(source)) {
                 Some(file) => Some(file.clone()),
@@ -173,17 +179,7 @@ impl Runner<'_> {
                     Some(File::Program(base_name(source).to_owned()))
                 }
                 // What is written to a link is written to where it leads.
-                None if name == "ln"
-                    || arguments.iter().any(|it| {
-                        it.known().is_some_and(|it| {
-                            it.starts_with("--sym")
-                                || it.starts_with("--link")
-                                || it.starts_with('-')
-                                    && !it.starts_with("--")
-                                    && it.contains(['s', 'l'])
-                        })
-                    }) =>
-                {
+                None if links => {
                     let path = self.absolute(source);
                     (!path.starts_with('?')).then_some(File::Link(path))
                 }
