@@ -75,6 +75,11 @@ pub enum SealError {
         /// The id of the key that was given.
         given: String,
     },
+    /// A key was given, and it is not encrypted: whoever can write the file could have made it.
+    #[error(
+        "the recording is not encrypted, so the key proves nothing of it; leave the key out to read it"
+    )]
+    NotEncrypted,
     /// A block is not as it was written: changed, moved, or of another recording.
     #[error("block {block} of the recording is damaged")]
     Damaged {
@@ -205,7 +210,8 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// Reads a recording back from bytes that are cut anywhere. A plain cast is read, too.
+/// Reads a recording back from bytes that are cut anywhere. Without a key a plain cast is read, too;
+/// with one, what is not encrypted is refused: nothing would show that it is the one that was made.
 #[derive(Debug)]
 pub struct Unsealer {
     key: Option<RecordingKey>,
@@ -236,7 +242,7 @@ impl fmt::Debug for State {
 }
 
 impl Unsealer {
-    /// A reader with the key, for those that are encrypted.
+    /// A reader of encrypted recordings with their key, of others without.
     #[must_use]
     pub const fn new(key: Option<RecordingKey>) -> Self {
         Self {
@@ -307,7 +313,10 @@ impl Unsealer {
     /// The head of a recording, or that there is none.
     fn open(&self, bytes: &[u8]) -> Result<Option<(State, usize)>, SealError> {
         if bytes.first() == Some(&b'{') {
-            return Ok(Some((State::Plain, 0)));
+            return match self.key {
+                None => Ok(Some((State::Plain, 0))),
+                Some(_) => Err(SealError::NotEncrypted),
+            };
         }
         let known = bytes.len().min(16);
         let expected = [MAGIC.as_slice(), &HEAD_CONTENT.to_le_bytes(), NAME].concat();
@@ -324,7 +333,8 @@ impl Unsealer {
             .and_then(|it| it.try_into().ok())
             .unwrap_or([0; 32]);
         let cipher = match (flags, &self.key) {
-            (0, _) => None,
+            (0, None) => None,
+            (0, Some(_)) => return Err(SealError::NotEncrypted),
             (1, None) => return Err(SealError::NeedsKey { id: hex(id) }),
             (1, Some(key)) if key.short_id() != id => {
                 return Err(SealError::OtherKey {
@@ -465,6 +475,18 @@ mod tests {
             }
         }
         (cast, Ok(unsealer.finish()))
+    }
+
+    /// Who can write the file cannot put a cast of his own in its place.
+    #[test]
+    fn with_a_key_only_what_is_encrypted_is_read() {
+        let key = RecordingKey::new([5; 32]);
+        let lines = b"{\"version\":2}\n[0.1,\"o\",\"forged\"]\n".as_slice();
+        for file in [lines.to_vec(), sealed(None, &[lines], true)] {
+            let refused = (Vec::new(), Err(SealError::NotEncrypted));
+            assert_eq!(unsealed(Some(&key), &file, 7), refused);
+            assert_eq!(unsealed(None, &file, 7).0, lines);
+        }
     }
 
     fn keys() -> [Option<RecordingKey>; 2] {

@@ -4,6 +4,8 @@
 const MAX_WORDS: usize = 256;
 /// Bytes of them.
 const MAX_BYTES: usize = 64 * 1024;
+/// Bytes that are looked at in all: each brace may be sought an end for up to the end of the word.
+const STEPS: usize = 1024 * 1024;
 
 /// What `word` becomes; `None` when that is too much, or a sequence that is not followed here.
 /// Braces that are no list stay as they are, as do those that are quoted or belong to `${ }`.
@@ -11,12 +13,13 @@ pub(super) fn expand_raw(word: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut done = Vec::new();
     let mut waiting = vec![word.to_vec()];
     let mut bytes = 0;
+    let mut steps = STEPS;
     while let Some(word) = waiting.pop() {
         bytes += word.len();
         if bytes > MAX_BYTES {
             return None;
         }
-        match first_list(&word) {
+        match first_list(&word, &mut steps)? {
             None => done.push(word),
             Some(list) => {
                 // The last is pushed first, so that the order stays.
@@ -83,12 +86,14 @@ fn skip(word: &[u8], at: usize) -> usize {
     (at + 1 + length).min(word.len().max(at + 1))
 }
 
-/// The first list in `word`.
-fn first_list(word: &[u8]) -> Option<List<'_>> {
+/// The first list in `word`; the outer `None` when `steps` do not suffice to find it.
+fn first_list<'a>(word: &'a [u8], steps: &mut usize) -> Option<Option<List<'a>>> {
     let mut open = 0;
     while let Some(byte) = word.get(open) {
         if *byte != b'{' {
-            open = skip(word, open);
+            let next = skip(word, open);
+            *steps = steps.checked_sub(next - open)?;
+            open = next;
             continue;
         }
         let mut depth = 0_usize;
@@ -99,39 +104,41 @@ fn first_list(word: &[u8]) -> Option<List<'_>> {
                 b'{' => depth += 1,
                 b',' if depth == 0 => commas.push(at),
                 b'}' if depth == 0 => {
-                    let before = word.get(..open)?;
-                    let behind = word.get(at + 1..)?;
+                    let before = word.get(..open).unwrap_or_default();
+                    let behind = word.get(at + 1..).unwrap_or_default();
                     if !commas.is_empty() {
                         let mut choices = Vec::new();
                         let mut start = open + 1;
                         for comma in commas.iter().chain([&at]) {
-                            choices.push(word.get(start..*comma)?.to_vec());
+                            choices.push(word.get(start..*comma).unwrap_or_default().to_vec());
                             start = comma + 1;
                         }
-                        return Some(List {
+                        return Some(Some(List {
                             before,
                             choices: Some(choices),
                             behind,
-                        });
+                        }));
                     }
-                    let body = std::str::from_utf8(word.get(open + 1..at)?).ok()?;
-                    if let Some(choices) = sequence(body) {
-                        return Some(List {
+                    let body = word.get(open + 1..at).unwrap_or_default();
+                    if let Some(choices) = std::str::from_utf8(body).ok().and_then(sequence) {
+                        return Some(Some(List {
                             before,
                             choices,
                             behind,
-                        });
+                        }));
                     }
                     break;
                 }
                 b'}' => depth -= 1,
                 _ => {}
             }
-            at = skip(word, at);
+            let next = skip(word, at);
+            *steps = steps.checked_sub(next - at)?;
+            at = next;
         }
         open += 1;
     }
-    None
+    Some(None)
 }
 
 /// `1..3`, `a..c` or `1..9..2`; the inner `None` when it is too long.
@@ -212,5 +219,6 @@ mod tests {
     fn too_much_is_not_known() {
         assert_eq!(expand_raw("{a,b}".repeat(20).as_bytes()), None);
         assert_eq!(expand_raw(b"{1..100000}"), None);
+        assert_eq!(expand_raw("{".repeat(60_000).as_bytes()), None);
     }
 }

@@ -29,6 +29,12 @@ const SURE: &[&str] = &[
     "source", "command", "builtin", "exec", "return", "break", "continue", "exit",
 ];
 
+/// Builtins that run the command in their arguments, which may be one of them.
+const STARTERS: &[&str] = &["command", "builtin", "exec", "noglob", "nocorrect", "-"];
+
+/// So many of them in front of each other.
+const MAX_STARTS: usize = 12;
+
 /// Builtins that only zsh has.
 const ZSH: &[&str] = &[
     "print",
@@ -76,6 +82,21 @@ impl Runner<'_> {
         argv: &[Value],
         streams: &mut Streams,
     ) -> Option<Out> {
+        if !STARTERS.contains(&program) {
+            return self.done_inside(program, argv, streams);
+        }
+        if self.starts == MAX_STARTS {
+            self.stand_alone(streams);
+            self.unknown("commands inside commands, deeper than is looked at");
+            return Some(Out::Unknown(OUTPUT));
+        }
+        self.starts += 1;
+        let out = self.done_inside(program, argv, streams);
+        self.starts -= 1;
+        out
+    }
+
+    fn done_inside(&mut self, program: &str, argv: &[Value], streams: &mut Streams) -> Option<Out> {
         let arguments = argv.get(1..).unwrap_or_default();
         let zsh = self.dialect() == Dialect::Zsh;
         let bash = matches!(self.dialect(), Dialect::Bash) || zsh;

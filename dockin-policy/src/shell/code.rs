@@ -67,6 +67,7 @@ const INTERPRETERS: &[&str] = &[
     "sbcl",
     "elixir",
     "osascript",
+    "pwsh",
     "fish",
     "csh",
     "tcsh",

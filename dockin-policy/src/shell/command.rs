@@ -189,7 +189,9 @@ impl Runner<'_> {
             }
             Value::Known(program) => program.clone(),
             Value::Pattern(pattern) => {
-                let mut found = known::programs_like(pattern, self.state.directory()).into_iter();
+                let directory = self.state.directory();
+                let found = known::programs_like(pattern, directory, &self.pattern_steps);
+                let mut found = found.into_iter();
                 let Some(program) = found.next() else {
                     self.stand_alone(streams);
                     self.unknown("a program's name with wildcards");
@@ -197,6 +199,9 @@ impl Runner<'_> {
                 };
                 // Another image may have another of them first.
                 for other in found {
+                    if self.is_spent() {
+                        break;
+                    }
                     let mut inner = argv.clone();
                     if let Some(first) = inner.first_mut() {
                         *first = Value::Known(other.clone());

@@ -8,13 +8,17 @@ use super::{
     ast::Word,
     braces,
     lexer::{Parser, class},
-    run::Runner,
+    run::{Runner, TOO_MANY},
     session::Directory,
     value::{Out, Value},
 };
 pub(super) use quote::ansi_quoted;
 pub(crate) use quote::unescape;
 use quote::unescape_backquoted;
+use zsh::Qualifiers;
+
+/// Bytes that a word counts for, besides its own.
+const WORD: usize = 16;
 
 /// A field while it grows.
 #[derive(Default)]
@@ -39,11 +43,14 @@ pub(super) struct Fields {
     separators: Option<String>,
     /// A list without elements stood between the quotes.
     vanished: bool,
+    /// Bytes of what came in, and so many for each word, since somebody asked.
+    bytes: usize,
 }
 
 impl Fields {
     pub(super) fn quoted(&mut self, text: &str) {
         self.current.present = true;
+        self.bytes += text.len();
         self.current.text.push_str(text);
         for c in text.chars() {
             if "*?[]\\()|!-^".contains(c) {
@@ -55,9 +62,10 @@ impl Fields {
 
     fn literal(&mut self, text: &str) {
         self.current.present = true;
+        self.bytes += text.len();
         self.current.text.push_str(text);
         self.current.pattern.push_str(text);
-        self.current.glob |= text.contains(['*', '?', '[']);
+        self.current.glob |= memchr::memchr3(b'*', b'?', b'[', text.as_bytes()).is_some();
     }
 
     pub(super) fn unknown(&mut self, reason: &'static str) {
@@ -141,6 +149,7 @@ impl Fields {
         if !field.present {
             return;
         }
+        self.bytes += WORD;
         self.done.push(field.value());
     }
 }
@@ -212,7 +221,11 @@ impl Runner<'_> {
                         values.extend(self.raw_word(&raw));
                     }
                 }
-                None => values.push(Value::unknown("braces that become too many words")),
+                None => {
+                    // What is in them runs, whatever they become.
+                    let _values = self.raw_word(word.raw);
+                    values.push(Value::unknown("braces that become too many words"));
+                }
             }
             return;
         }
@@ -242,6 +255,7 @@ impl Runner<'_> {
             splits_output: splits,
             separators: self.separators(),
             vanished: false,
+            bytes: 0,
         }
     }
 
@@ -344,6 +358,10 @@ impl Runner<'_> {
                     at = end.max(at + 1);
                 }
                 b'$' | b'`' => {
+                    if self.is_spent() {
+                        return fields.unknown(TOO_MANY);
+                    }
+                    fields.bytes = 0;
                     let end = extent(raw, at, self.dialect(), !unquoted).max(at + 1);
                     let piece = raw.get(at..end).unwrap_or_default();
                     at = if piece.len() == 1 && byte == b'$' {
@@ -352,6 +370,9 @@ impl Runner<'_> {
                         self.dollar(piece, !unquoted, fields);
                         end
                     };
+                    if !self.spend_expanded(fields.bytes) {
+                        return fields.unknown(TOO_MANY);
+                    }
                 }
                 b'<' | b'>' | b'=' if unquoted && raw.get(at + 1) == Some(&b'(') => {
                     let starts = byte != b'=' || at == 0 && self.dialect() == Dialect::Zsh;
@@ -361,6 +382,7 @@ impl Runner<'_> {
                         None
                     };
                     match end {
+                        Some(_) if self.is_spent() => return fields.unknown(TOO_MANY),
                         Some(end) => {
                             let inside = raw.get(at + 2..end - 1).unwrap_or_default();
                             self.process(byte, inside, fields);
@@ -393,6 +415,12 @@ impl Runner<'_> {
                                 fields.current.glob = true;
                                 if self.dialect() == Dialect::Zsh {
                                     self.glob_qualifiers(rest);
+                                    if let Some(kind) = zsh::qualifiers(raw, at) {
+                                        if kind == Qualifiers::Changing {
+                                            fields.unknown(super::value::VARIABLE);
+                                        }
+                                        return;
+                                    }
                                 }
                             }
                             fields.literal(&text);
@@ -605,18 +633,12 @@ fn extent(raw: &[u8], at: usize, dialect: Dialect, quoted: bool) -> usize {
     }
 }
 
+/// Where `<(…)` at `at` ends.
 fn process_extent(raw: &[u8], at: usize, dialect: Dialect) -> Option<usize> {
-    let mut text = raw.get(at..)?.to_vec();
-    // The same parentheses behind a dollar end at the same place.
-    *text.first_mut()? = b'$';
-    if text.get(2) == Some(&b'(') {
-        let mut parser = Parser::new(raw, dialect);
-        parser.at = at;
-        let word = parser.word().ok()?;
-        return Some(at + word.raw.len());
-    }
-    let end = extent(&text, 0, dialect, false);
-    (text.get(end.checked_sub(1)?) == Some(&b')')).then_some(at + end)
+    let mut parser = Parser::new(raw, dialect);
+    parser.at = at + 2;
+    parser.substitution().ok()?;
+    Some(parser.at)
 }
 
 /// Whether `$((…))` is a calculation and no substitution that begins with a subshell.

@@ -2,7 +2,11 @@
 
 mod table;
 
-use super::{pattern, session::Directory, utility::base_name};
+use super::{
+    pattern::{Pattern, Steps},
+    session::Directory,
+    utility::base_name,
+};
 use table::{ADMINISTRATORS, APPLETS, FOLDERS, PROGRAMS};
 
 /// Whether busybox runs it by itself. Its `env` and other wrappers start what they run.
@@ -58,11 +62,12 @@ pub(super) fn is_program_path(path: &str) -> bool {
 }
 
 /// The programs that a name with wildcards may become: the first is what it most likely becomes.
-pub(super) fn programs_like(pattern: &str, directory: &Directory) -> Vec<String> {
-    found_like(pattern, directory).unwrap_or_default()
+/// None when `steps` do not suffice to find them.
+pub(super) fn programs_like(pattern: &str, directory: &Directory, steps: &Steps) -> Vec<String> {
+    found_like(pattern, directory, steps).unwrap_or_default()
 }
 
-fn found_like(pattern: &str, directory: &Directory) -> Option<Vec<String>> {
+fn found_like(pattern: &str, directory: &Directory, steps: &Steps) -> Option<Vec<String>> {
     let (folder, name) = match pattern.rsplit_once('/') {
         Some((folder, name)) => (Some(folder), name),
         None => (None, pattern),
@@ -75,31 +80,33 @@ fn found_like(pattern: &str, directory: &Directory) -> Option<Vec<String>> {
             _ => None,
         }
     } else {
+        let folder = Pattern::new(folder);
         folders
             .iter()
             .copied()
-            .find(|known| pattern::matches(folder, known) == Some(true))
+            .find(|known| folder.matches(known, steps) == Some(true))
     }?;
     if !folders.contains(&inside) {
         return None;
     }
-    let found = PROGRAMS
-        .iter()
-        .filter(|program| pattern::matches(name, program) == Some(true));
-    let placed = found.map(|found| {
-        if folder == "." {
-            format!("./{found}")
-        } else {
-            format!("{inside}/{found}")
+    let name = Pattern::new(name);
+    let mut placed = Vec::new();
+    for found in PROGRAMS {
+        if name.matches(found, steps)? {
+            placed.push(if folder == "." {
+                format!("./{found}")
+            } else {
+                format!("{inside}/{found}")
+            });
         }
-    });
-    Some(placed.collect())
+    }
+    Some(placed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{APPLETS, PROGRAMS, may_exist, programs_like};
-    use crate::shell::session::Directory;
+    use crate::shell::{pattern::Steps, session::Directory};
 
     #[test]
     fn the_tables_are_sorted() {
@@ -121,7 +128,9 @@ mod tests {
     fn wildcards_become_the_programs_that_are_like_them() {
         let start = Directory::Start;
         let first = |pattern: &str, directory: &Directory| {
-            programs_like(pattern, directory).into_iter().next()
+            programs_like(pattern, directory, &Steps::default())
+                .into_iter()
+                .next()
         };
         assert_eq!(first("/?in/rm", &start).as_deref(), Some("/bin/rm"));
         assert_eq!(first("/bin/r[m]", &start).as_deref(), Some("/bin/rm"));
@@ -129,6 +138,7 @@ mod tests {
         assert_eq!(first("./r?", &bin).as_deref(), Some("./rm"));
         assert_eq!(first("r?", &start), None);
         // Which of them is there depends on the image.
-        assert!(programs_like("./r*", &bin).contains(&"./rm".to_owned()));
+        let found = programs_like("./r*", &bin, &Steps::default());
+        assert!(found.contains(&"./rm".to_owned()));
     }
 }

@@ -342,7 +342,9 @@ impl<'a> Parser<'a> {
                 let pattern = matches!(last, Some(b'?' | b'*' | b'+' | b'@' | b'!'))
                     && !(before == b"!" && self.dialect == Dialect::Zsh)
                     || self.dialect == Dialect::Zsh
-                        && matches!(last, Some(b'/' | b']' | b'^' | b'~'));
+                        && (matches!(last, Some(b'/' | b']' | b'^' | b'~'))
+                            // Qualifiers: `*.txt(om[1])`.
+                            || *classes & class::GLOB != 0 && self.peek_at(1) != Some(b')'));
                 if !pattern {
                     return Ok(false);
                 }

@@ -1,15 +1,47 @@
 //! Shell patterns: `*`, `?`, `[…]` and `@(a|b)`.
 
+use std::cell::Cell;
+
 /// Steps that one comparison may take.
 const STEPS: usize = 100_000;
 
 /// Whether `text` as a whole is like `pattern`, in which `\` quotes; `None` when that takes too
 /// long to find out.
 pub(crate) fn matches(pattern: &str, text: &str) -> Option<bool> {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    let mut steps = STEPS;
-    here(&pattern, &text, &mut steps, 0)
+    Pattern::new(pattern).matches(text, &Steps::default())
+}
+
+/// Steps that the comparisons of one line may take in all.
+#[derive(Debug)]
+pub(super) struct Steps(Cell<usize>);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(Cell::new(10 * STEPS))
+    }
+}
+
+/// A pattern that several texts are compared with.
+pub(super) struct Pattern(Vec<char>);
+
+impl Pattern {
+    pub(super) fn new(pattern: &str) -> Self {
+        Self(pattern.chars().collect())
+    }
+
+    /// As [`matches`](fn@matches) says, with what `left` has left of steps.
+    pub(super) fn matches(&self, text: &str, left: &Steps) -> Option<bool> {
+        let text: Vec<char> = text.chars().collect();
+        self.matches_chars(&text, left)
+    }
+
+    pub(super) fn matches_chars(&self, text: &[char], left: &Steps) -> Option<bool> {
+        let given = left.0.get().min(STEPS);
+        let mut steps = given;
+        let found = here(&self.0, text, &mut steps, 0);
+        left.0.set(left.0.get() - (given - steps));
+        found
+    }
 }
 
 /// Nesting of extended patterns.
@@ -25,12 +57,11 @@ fn here(pattern: &[char], text: &[char], steps: &mut usize, depth: usize) -> Opt
             None if text.is_empty() => return Some(true),
             None => None,
             Some((kind @ ('?' | '*' | '+' | '@' | '!'), rest))
-                if rest.first() == Some(&'(') && group(rest).is_some() =>
+                if let Some((choices, behind)) = counted_group(rest, steps)? =>
             {
                 if depth == MAX_DEPTH {
                     return None;
                 }
-                let (choices, behind) = group(rest)?;
                 if extended(*kind, &choices, behind, text, steps, depth)? {
                     return Some(true);
                 }
@@ -41,7 +72,14 @@ fn here(pattern: &[char], text: &[char], steps: &mut usize, depth: usize) -> Opt
                 pattern = rest;
                 continue;
             }
-            Some((_, _)) => one(pattern, text),
+            Some((first, rest)) => {
+                if *first == '[' {
+                    // As far as it is looked at for its end.
+                    let end = rest.iter().skip(1).position(|c| *c == ']');
+                    *steps = steps.checked_sub(end.unwrap_or(rest.len()))?;
+                }
+                one(pattern, text)
+            }
         };
         match step {
             Some((next_pattern, next_text)) => (pattern, text) = (next_pattern, next_text),
@@ -139,6 +177,18 @@ fn in_class(name: &str, c: char) -> bool {
 }
 
 type Group<'a> = (Vec<&'a [char]>, &'a [char]);
+
+/// The same, where there may be none, with what it takes to look.
+#[expect(clippy::option_option, reason = "not found, and not sought to the end")]
+fn counted_group<'a>(pattern: &'a [char], steps: &mut usize) -> Option<Option<Group<'a>>> {
+    if pattern.first() != Some(&'(') {
+        return Some(None);
+    }
+    let found = group(pattern);
+    let behind = found.as_ref().map_or(0, |(_, behind)| behind.len());
+    *steps = steps.checked_sub(pattern.len() - behind)?;
+    Some(found)
+}
 
 /// At `(`: the choices, and what stands behind.
 fn group(pattern: &[char]) -> Option<Group<'_>> {

@@ -12,6 +12,10 @@ pub(super) type Descriptors = std::collections::BTreeMap<u32, Option<String>>;
 
 /// Links in one path that are followed.
 const MAX_LINKS: usize = 8;
+/// Bytes of a path that a system takes at most: `PATH_MAX` of Linux.
+const MAX_PATH: usize = 4096;
+/// Folders of a path that are walked.
+const MAX_FOLDERS: usize = 128;
 
 /// Where a path begins.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,11 +73,13 @@ impl Place {
 
     fn up(&mut self) {
         // What stands there may be links: `..` is seen from where they lead.
-        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
-        let is_link = matches!(
-            parts.as_slice(),
-            ["dev", "fd"] | ["proc", "thread-self"] | ["var", "run" | "lock"]
-        );
+        let is_link = match self.parts.as_slice() {
+            [folder, name] => matches!(
+                (folder.as_str(), name.as_str()),
+                ("dev", "fd") | ("proc", "thread-self") | ("var", "run" | "lock")
+            ),
+            _ => false,
+        };
         if self.root == Root::Slash && is_link {
             self.lose();
         }
@@ -100,6 +106,10 @@ impl Runner<'_> {
 
     fn walked(&self, path: &str) -> Place {
         let (mut place, rest) = Place::begin(path);
+        if path.len() > MAX_PATH || path.matches('/').count() > MAX_FOLDERS {
+            place.lose();
+            return place;
+        }
         if place.root == Root::Start {
             place = self.working_directory();
         }
@@ -162,6 +172,10 @@ impl Runner<'_> {
 
     /// The links of `/proc` and `/dev`; whether this was one.
     fn follow_system(&self, place: &mut Place) -> bool {
+        // `/proc/1/task/1/fd/1`
+        if place.parts.len() > 6 {
+            return false;
+        }
         let parts: Vec<&str> = place.parts.iter().map(String::as_str).collect();
         let is_process = |text: &str| {
             matches!(text, "self" | "thread-self")
@@ -249,6 +263,7 @@ impl Runner<'_> {
                 placed if path.starts_with('?') => Value::Known(placed),
                 placed => told(placed),
             },
+            Value::Pattern(path) if path.len() > MAX_PATH => Value::unknown(VARIABLE),
             Value::Pattern(path) => {
                 let placed = self.absolute(&path);
                 if placed.starts_with("?/") || placed.starts_with("../") {
@@ -333,7 +348,7 @@ impl Runner<'_> {
                 Directory::Unknown
             }
             Some(path) => match self.absolute(path) {
-                path if path.starts_with('?') => Directory::Unknown,
+                path if path.starts_with('?') || path.len() > MAX_PATH => Directory::Unknown,
                 path if path.is_empty() => Directory::Start,
                 path => Directory::Known(path),
             },

@@ -16,8 +16,9 @@ use super::{
     ast::{Item, Join, List, Script},
     expand::Mode,
     parse::parse,
+    pattern::Steps,
     place::Descriptors,
-    session::{Positional, SessionState, Variable},
+    session::{Positional, SessionState, Shared, Variable},
     value::{OUTPUT, Out, Value},
 };
 
@@ -125,6 +126,14 @@ const MAX_NESTING: usize = 12;
 const MAX_DEPTH: usize = 96;
 /// Commands that are followed for one line.
 const BUDGET: usize = 4000;
+/// Bytes of texts inside texts that are read for one line, and words of the programs in it: each
+/// may come back with every alias, function and wrapper.
+const MAX_BYTES: usize = 512 * 1024;
+const MAX_WORDS: usize = 64 * 1024;
+/// Bytes that the expansions of one line come to.
+const MAX_EXPANDED: usize = 512 * 1024;
+/// What is not known of a line with more of them.
+pub(super) const TOO_MANY: &str = "more commands than are looked at";
 /// Programs and unknowns of one line.
 const MAX_FOUND: usize = 2000;
 /// Rounds of a loop that are followed one by one.
@@ -166,9 +175,11 @@ pub(crate) struct Runner<'s> {
     /// `exec` makes the files that this command opened the shell's.
     pub(super) keeps_descriptors: bool,
     /// Aliases as they were where the line began.
-    pub(super) aliases: BTreeMap<String, String>,
+    pub(super) aliases: Shared<BTreeMap<String, String>>,
     pub(super) span: Range<usize>,
     pub(super) nesting: usize,
+    /// Builtins that run what stands behind them: `command exec …`.
+    pub(super) starts: usize,
     /// A variable was expanded that nobody set here; the environment may have it.
     pub(super) absent: bool,
     /// The same anywhere in the line.
@@ -184,8 +195,13 @@ pub(crate) struct Runner<'s> {
     pub(super) is_loaded: bool,
     /// What is looked at runs in another place: what cannot be known of it counts.
     pub(super) heeds_unknowns: bool,
+    /// What comparisons with patterns may take.
+    pub(super) pattern_steps: Steps,
     depth: usize,
     budget: usize,
+    bytes: usize,
+    expanded: usize,
+    words: usize,
 }
 
 impl<'s> Runner<'s> {
@@ -215,9 +231,10 @@ impl<'s> Runner<'s> {
             pipes: BTreeMap::new(),
             descriptors: Descriptors::new(),
             keeps_descriptors: false,
-            aliases: BTreeMap::new(),
+            aliases: Shared::default(),
             span: 0..0,
             nesting: 0,
+            starts: 0,
             absent: false,
             asked_environment: false,
             inherits: false,
@@ -226,8 +243,12 @@ impl<'s> Runner<'s> {
             keeps_input: false,
             is_loaded: false,
             heeds_unknowns: false,
+            pattern_steps: Steps::default(),
             depth: 0,
             budget: BUDGET,
+            bytes: MAX_BYTES,
+            expanded: MAX_EXPANDED,
+            words: MAX_WORDS,
         }
     }
 
@@ -254,10 +275,46 @@ impl<'s> Runner<'s> {
                 true
             }
             None => {
-                self.unknown("more commands than are looked at");
+                self.unknown(TOO_MANY);
                 false
             }
         }
+    }
+
+    /// The same for a text of so many bytes.
+    pub(super) fn spend_bytes(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if self.bytes == 0 {
+            self.budget = 0;
+        }
+        self.spend()
+    }
+
+    /// The same for so many bytes that something was expanded to.
+    pub(super) fn spend_expanded(&mut self, bytes: usize) -> bool {
+        self.expanded = self.expanded.saturating_sub(bytes);
+        if self.expanded == 0 {
+            self.budget = 0;
+        }
+        self.expanded > 0 || !self.is_spent()
+    }
+
+    /// The same for a program of so many words.
+    pub(super) fn spend_words(&mut self, words: usize) -> bool {
+        self.words = self.words.saturating_sub(words);
+        if self.words == 0 {
+            self.budget = 0;
+        }
+        !self.is_spent()
+    }
+
+    /// Whether nothing more is followed, which is then noted as unknown.
+    pub(super) fn is_spent(&mut self) -> bool {
+        let spent = self.budget == 0;
+        if spent {
+            self.unknown(TOO_MANY);
+        }
+        spent
     }
 
     /// Something that runs, or may, cannot be known.
@@ -309,7 +366,7 @@ impl<'s> Runner<'s> {
             self.analysis.commands.push(resolved);
         } else {
             self.budget = 0;
-            self.unknown("more commands than are looked at");
+            self.unknown(TOO_MANY);
         }
     }
 
@@ -333,6 +390,9 @@ impl<'s> Runner<'s> {
         let line = memchr::memchr_iter(b'\n', before).count();
         let mut out = Out::nothing();
         for item in script.list.items.iter().chain(&script.salvage) {
+            if self.is_spent() {
+                break;
+            }
             let runs = usize::try_from(item.line).unwrap_or(usize::MAX) < line
                 && item.first.end < before.len()
                 && script.salvage.is_empty();
@@ -357,7 +417,7 @@ impl<'s> Runner<'s> {
 
     /// Runs a text as its own shell would, or `eval`.
     pub(super) fn text(&mut self, text: &str) -> Out {
-        if self.nesting == MAX_NESTING || !self.spend() {
+        if self.nesting == MAX_NESTING || !self.spend_bytes(text.len()) {
             self.unknown("commands inside commands, deeper than is looked at");
             return Out::Unknown(OUTPUT);
         }

@@ -3,8 +3,8 @@ mod journal;
 mod shared;
 
 use journal::Entry;
-use shared::Shared;
-use std::{collections::BTreeMap, sync::Arc};
+pub(super) use shared::Shared;
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::Dialect;
 
@@ -431,13 +431,19 @@ impl SessionState {
         !self.aliases.is_empty()
     }
 
-    pub(super) fn all_aliases(&self) -> &BTreeMap<String, String> {
+    pub(super) fn all_aliases(&self) -> &Shared<BTreeMap<String, String>> {
         &self.aliases
     }
 
     /// Whether there was room for it.
     pub(super) fn set_alias(&mut self, name: &str, text: Option<String>) -> bool {
-        let (kept, old) = self.replace(name, text, |state| &mut state.aliases, String::len);
+        let (kept, old) = self.replace(
+            name,
+            text,
+            |state| &state.aliases,
+            |state| &mut state.aliases,
+            String::len,
+        );
         self.note(|| Entry::Alias(name.to_owned(), old));
         kept
     }
@@ -453,7 +459,13 @@ impl SessionState {
         {
             self.note(|| Entry::Doubt(name.to_owned(), Some(before)));
         }
-        let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
+        let (kept, old) = self.replace(
+            name,
+            body,
+            |state| &state.functions,
+            |state| &mut state.functions,
+            String::len,
+        );
         self.note(|| Entry::Function(name.to_owned(), old));
         kept
     }
@@ -463,7 +475,13 @@ impl SessionState {
     }
 
     pub(super) fn set_trap(&mut self, name: &str, text: Option<String>) -> bool {
-        let (kept, old) = self.replace(name, text, |state| &mut state.traps, String::len);
+        let (kept, old) = self.replace(
+            name,
+            text,
+            |state| &state.traps,
+            |state| &mut state.traps,
+            String::len,
+        );
         self.note(|| Entry::Trap(name.to_owned(), old));
         kept
     }
@@ -476,11 +494,19 @@ impl SessionState {
         self.files.iter().map(|(path, file)| (path.as_str(), file))
     }
 
+    /// Those whose paths are `path` or come behind it.
+    pub(super) fn files_from(&self, path: &str) -> impl Iterator<Item = (&str, &File)> {
+        let behind = (Bound::Included(path), Bound::Unbounded);
+        let files = self.files.range::<str, _>(behind);
+        files.map(|(path, file)| (path.as_str(), file))
+    }
+
     /// Whether there was room for it.
     pub(super) fn set_file(&mut self, path: &str, file: Option<File>) -> bool {
         let (kept, old) = self.replace(
             path,
             file,
+            |state| &state.files,
             |state| &mut state.files,
             |file| match file {
                 File::Text(text) | File::Program(text) | File::Link(text) => text.len(),
@@ -538,10 +564,11 @@ impl SessionState {
         &mut self,
         name: &str,
         value: Option<T>,
+        shared: impl Fn(&Self) -> &BTreeMap<String, T>,
         map: impl Fn(&mut Self) -> &mut BTreeMap<String, T>,
         size: impl Fn(&T) -> usize,
     ) -> (bool, Option<T>) {
-        let old_size = map(self).get(name).map(&size);
+        let old_size = shared(self).get(name).map(&size);
         match value {
             None if old_size.is_none() => (true, None),
             None => {
@@ -555,7 +582,8 @@ impl SessionState {
                 let new = size(&value);
                 if !self.fits(name, new + OVERHEAD, old_size.unwrap_or_default()) {
                     self.overflowed = true;
-                    return (false, map(self).remove(name));
+                    let old = old_size.and_then(|_| map(self).remove(name));
+                    return (false, old);
                 }
                 let old = map(self).insert(name.to_owned(), value);
                 self.account(name, new, old_size);

@@ -1,7 +1,7 @@
 //! `test`, `[` and `[[`.
 
 use crate::shell::{
-    ast::Word, expand::Mode, pattern, run::Runner, session::Variable, value::Value,
+    ast::Word, expand::Mode, pattern::Pattern, run::Runner, session::Variable, value::Value,
 };
 
 impl Runner<'_> {
@@ -57,7 +57,7 @@ impl Runner<'_> {
             texts.push(text);
         }
         if let (Some(pattern), [Some(left), Some(operator), _]) = (pattern, texts.as_slice()) {
-            let like = pattern::matches(&pattern?, left)?;
+            let like = Pattern::new(&pattern?).matches(left, &self.pattern_steps)?;
             return Some(i32::from(like == (operator == "!=")));
         }
         let texts: Option<Vec<&str>> = texts.iter().map(Option::as_deref).collect();

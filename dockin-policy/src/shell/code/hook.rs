@@ -110,6 +110,8 @@ pub(super) fn git_calls(known: &[&str]) -> Vec<Call> {
                 .filter(|it| *it != "--recursive" && *it != "-q")
                 .collect();
             found.push(Call::Text("/bin/sh", rest.join(" ")));
+            // What stands behind it is the command's.
+            break;
         }
     }
     found

@@ -1,5 +1,7 @@
 //! Assignments.
 
+use std::collections::BTreeMap;
+
 use crate::shell::{
     Dialect,
     ast::Word,
@@ -172,7 +174,7 @@ impl Runner<'_> {
     pub(super) fn assign_element(&mut self, name: &str, index: &[u8], text: Option<String>) {
         let mut variable = match self.state.variable(name) {
             Some(variable) => variable.clone(),
-            None => Variable::Array(std::collections::BTreeMap::new()),
+            None => Variable::Array(BTreeMap::new()),
         };
         match &mut variable {
             Variable::Map(map) => match (self.text_of(index, Mode::Operand), text) {
@@ -214,16 +216,25 @@ impl Runner<'_> {
         }
         let old = self.state.variable(name).cloned();
         let is_map = matches!(old, Some(Variable::Map(_)));
-        let (mut array, mut map) = match old {
-            Some(Variable::Array(array)) if appends => (array, Default::default()),
-            Some(Variable::Map(map)) if appends => (Default::default(), map),
-            _ => (
-                std::collections::BTreeMap::new(),
-                std::collections::BTreeMap::new(),
-            ),
-        };
-        let mut next = array.keys().next_back().map_or(0, |last| last + 1);
+        let (mut array, mut map) = (BTreeMap::new(), BTreeMap::new());
         let mut known = true;
+        if appends {
+            match old {
+                Some(Variable::Array(old)) => array = old,
+                Some(Variable::Map(old)) => map = old,
+                // A text is the first element.
+                Some(Variable::Text(old)) => {
+                    array.insert(0, old);
+                }
+                Some(Variable::Unset) => {}
+                Some(Variable::Unknown | Variable::Reference(_)) => known = false,
+                None => {
+                    self.asked_environment = true;
+                    known = !self.inherits;
+                }
+            }
+        }
+        let mut next = array.keys().next_back().map_or(0, |last| last + 1);
         for word in words {
             if word.raw.first() == Some(&b'[')
                 && let Some(end) = word.raw.windows(2).position(|pair| pair == b"]=")
@@ -254,7 +265,7 @@ impl Runner<'_> {
             }
             for value in self.words(&[word]) {
                 match value {
-                    Value::Known(text) => {
+                    Value::Known(text) if known => {
                         array.insert(next, text);
                         next += 1;
                     }

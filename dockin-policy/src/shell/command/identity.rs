@@ -62,8 +62,9 @@ impl Runner<'_> {
             let below = format!("{placed}/");
             let known: Vec<String> = self
                 .state
-                .files()
+                .files_from(&placed)
                 .map(|(path, _)| path)
+                .take_while(|path| path.starts_with(&placed))
                 .filter(|path| !path.starts_with("hash:"))
                 .filter(|path| placed.is_empty() || *path == placed || path.starts_with(&below))
                 .map(str::to_owned)
@@ -126,6 +127,12 @@ impl Runner<'_> {
                 || option::is_long(it, "--symbolic-link")
                 || it.starts_with('-') && !it.starts_with("--") && it.contains('s')
         });
+        let links = name == "ln"
+            || arguments.iter().filter_map(Value::known).any(|it| {
+                it.starts_with("--sym")
+                    || it.starts_with("--link")
+                    || it.starts_with('-') && !it.starts_with("--") && it.contains(['s', 'l'])
+            });
         for source in sources {
             let file = match self.state.file(&self.absolute(source)) {
                 Some(file) => Some(file.clone()),
@@ -133,19 +140,7 @@ impl Runner<'_> {
                     Some(File::Program(base_name(source).to_owned()))
                 }
                 // What is written to a link is written to where it leads.
-                None if name == "ln"
-                    || arguments.iter().any(|it| {
-                        it.known().is_some_and(|it| {
-                            it.starts_with("--sym")
-                                || it.starts_with("--link")
-                                || it.starts_with('-')
-                                    && !it.starts_with("--")
-                                    && it.contains(['s', 'l'])
-                        })
-                    }) =>
-                {
-                    Some(File::Link(self.absolute(source)))
-                }
+                None if links => Some(File::Link(self.absolute(source))),
                 None => None,
             };
             let Some(file) = file else { continue };

@@ -18,6 +18,9 @@ impl Runner<'_> {
         argv: Vec<Value>,
         streams: &mut Streams,
     ) -> Out {
+        if !self.spend_words(argv.len()) {
+            return Out::Unknown(OUTPUT);
+        }
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);

@@ -48,7 +48,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Behind `$(` or `<(`, past the closing parenthesis.
-    pub(super) fn substitution(&mut self) -> Result<(), ParseError> {
+    pub(in crate::shell) fn substitution(&mut self) -> Result<(), ParseError> {
         self.deeper(|parser| {
             let pending = std::mem::take(&mut parser.pending);
             parser.list(Stop::PAREN, false)?;

@@ -73,13 +73,18 @@ impl<'a> Parser<'a> {
             ));
             self.at += digits;
         } else if first == b'{' {
-            let length = self.rest().iter().position(|byte| *byte == b'}');
-            let Some(length) = length.filter(|length| {
-                let name = self.slice(start + 1, start + length);
-                is_name(name) && matches!(self.peek_at(length + 1), Some(b'<' | b'>'))
-            }) else {
+            // No further than a name goes: every brace of a line may be the first of a word.
+            let inside = self.rest().get(1..).unwrap_or_default();
+            let length = 1 + inside
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+                .count();
+            let is_descriptor = is_name(self.slice(start + 1, start + length))
+                && self.peek_at(length) == Some(b'}')
+                && matches!(self.peek_at(length + 1), Some(b'<' | b'>'));
+            if !is_descriptor {
                 return Ok(None);
-            };
+            }
             self.at += length + 1;
             descriptor = Some(10);
         }

@@ -4,7 +4,7 @@ use super::{Head, Held, unset};
 use crate::shell::{
     Dialect,
     expand::Mode,
-    pattern,
+    pattern::{Pattern, Steps},
     run::Runner,
     session::{Positional, Variable},
 };
@@ -118,29 +118,28 @@ impl Runner<'_> {
                 Held::Unknown
             };
         };
+        let pattern = Pattern::new(&pattern);
         held.map(|text| {
-            let mut cuts: Vec<usize> = text
-                .char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .collect();
-            if (side == Side::Front) == longest {
-                cuts.reverse();
-            }
-            if cuts.len() > 4096 {
+            let text: Vec<char> = text.chars().collect();
+            if text.len() > MAX_TRIMMED {
                 return None;
             }
-            for cut in cuts {
+            for cut in 0..=text.len() {
+                let cut = if (side == Side::Front) == longest {
+                    text.len() - cut
+                } else {
+                    cut
+                };
                 let (front, back) = text.split_at(cut);
                 let (taken, left) = match side {
                     Side::Front => (front, back),
                     Side::Back => (back, front),
                 };
-                if pattern::matches(&pattern, taken)? {
-                    return Some(left.to_owned());
+                if pattern.matches_chars(taken, &self.pattern_steps)? {
+                    return Some(left.iter().collect());
                 }
             }
-            Some(text.to_owned())
+            Some(text.into_iter().collect())
         })
     }
 
@@ -176,7 +175,8 @@ impl Runner<'_> {
                 Held::Unknown
             };
         };
-        held.map(|text| replaced(text, &pattern, &with, kind))
+        let pattern = Pattern::new(&pattern);
+        held.map(|text| replaced(text, &pattern, &with, kind, &self.pattern_steps))
     }
 
     /// What an operator makes of it that is not followed; commands in its word run.
@@ -270,51 +270,42 @@ fn first_letter(text: &str, change: fn(&char) -> char) -> String {
 
 /// Bytes of a text whose parts are replaced.
 const MAX_REPLACED: usize = 2048;
+/// Characters of a text that something is cut from.
+const MAX_TRIMMED: usize = 4096;
 
 /// `text` with what is like `pattern` replaced: once, everywhere, at the front or at the end.
-fn replaced(text: &str, pattern: &str, with: &str, kind: u8) -> Option<String> {
+fn replaced(text: &str, pattern: &Pattern, with: &str, kind: u8, steps: &Steps) -> Option<String> {
     if text.len() > MAX_REPLACED {
         return None;
     }
+    let text: Vec<char> = text.chars().collect();
     let mut result = String::new();
-    let mut rest = text;
-    loop {
-        let longest = |from: &str| -> Option<Option<usize>> {
-            let mut cuts: Vec<usize> = from.char_indices().map(|(at, _)| at).skip(1).collect();
-            cuts.push(from.len());
-            for cut in cuts.into_iter().rev().filter(|cut| *cut > 0) {
-                if kind == b'%' && cut != from.len() {
-                    continue;
-                }
-                if pattern::matches(pattern, from.get(..cut)?)? {
-                    return Some(Some(cut));
-                }
+    let mut rest = text.as_slice();
+    while let Some((first, behind)) = rest.split_first() {
+        // The longest that is like it.
+        let shortest = if kind == b'%' { rest.len() } else { 1 };
+        let mut found = None;
+        for cut in (shortest..=rest.len()).rev() {
+            if pattern.matches_chars(rest.get(..cut)?, steps)? {
+                found = Some(cut);
+                break;
             }
-            Some(None)
-        };
-        match longest(rest)? {
+        }
+        match found {
             Some(length) => {
                 result.push_str(with);
                 rest = rest.get(length..)?;
                 if kind != b'/' {
-                    result.push_str(rest);
-                    return Some(result);
+                    break;
                 }
             }
+            None if kind == b'#' => break,
             None => {
-                let Some(c) = rest.chars().next() else {
-                    return Some(result);
-                };
-                if kind == b'#' {
-                    result.push_str(rest);
-                    return Some(result);
-                }
-                result.push(c);
-                rest = rest.get(c.len_utf8()..)?;
+                result.push(*first);
+                rest = behind;
             }
-        }
-        if rest.is_empty() {
-            return Some(result);
         }
     }
+    result.extend(rest);
+    Some(result)
 }

@@ -5,7 +5,7 @@ use crate::shell::{
     Dialect,
     ast::{Case, For, ForHead, Heredoc, If, While},
     expand::Mode,
-    pattern,
+    pattern::Pattern,
     session::{Positional, Variable},
     value::{OUTPUT, Out, Value},
 };
@@ -293,7 +293,9 @@ impl Runner<'_> {
             let mut fits = Some(false);
             for pattern in &arm.patterns {
                 let like = match (&word, self.pattern(pattern.raw, Mode::Word)) {
-                    (Some(word), Some(pattern)) => pattern::matches(&pattern, word),
+                    (Some(word), Some(pattern)) => {
+                        Pattern::new(&pattern).matches(word, &self.pattern_steps)
+                    }
                     _ => None,
                 };
                 fits = match (fits, like) {

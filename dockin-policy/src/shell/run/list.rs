@@ -17,12 +17,18 @@ impl Runner<'_> {
         let mut chain: Option<usize> = None;
         let mut items = list.items.as_slice();
         while let Some((item, behind)) = items.split_first() {
-            // `a && b &`: both are in the background, but in zsh the last alone.
-            let joined = behind.iter().take_while(|it| it.join != Join::Then).count();
+            if self.is_spent() {
+                break;
+            }
+            // `a && b &`: both are in the background, but in zsh the last alone. Counted where a
+            // chain begins, so that a long one is counted once.
+            let joined = if item.join == Join::Then && self.dialect() != Dialect::Zsh {
+                behind.iter().take_while(|it| it.join != Join::Then).count()
+            } else {
+                0
+            };
             if let Some(chained) = items.get(..=joined)
                 && joined > 0
-                && self.dialect() != Dialect::Zsh
-                && item.join == Join::Then
                 && chained.last().is_some_and(|last| last.background)
             {
                 items = items.get(joined + 1..).unwrap_or_default();
@@ -48,9 +54,7 @@ impl Runner<'_> {
             }
             if self.reads_lines && line != Some(item.line) {
                 line = Some(item.line);
-                if self.aliases != *self.state.all_aliases() {
-                    self.aliases = self.state.all_aliases().clone();
-                }
+                self.aliases = self.state.all_aliases().clone();
             }
             if self.flow != Flow::Next {
                 let flow = std::mem::take(&mut self.flow);

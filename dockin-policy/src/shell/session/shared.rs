@@ -10,7 +10,7 @@ use std::{
 /// A value that is copied when it is written to, and not when it is cloned: each line is judged in
 /// a copy of its session, and most lines set next to nothing.
 #[derive(Clone, Debug, Default, Eq)]
-pub(super) struct Shared<T>(Arc<T>);
+pub(in crate::shell) struct Shared<T>(Arc<T>);
 
 impl<T: PartialEq> PartialEq for Shared<T> {
     fn eq(&self, other: &Self) -> bool {

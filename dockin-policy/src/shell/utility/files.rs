@@ -51,6 +51,7 @@ pub(in crate::shell) fn operands<'a>(name: &str, arguments: &'a [Value]) -> Vec<
 pub(in crate::shell) fn written(name: &str, arguments: &[Value]) -> Vec<Value> {
     let mut found = written_by_its_own_grammar(name, arguments);
     found.extend(writers::written_by_table(name, arguments));
+    found.extend(writers::written_by_nature(name, arguments));
     found
 }
 
@@ -152,8 +153,7 @@ fn written_by_its_own_grammar(name: &str, arguments: &[Value]) -> Vec<Value> {
             .collect(),
         "sed" => sed_script::written(arguments),
         "sudo" | "doas" => edited_by_sudo(arguments),
-        // The files of users and of sudo itself.
-        "vipw" | "vigr" => vec![Value::Known("/etc/passwd".to_owned())],
+        // The file of sudo itself.
         "visudo"
             if behind(&["-f", "--file"]).is_empty() && !has_flag(arguments, 'c', "--check") =>
         {

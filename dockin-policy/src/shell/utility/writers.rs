@@ -1,10 +1,12 @@
 //! Programs that write files: one table, each with its option grammar. What needs more than a row
 //! (copies, archives, `dd`, `sed`, git) stands beside it.
 
+mod system;
 mod table;
 
 use super::files::values_of;
 use crate::shell::value::Value;
+pub(super) use system::written_by_nature;
 use table::{ALTERERS, Operands, WRITERS, Writer};
 
 /// The files that the table knows to be written.
@@ -23,6 +25,7 @@ pub(in crate::shell) fn altered(name: &str, arguments: &[Value]) -> Vec<Value> {
 
 fn files_of(table: &[Writer], name: &str, arguments: &[Value]) -> Vec<Value> {
     let mut found = Vec::new();
+    let mut any_file = false;
     for writer in table.iter().filter(|writer| writer.names.contains(&name)) {
         let has = |options: &[&str]| {
             let mut known = arguments.iter().filter_map(Value::known);
@@ -35,6 +38,7 @@ fn files_of(table: &[Writer], name: &str, arguments: &[Value]) -> Vec<Value> {
         if !writer.only_with.is_empty() && !has(writer.only_with) {
             continue;
         }
+        any_file |= writer.any_file;
         let operands = operands(writer, arguments);
         match writer.operands {
             Operands::None => {}
@@ -53,7 +57,7 @@ fn files_of(table: &[Writer], name: &str, arguments: &[Value]) -> Vec<Value> {
     }
     found.retain(|value| match value {
         Value::Known(_) | Value::Pattern(_) => true,
-        Value::Unknown { prefix, .. } => prefix.starts_with(['/', '~']),
+        Value::Unknown { prefix, .. } => any_file || prefix.starts_with(['/', '~']),
     });
     found
 }

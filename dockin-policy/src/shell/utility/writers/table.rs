@@ -21,6 +21,8 @@ pub(super) struct Writer {
     pub(super) only_with: &'static [&'static str],
     /// Nothing is written behind one of these options.
     pub(super) unless: &'static [&'static str],
+    /// A file of which nothing is known is one that it writes.
+    pub(super) any_file: bool,
 }
 
 const fn writer(
@@ -36,6 +38,19 @@ const fn writer(
         operands,
         only_with: &[],
         unless: &[],
+        any_file: false,
+    }
+}
+
+/// What a person edits a file with, any file.
+const fn editor(
+    names: &'static [&'static str],
+    values: &'static [&'static str],
+    outputs: &'static [&'static str],
+) -> Writer {
+    Writer {
+        any_file: true,
+        ..writer(names, values, outputs, Operands::All)
     }
 }
 
@@ -51,7 +66,7 @@ impl Writer {
 
 pub(super) const WRITERS: &[Writer] = &[
     // Editors write what they show once they are told to.
-    writer(
+    editor(
         &[
             "vi", "vim", "nvim", "gvim", "rvim", "vise", "vimdiff", "elvis", "nvi",
         ],
@@ -59,44 +74,33 @@ pub(super) const WRITERS: &[Writer] = &[
             "-c", "--cmd", "-S", "-u", "-U", "-t", "-T", "-i", "-s", "-w", "-W",
         ],
         &["-w", "-W"],
-        Operands::All,
     )
     .unless(&["-R", "-M"]),
-    writer(&["ed", "red"], &["-p"], &[], Operands::All),
-    writer(
-        &["ex"],
-        &["-c", "--cmd", "-S", "-t"],
-        &["-w"],
-        Operands::All,
-    )
-    .unless(&["-R"]),
-    writer(
+    editor(&["ed", "red"], &["-p"], &[]),
+    editor(&["ex"], &["-c", "--cmd", "-S", "-t"], &["-w"]).unless(&["-R"]),
+    editor(
         &["nano", "rnano", "pico"],
         &["-T", "-r", "-s", "-Y", "-o", "-Q"],
         &[],
-        Operands::All,
     )
     .unless(&["-v", "--view"]),
-    writer(
+    editor(
         &["emacs", "emacsclient", "zile", "mg", "jmacs"],
         &["-f", "-l", "-e", "-s", "--eval", "--load", "--funcall"],
         &[],
-        Operands::All,
     ),
-    writer(
+    editor(
         &[
             "micro", "joe", "jed", "jpico", "jstar", "ne", "mcedit", "kak", "hx", "helix", "tilde",
             "dte",
         ],
         &[],
         &[],
-        Operands::All,
     ),
-    writer(
+    editor(
         &["sudoedit"],
         &["-u", "-g", "-C", "-h", "-p", "-r", "-t", "-T"],
         &[],
-        Operands::All,
     ),
     writer(&["visudo"], &[], &["-f", "--file"], Operands::All).unless(&["-c", "--check"]),
     // Devices and pipes; folders, times and modes are in `ALTERERS`.
