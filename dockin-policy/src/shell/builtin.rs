@@ -311,6 +311,7 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "unset" => {
+                let of_functions = arguments.iter().any(|it| it.known() == Some("-f"));
                 for argument in arguments.iter().filter_map(Value::known) {
                     let argument = argument.to_owned();
                     if argument.contains('[') {
@@ -328,7 +329,6 @@ impl Runner<'_> {
                             self.dead(|runner| runner.indexes(&argument));
                         }
                     } else if !argument.starts_with('-') {
-                        let of_functions = arguments.iter().any(|it| it.known() == Some("-f"));
                         if !of_functions {
                             self.state.set(&argument, Variable::Unset);
                         }

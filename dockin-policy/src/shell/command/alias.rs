@@ -30,7 +30,7 @@ impl Runner<'_> {
         }
         whole.push_str(text);
         self.nesting += 1;
-        let out = if self.nesting > 12 || !self.spend_bytes(whole.len()) {
+        let out = if !self.spend_bytes(whole.len()) || self.nesting > 12 {
             self.unknown("aliases inside aliases");
             Out::Unknown(OUTPUT)
         } else {
