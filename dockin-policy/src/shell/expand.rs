@@ -19,6 +19,8 @@ use zsh::Qualifiers;
 
 /// Bytes that a word counts for, besides its own.
 const WORD: usize = 16;
+/// Groups of one word in which qualifiers of zsh are sought.
+const MAX_GROUPS: usize = 32;
 
 /// A field while it grows.
 #[derive(Default)]
@@ -295,7 +297,7 @@ impl Runner<'_> {
     }
 
     fn pieces_inside(&mut self, raw: &[u8], mode: Mode, fields: &mut Fields) {
-        let mut at = 0;
+        let (mut at, mut groups) = (0, 0);
         if mode == Mode::Word && raw.first() == Some(&b'~') {
             at = self.tilde(raw, fields);
         }
@@ -414,6 +416,12 @@ impl Runner<'_> {
                             if rest.first() == Some(&b'(') {
                                 fields.current.glob = true;
                                 if self.dialect() == Dialect::Zsh {
+                                    groups += 1;
+                                    if groups > MAX_GROUPS {
+                                        // Any of them may hold code.
+                                        self.unknown(TOO_MANY);
+                                        return fields.unknown(TOO_MANY);
+                                    }
                                     self.glob_qualifiers(rest);
                                     if let Some(kind) = zsh::qualifiers(raw, at) {
                                         if kind == Qualifiers::Changing {

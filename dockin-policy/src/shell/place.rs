@@ -348,7 +348,9 @@ impl Runner<'_> {
                 Directory::Unknown
             }
             Some(path) => match self.absolute(path) {
-                path if path.starts_with('?') || path.len() > MAX_PATH => Directory::Unknown,
+                path if path.starts_with('?') || path.matches('/').count() > MAX_FOLDERS => {
+                    Directory::Unknown
+                }
                 path if path.is_empty() => Directory::Start,
                 path => Directory::Known(path),
             },

@@ -128,7 +128,7 @@ const MAX_DEPTH: usize = 96;
 const BUDGET: usize = 4000;
 /// Bytes of texts inside texts that are read for one line, and words of the programs in it: each
 /// may come back with every alias, function and wrapper.
-const MAX_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 const MAX_WORDS: usize = 64 * 1024;
 /// Bytes that the expansions of one line come to.
 const MAX_EXPANDED: usize = 512 * 1024;

@@ -35,6 +35,9 @@ impl Runner<'_> {
                 .iter()
                 .position(|it| matches!(it.known(), Some(";" | "+")))
                 .unwrap_or(behind.len());
+            if !self.spend_words(end) {
+                return;
+            }
             let found = || {
                 let suffix = literal_name.as_ref().map(|name| format!("/{name}"));
                 Value::Unknown {

@@ -10,6 +10,9 @@ use crate::shell::{
     wrapper::{self, Inner},
 };
 
+/// Arguments among which other programs are sought.
+const MAX_ARGUMENTS: usize = 1024;
+
 impl Runner<'_> {
     /// A program of its own.
     pub(in crate::shell) fn program(
@@ -91,6 +94,10 @@ impl Runner<'_> {
         argv: &[Value],
         arguments: &[Value],
     ) -> Out {
+        if arguments.len() > MAX_ARGUMENTS {
+            self.unknown("more arguments than are looked at");
+            return Out::Unknown(OUTPUT);
+        }
         if utility::shell(name).is_some() {
             return self.shell(name, program, arguments);
         }
