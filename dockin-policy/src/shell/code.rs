@@ -9,6 +9,7 @@ mod printed;
 mod runner;
 
 use super::{
+    by_name::{ByName, rows},
     option::long_value,
     redirect::Streams,
     run::{Certainty, Input, Runner},
@@ -91,6 +92,9 @@ const CODE: &str = "code for an interpreter cannot be judged";
 const FILE: &str = "a script that an interpreter runs cannot be judged";
 const HOOK: &str = "an option that runs a command cannot be judged";
 
+static INTERPRETERS_OF: ByName<&str> =
+    ByName::new(|| rows(INTERPRETERS, |name| std::slice::from_ref(name)));
+
 /// The interpreter's name without its version, when `name` is one.
 fn interpreter(name: &str) -> Option<&'static str> {
     let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || "-.".contains(c));
@@ -101,10 +105,10 @@ fn interpreter(name: &str) -> Option<&'static str> {
         "octave-cli" => "octave",
         bare => bare,
     };
-    INTERPRETERS
-        .iter()
-        .copied()
-        .find(|known| *known == bare || *known == name)
+    let known = INTERPRETERS_OF.of(bare).first();
+    known
+        .or_else(|| INTERPRETERS_OF.of(name).first())
+        .map(|known| **known)
 }
 
 /// Whether the program is vi or one of its kin.

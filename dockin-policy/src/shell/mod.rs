@@ -4,6 +4,7 @@ mod arithmetic;
 mod ast;
 mod braces;
 mod builtin;
+mod by_name;
 mod code;
 mod command;
 mod expand;

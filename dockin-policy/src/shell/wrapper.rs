@@ -5,13 +5,14 @@ mod table;
 mod xargs;
 
 use super::{
+    by_name::{ByName, rows},
     run::Input,
     utility::values_of,
     value::{OUTPUT, Value},
 };
 pub(super) use daemon::daemon_folder;
 use daemon::{daemon, other_program};
-use table::{Given, WRAPPERS};
+use table::{Given, WRAPPERS, Wrapper};
 use xargs::xargs;
 
 /// What a wrapper runs.
@@ -36,6 +37,8 @@ pub(super) enum Inner {
     /// Something that cannot be known.
     Unknown(&'static str),
 }
+
+static WRAPPERS_OF: ByName<Wrapper> = ByName::new(|| rows(WRAPPERS, |row| row.names));
 
 /// What `argv`, a program called `name`, runs as a wrapper.
 pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
@@ -90,10 +93,7 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
         }
         _ => {}
     }
-    let Some(wrapper) = WRAPPERS
-        .iter()
-        .find(|wrapper| wrapper.names.contains(&name))
-    else {
+    let Some(wrapper) = WRAPPERS_OF.of(name).first() else {
         return Inner::None;
     };
     match wrapper.given {

@@ -1,7 +1,11 @@
 //! Options whose value is a command: one table for programs with no more to know about them.
 
 use super::Call;
-use crate::shell::{option::long_value, value::Value};
+use crate::shell::{
+    by_name::{ByName, rows},
+    option::long_value,
+    value::Value,
+};
 
 /// How an option is given what it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,7 +143,7 @@ const HOOKS: &[Hooks] = &[
 ];
 
 /// Options whose value is code, settings that name programs, or a library that is loaded.
-const HIDDEN: &[(&[&str], &[&str])] = &[
+const HIDDEN: &[Hidden] = &[
     (&["mutt", "neomutt"], &["-e", "-F"]),
     (&["elinks"], &["-eval"]),
     (&["gpg", "gpg2"], &["--exec-path", "--options"]),
@@ -163,6 +167,11 @@ const HIDDEN: &[(&[&str], &[&str])] = &[
     (&["xinetd", "stunnel"], &["-f"]),
 ];
 
+type Hidden = (&'static [&'static str], &'static [&'static str]);
+
+static HOOKS_OF: ByName<Hooks> = ByName::new(|| rows(HOOKS, |row| row.programs));
+static HIDDEN_OF: ByName<Hidden> = ByName::new(|| rows(HIDDEN, |row| row.0));
+
 /// Whether such an option stands among the arguments.
 fn is_told_code(name: &str, arguments: &[Value]) -> bool {
     let known = || arguments.iter().filter_map(Value::known);
@@ -178,7 +187,7 @@ fn is_told_code(name: &str, arguments: &[Value]) -> bool {
                 .is_some_and(|text| options.iter().any(|option| is_told(at, text, option)))
         })
     };
-    let options = HIDDEN.iter().filter(|(names, _)| names.contains(&name));
+    let options = HIDDEN_OF.of(name).iter();
     options.map(|(_, options)| options).any(has)
         || match name {
             // Actions of keys, and what a picture is made from.
@@ -205,7 +214,7 @@ fn is_told_code(name: &str, arguments: &[Value]) -> bool {
 /// What the options of a program run, and whether one of them cannot be known.
 pub(super) fn option_calls(name: &str, arguments: &[Value]) -> (Vec<Call>, bool) {
     let (mut found, mut is_hidden) = (Vec::new(), is_told_code(name, arguments));
-    for hooks in HOOKS.iter().filter(|it| it.programs.contains(&name)) {
+    for hooks in HOOKS_OF.of(name) {
         for (index, argument) in arguments.iter().enumerate() {
             let Some(text) = argument.known() else {
                 continue;

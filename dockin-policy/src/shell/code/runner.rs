@@ -4,13 +4,19 @@
 mod table;
 
 use super::{Call, FILE, HOOK};
-use crate::shell::{option::is_long, value::Value};
+use crate::shell::{
+    by_name::{ByName, rows},
+    option::is_long,
+    value::Value,
+};
 use table::{RUNNERS, Runner, Runs, SWITCHES};
+
+static RUNNERS_OF: ByName<Runner> = ByName::new(|| rows(RUNNERS, |row| row.names));
 
 /// What a program runs by its arguments, and whether it does so in another place.
 pub(super) fn runs(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
     let mut found = Vec::new();
-    for runner in RUNNERS.iter().filter(|it| it.names.contains(&name)) {
+    for runner in RUNNERS_OF.of(name) {
         let Some(rest) = behind_verb(runner, arguments) else {
             continue;
         };

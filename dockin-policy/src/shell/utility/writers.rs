@@ -5,13 +5,19 @@ mod system;
 mod table;
 
 use super::files::values_of;
-use crate::shell::value::Value;
+use crate::shell::{
+    by_name::{ByName, rows},
+    value::Value,
+};
 pub(super) use system::written_by_nature;
 use table::{ALTERERS, Operands, WRITERS, Writer};
 
+static WRITERS_OF: ByName<Writer> = ByName::new(|| rows(WRITERS, |row| row.names));
+static ALTERERS_OF: ByName<Writer> = ByName::new(|| rows(ALTERERS, |row| row.names));
+
 /// The files that the table knows to be written.
 pub(super) fn written_by_table(name: &str, arguments: &[Value]) -> Vec<Value> {
-    let mut found = files_of(WRITERS, name, arguments);
+    let mut found = files_of(&WRITERS_OF, name, arguments);
     if !matches!(name, "sed" | "tar" | "git") {
         found.extend(told_outputs(name, arguments));
     }
@@ -20,13 +26,13 @@ pub(super) fn written_by_table(name: &str, arguments: &[Value]) -> Vec<Value> {
 
 /// The files that are made, or whose owner, mode, times or attributes become others.
 pub(in crate::shell) fn altered(name: &str, arguments: &[Value]) -> Vec<Value> {
-    files_of(ALTERERS, name, arguments)
+    files_of(&ALTERERS_OF, name, arguments)
 }
 
-fn files_of(table: &[Writer], name: &str, arguments: &[Value]) -> Vec<Value> {
+fn files_of(table: &ByName<Writer>, name: &str, arguments: &[Value]) -> Vec<Value> {
     let mut found = Vec::new();
     let mut any_file = false;
-    for writer in table.iter().filter(|writer| writer.names.contains(&name)) {
+    for writer in table.of(name) {
         let has = |options: &[&str]| {
             let mut known = arguments.iter().filter_map(Value::known);
             known.any(|text| options.iter().any(|option| is_option(text, option)))

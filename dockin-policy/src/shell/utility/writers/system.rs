@@ -2,7 +2,10 @@
 //! services. From the sections FILES and OPTIONS of their man pages.
 
 use super::is_option;
-use crate::shell::value::{PLAIN, Value};
+use crate::shell::{
+    by_name::{ByName, rows},
+    value::{PLAIN, Value},
+};
 
 struct System {
     names: &'static [&'static str],
@@ -91,6 +94,8 @@ const SYSTEMS: &[System] = &[
     ]),
 ];
 
+static SYSTEMS_OF: ByName<System> = ByName::new(|| rows(SYSTEMS, |row| row.names));
+
 /// The files that a program writes without being told which.
 pub(in crate::shell::utility) fn written_by_nature(name: &str, arguments: &[Value]) -> Vec<Value> {
     let has = |options: &[&str]| {
@@ -101,9 +106,9 @@ pub(in crate::shell::utility) fn written_by_nature(name: &str, arguments: &[Valu
         [option, _, first, ..] if option.known() == Some("-u") => first.known(),
         arguments => arguments.first().and_then(Value::known),
     };
-    let mut found: Vec<Value> = SYSTEMS
+    let mut found: Vec<Value> = SYSTEMS_OF
+        .of(name)
         .iter()
-        .filter(|system| system.names.contains(&name))
         .filter(|system| !first.is_some_and(|first| system.unless.contains(&first)))
         .filter(|system| system.only_with.is_empty() || has(system.only_with))
         .flat_map(|system| system.files)
