@@ -88,7 +88,7 @@ pub(crate) fn test(keep_going: bool) -> Result<(), String> {
         &["test", "--quiet", "--manifest-path", "fuzz/Cargo.toml"],
     )?;
     drop(servers);
-    run.fuzz(FUZZ_SECONDS)?;
+    run.fuzz(TEST_FUZZ_SECONDS)?;
 
     if run.failed.is_empty() {
         Ok(())
@@ -152,6 +152,8 @@ pub(crate) fn servers() -> Result<(), String> {
 
 /// How long each wire format is fuzzed.
 pub(crate) const FUZZ_SECONDS: u32 = 20;
+/// The same among the tests: all of them are to take less than 40 minutes on two processors.
+const TEST_FUZZ_SECONDS: u32 = 6;
 const LEAVES: [&str; 3] = ["dockin-stream", "dockin-policy", "dockin-net"];
 /// What an embedding program may choose one of.
 const CORE_FEATURES: [&str; 10] = [
