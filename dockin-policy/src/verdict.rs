@@ -76,10 +76,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Masks the secrets in what the verdict shows, for records.
-    pub(crate) fn redact(&mut self) {
-        if let Some(masked) = masked_text(&self.subject) {
-            self.subject = masked;
+    /// Masks the secrets in what the verdict shows, for records, and in the line that was judged,
+    /// which it gives back: most often the same text.
+    pub(crate) fn redact_beside(&mut self, line: &str) -> String {
+        let masked = masked_text(line);
+        let subject = match self.subject == line {
+            true => masked.clone(),
+            false => masked_text(&self.subject),
+        };
+        if let Some(subject) = subject {
+            self.subject = subject;
         }
         if let Some(masked) = self.token.as_deref().and_then(masked_text) {
             self.token = Some(masked);
@@ -87,6 +93,7 @@ impl Verdict {
         for argv in self.programs.iter_mut().flatten() {
             redact_words(argv);
         }
+        masked.unwrap_or_else(|| line.to_owned())
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Completeness, Decision, Dialect, Reason, RuleSet, SessionState, StdinProgram, Subject, Verdict,
-    WeekTime, audit::redact_text, judge_line, judge_unknown, shell::is_complete_in,
+    WeekTime, judge_line, judge_unknown, shell::is_complete_in,
 };
 
 /// Rules, who types, and the state that earlier lines left in the shell.
@@ -198,9 +198,10 @@ impl Opinion {
         source: LineSource,
     ) -> JudgedLine {
         let mut verdict = self.verdict.clone();
-        verdict.redact();
+        let line = line.trim_end_matches(['\r', '\n']);
+        let line = verdict.redact_beside(line);
         JudgedLine {
-            line: redact_text(line.trim_end_matches(['\r', '\n'])),
+            line,
             verdict,
             confidence,
             source,

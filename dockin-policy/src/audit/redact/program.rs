@@ -1,5 +1,7 @@
 //! Where programs take secrets.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 /// Where one program takes secrets.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -247,11 +249,23 @@ static PROGRAMS: &[Program] = &[
     },
 ];
 
+/// The rows by the names that each has.
+static BY_NAME: LazyLock<HashMap<&'static str, &'static Program>> = LazyLock::new(|| {
+    let named = |row: &'static Program| row.names.iter().map(move |name| (*name, row));
+    PROGRAMS.iter().flat_map(named).collect()
+});
+
 /// What is known of the program that `word` names, or of the statement that it begins.
 pub(super) fn program(word: &str) -> &'static Program {
     let name = word.rsplit('/').next().unwrap_or(word);
-    let is_it = |known: &&Program| known.names.iter().any(|it| it.eq_ignore_ascii_case(name));
-    PROGRAMS.iter().find(is_it).unwrap_or(&UNKNOWN)
+    let found = BY_NAME.get(name).copied();
+    // SQL is also written in capitals.
+    let in_capitals = || {
+        let is_one = name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let lower = is_one.then(|| name.to_ascii_lowercase())?;
+        BY_NAME.get(lower.as_str()).copied()
+    };
+    found.or_else(in_capitals).unwrap_or(&UNKNOWN)
 }
 
 impl Program {
