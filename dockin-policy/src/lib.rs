@@ -24,6 +24,7 @@ mod rule_set;
 mod shell;
 pub mod terminal;
 mod verdict;
+mod words;
 
 pub use file_size::{CopyLimit, copy_limit, sizes_wanted};
 pub use interceptor::{

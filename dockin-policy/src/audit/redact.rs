@@ -6,6 +6,8 @@ mod program;
 use name::{is_secret_name, known_tokens};
 use program::{Kind, LOGIN, Program, program};
 
+use crate::words::{Words, finders};
+
 /// Masks secrets in an argument list.
 ///
 /// Masked are values of options and variables whose names speak of secrets,
@@ -238,11 +240,8 @@ impl<'a> Masker<'a> {
 
     /// What is printed into one of these is the password that it asks for.
     fn is_fed(&mut self) -> bool {
-        let text = self.text.as_bytes();
-        *self.is_fed.get_or_insert_with(|| {
-            FED.iter()
-                .any(|reader| memchr::memmem::find(text, reader.as_bytes()).is_some())
-        })
+        let text = self.text;
+        *self.is_fed.get_or_insert_with(|| FED.any_in(text))
     }
 
     /// A redirection: what a here-string feeds to who asks for a password is one.
@@ -531,16 +530,18 @@ const WRAPPERS: [&str; 12] = [
     "export", "then",
 ];
 /// Programs that read a password from their input.
-const FED: [&str; 9] = [
-    "chpasswd",
-    "--with-token",
-    "--auth-token",
-    "passwd --stdin",
-    "--password-stdin",
-    "sudo -S",
-    "sudo -kS",
-    "cryptsetup",
-    "kinit",
-];
+static FED: Words = Words::new(|| {
+    finders(&[
+        "chpasswd",
+        "--with-token",
+        "--auth-token",
+        "passwd --stdin",
+        "--password-stdin",
+        "sudo -S",
+        "sudo -kS",
+        "cryptsetup",
+        "kinit",
+    ])
+});
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use crate::{
         reading::{Reading, escape_to_shell, searched, shell_escapes, without_search},
         refusal,
     },
+    words::{Words, finders},
 };
 
 /// A line as it is written down.
@@ -471,10 +472,7 @@ impl Terminal {
         is_hidden: bool,
         actions: &mut Actions,
     ) {
-        if ["PS1", "PS2", "PROMPT", "prompt"]
-            .iter()
-            .any(|name| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some())
-        {
+        if PROMPTS.any_in(text) {
             self.prompt_changed = true;
         }
         self.keys_doubted |= doubts_keys(text);
@@ -558,17 +556,20 @@ const HARMLESS_STTY: [&str; 5] = [
     "stty size",
 ];
 
+/// What sets a prompt.
+static PROMPTS: Words = Words::new(|| finders(&["PS1", "PS2", "PROMPT", "prompt"]));
+/// What may change what keys do, or what they reach.
+static KEYS: Words =
+    Words::new(|| finders(&["stty", "bind", "trap", "nohup", "inputrc", "setsid"]));
+
 /// Whether `text` may give keys another meaning, have interrupts ignored, or leave something behind
 /// that draws by itself.
 fn doubts_keys(text: &str) -> bool {
     if HARMLESS_STTY.contains(&text.trim()) {
         return false;
     }
-    let has_word = ["stty", "bind", "trap", "nohup", "inputrc", "setsid"]
-        .iter()
-        .any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());
     let is_operator = |byte: Option<char>| matches!(byte, Some('&' | '<' | '>'));
-    has_word
+    KEYS.any_in(text)
         || text.match_indices('&').any(|(at, _)| {
             let before = text.get(..at).and_then(|text| text.chars().next_back());
             let behind = text.get(at + 1..).and_then(|text| text.chars().next());
