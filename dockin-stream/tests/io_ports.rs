@@ -399,6 +399,54 @@ async fn what_came_before_the_wire_ended_reaches_its_socket() {
     assert!(text == pattern(20_000, 5));
 }
 
+/// A program that says something and resets its connection, as one does that exits with input
+/// left unread.
+#[tokio::test]
+async fn what_a_port_said_before_it_failed_reaches_its_socket() {
+    let (near, far) = duplex(64 * 1024);
+    let serve = async {
+        let mut session = PortForward::new(far, Server::new(), Bytes::new(), SECOND);
+        while let Some(event) = session.next().await {
+            if let PortForwardEvent::Opened { connection, .. } = event.unwrap() {
+                let said = io::Cursor::new(pattern(20_000, 5));
+                let program = tokio::io::join(said.chain(reset::Socket), tokio::io::sink());
+                session.carry(connection, program);
+            }
+        }
+    };
+    let fetch = async {
+        let mut session = PortForward::new(near, Client::new(), Bytes::new(), SECOND);
+        let (mut program, theirs) = duplex(10);
+        session.open(port(80), theirs).unwrap();
+        let mut text = Vec::new();
+        let mut failures = Vec::new();
+        tokio::select! {
+            () = async {
+                loop {
+                    let event = session.next().await.unwrap().unwrap();
+                    if let PortForwardEvent::Failed { message, .. } = event {
+                        failures.push(message);
+                    }
+                }
+            } => {}
+            read = program.read_to_end(&mut text) => { read.unwrap(); }
+        }
+        assert!(session.is_empty());
+        session.finish().await.unwrap();
+        assert!(
+            failures.len() == 1 && failures[0].contains("port 80 lost"),
+            "{failures:?}"
+        );
+        text
+    };
+    let (text, ()) = timeout(Duration::from_secs(30), async {
+        tokio::join!(fetch, serve)
+    })
+    .await
+    .unwrap();
+    assert!(text == pattern(20_000, 5), "{} of 20000", text.len());
+}
+
 /// One connection as a byte stream, its halves in tasks of their own.
 #[tokio::test]
 async fn a_port_stream_carries_both_directions_from_two_tasks() {

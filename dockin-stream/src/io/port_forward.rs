@@ -203,14 +203,12 @@ where
                     carried.half_close();
                 }
             }
-            PortForwardEvent::Closed { connection } => {
+            // What came before is written either way: a port may say something and fail then.
+            PortForwardEvent::Closed { connection }
+            | PortForwardEvent::Failed { connection, .. } => {
                 if let Some(carried) = self.carried.get_mut(&connection) {
                     carried.close();
                 }
-                self.told.push_back(event);
-            }
-            PortForwardEvent::Failed { connection, .. } => {
-                self.carried.remove(&connection);
                 self.told.push_back(event);
             }
         }
