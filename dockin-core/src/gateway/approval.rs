@@ -11,9 +11,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Call, Gateway, file_sizes::file_sizes};
+use super::{Call, Gateway, auditor::passes, file_sizes::file_sizes};
 use crate::{
-    Error,
+    Error, ErrorKind,
     access::Permit,
     approval::{Answer, ApprovalRequest, Approvals},
     runtime::Runtime,
@@ -41,6 +41,26 @@ impl SecondPerson {
             Ok(Answer::Refused { by, why }) => Settlement::Refused { by, why },
         }
     }
+}
+
+/// What becomes of what was judged, with what a second person said to it: who approved it, for the
+/// record, and the refusal for the client, if it is one.
+pub(super) fn conclude(
+    verdict: &Verdict,
+    settlement: Option<Settlement>,
+) -> (Option<String>, Result<(), Error>) {
+    let approver = match &settlement {
+        Some(Settlement::Approved { by }) => Some(by.clone()),
+        _ => None,
+    };
+    if passes(verdict, approver.as_deref()) {
+        return (approver, Ok(()));
+    }
+    let why = match settlement {
+        Some(settlement) => format!("{verdict}; {settlement}"),
+        None => verdict.to_string(),
+    };
+    (approver, Err(Error::new(ErrorKind::Forbidden, why)))
 }
 
 /// The questions of one session.

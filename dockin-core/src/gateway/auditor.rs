@@ -531,7 +531,8 @@ fn verdict_kind(verdict: &Verdict, command: Command) -> AuditKind {
     }
 }
 
-fn passes(verdict: &Verdict, approver: Option<&str>) -> bool {
+/// Whether what was judged goes on: it may, or somebody approved it.
+pub(super) fn passes(verdict: &Verdict, approver: Option<&str>) -> bool {
     match verdict.decision {
         Decision::Allow | Decision::Alert => true,
         Decision::Ask => approver.is_some(),

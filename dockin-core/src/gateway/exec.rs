@@ -6,7 +6,7 @@ use std::{
 };
 
 use dockin_policy::{
-    BufferQuery, Decision, Interceptor, RuleSet, Settlement, Subject, Verdict,
+    BufferQuery, Decision, Interceptor, RuleSet, Subject, Verdict,
     audit::redact_argv,
     copy_limit, judge_argv,
     recording::{CastHeader, RecordedSession},
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 
 use super::{
     Call, Cluster, Found, Gateway, STOPPING,
-    approval::Desk,
+    approval::{Desk, conclude},
     file_sizes::{LONGEST_WAIT, sizes_for_start},
 };
 use crate::{
@@ -278,28 +278,16 @@ impl Gateway {
             }
             _ => None,
         };
-        let approver = match &settlement {
-            Some(Settlement::Approved { by }) => Some(by.clone()),
-            _ => None,
-        };
-        let admitted =
-            matches!(verdict.decision, Decision::Allow | Decision::Alert) || approver.is_some();
+        let (approver, admitted) = conclude(verdict, settlement);
         // kubectl repeats a refused WebSocket upgrade over SPDY: one denial, two requests.
         let what = (permit.verb(), permit.target(), argv);
-        let repeated = !admitted && self.refusals.seen_before(call, what);
+        let repeated = admitted.is_err() && self.refusals.seen_before(call, what);
         if !repeated {
             self.auditor
                 .command_judged(call, permit, argv, verdict, approver)
                 .await?;
         }
-        if !admitted {
-            let mut why = verdict.to_string();
-            if let Some(settlement) = settlement {
-                why = format!("{why}; {settlement}");
-            }
-            return Err(Error::new(ErrorKind::Forbidden, why));
-        }
-        Ok(())
+        admitted
     }
 
     /// What watches the session, and the command that starts it: the one that was asked for,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::{
     Error, ErrorKind,
     access::Permit,
-    gateway::{Call, Found, Gateway, exec::subject},
+    gateway::{Call, Found, Gateway, approval::conclude, exec::subject},
     session::week_time,
 };
 
@@ -70,21 +70,9 @@ impl PortJudge {
                 }
             }
         };
-        let approver = match &settlement {
-            Some(Settlement::Approved { by }) => Some(by.clone()),
-            _ => None,
-        };
-        let admitted =
-            matches!(verdict.decision, Decision::Allow | Decision::Alert) || approver.is_some();
+        let (approver, admitted) = conclude(&verdict, settlement);
         self.write_down(port, &verdict, approver).await?;
-        if admitted {
-            return Ok(());
-        }
-        let why = match settlement {
-            Some(settlement) => format!("{verdict}; {settlement}"),
-            None => verdict.to_string(),
-        };
-        Err(Error::new(ErrorKind::Forbidden, why))
+        admitted
     }
 
     /// Refuses `ports` when not one of them may be forwarded, and writes that down.
