@@ -31,14 +31,7 @@ fn attached(on_unknown: &str, tty: bool) -> Driver {
 fn typed(driver: &mut Driver, prompt: &str, text: &str) {
     driver.output(prompt.as_bytes());
     driver.pass(100);
-    for character in text.chars() {
-        let mut buffer = [0; 4];
-        let bytes = character.encode_utf8(&mut buffer).as_bytes();
-        driver.stdin(bytes);
-        driver.pass(2);
-        driver.output(bytes);
-        driver.pass(20);
-    }
+    driver.type_echoed(text);
     driver.stdin(b"\r");
     driver.settle();
 }

@@ -25,18 +25,6 @@ fn at_prompt() -> Driver {
     driver
 }
 
-/// Types `text` key by key, with echo.
-fn typed(driver: &mut Driver, text: &str) {
-    for character in text.chars() {
-        let mut buffer = [0; 4];
-        let bytes = character.encode_utf8(&mut buffer).as_bytes();
-        driver.stdin(bytes);
-        driver.pass(2);
-        driver.output(bytes);
-        driver.pass(20);
-    }
-}
-
 /// What bash prints between Enter and its next prompt.
 fn ran(driver: &mut Driver) {
     driver.output(b"\r\n\x1b[?2004l\r");
@@ -48,7 +36,7 @@ fn ran(driver: &mut Driver) {
 #[test]
 fn a_typed_line_is_sure_and_goes_on_at_once() {
     let mut driver = at_prompt();
-    typed(&mut driver, "ls -la");
+    driver.type_echoed("ls -la");
     driver.stdin(b"\r");
     assert!(!driver.is_holding());
     assert_eq!(driver.forwarded(), b"ls -la\r");
@@ -63,7 +51,7 @@ fn a_typed_line_is_sure_and_goes_on_at_once() {
 #[test]
 fn a_refused_line_is_never_submitted_and_the_next_one_works() {
     let mut driver = at_prompt();
-    typed(&mut driver, "rm -rf /srv/data");
+    driver.type_echoed("rm -rf /srv/data");
     driver.stdin(b"\r");
     assert_eq!(driver.forwarded(), b"rm -rf /srv/data\x03");
     let message = driver.drawn();
@@ -73,7 +61,7 @@ fn a_refused_line_is_never_submitted_and_the_next_one_works() {
     );
     driver.output(b"^C\r\n\x1b[?2004l\r\x1b[?2004h$ ");
     driver.pass(100);
-    typed(&mut driver, "ls");
+    driver.type_echoed("ls");
     driver.stdin(b"\r");
     assert!(driver.forwarded().ends_with(b"\x03ls\r"));
     assert_eq!(driver.refusals().len(), 1);
@@ -95,7 +83,7 @@ fn enter_waits_for_the_echo_of_a_pasted_line() {
 fn every_submit_key_is_held_until_the_judgement() {
     for key in [&b"\r"[..], b"\n", b"\x0f", b"\x1b\r", b"\r\n", b"\x04"] {
         let mut driver = at_prompt();
-        typed(&mut driver, "rm -rf /srv/data");
+        driver.type_echoed("rm -rf /srv/data");
         driver.stdin(key);
         driver.settle();
         let forwarded = driver.forwarded();
@@ -158,7 +146,7 @@ fn a_line_that_neither_keys_nor_screen_tell_is_refused() {
 #[test]
 fn a_password_is_forwarded_and_never_written_down() {
     let mut driver = at_prompt();
-    typed(&mut driver, "sudo id");
+    driver.type_echoed("sudo id");
     driver.stdin(b"\r");
     driver.output(b"\r\n\x1b[?2004l\r[sudo] password for ann: ");
     driver.pass(500);
@@ -195,7 +183,7 @@ fn switching_the_echo_off_hides_nothing() {
     let mut driver = Driver::new(rules(), &["sh"], true, None);
     driver.output(b"$ ");
     driver.pass(100);
-    typed(&mut driver, "stty -echo");
+    driver.type_echoed("stty -echo");
     driver.stdin(b"\r");
     driver.output(b"\r\n$ ");
     driver.pass(100);
@@ -207,12 +195,12 @@ fn switching_the_echo_off_hides_nothing() {
 #[test]
 fn a_construct_over_several_lines_is_judged_whole() {
     let mut driver = at_prompt();
-    typed(&mut driver, "echo 'a");
+    driver.type_echoed("echo 'a");
     driver.stdin(b"\r");
     assert!(driver.judged().is_empty());
     driver.output(b"\r\n\x1b[?2004l\r\x1b[?2004h> ");
     driver.pass(100);
-    typed(&mut driver, "b'; rm -rf /srv/data");
+    driver.type_echoed("b'; rm -rf /srv/data");
     driver.stdin(b"\r");
     driver.settle();
     assert_eq!(driver.refusals()[0].line, "echo 'a\nb'; rm -rf /srv/data");
@@ -249,7 +237,7 @@ fn paste_marks_do_not_smuggle_an_enter_past_a_shell_that_ignores_them() {
 #[test]
 fn keys_in_an_editor_pass_and_are_not_written_down() {
     let mut driver = at_prompt();
-    typed(&mut driver, "vi f");
+    driver.type_echoed("vi f");
     driver.stdin(b"\r");
     driver.output(b"\r\n\x1b[?2004l\r\x1b[?1049h\x1b[H\x1b[2Jtext\x1b[2;1H~");
     driver.pass(100);
@@ -262,7 +250,7 @@ fn keys_in_an_editor_pass_and_are_not_written_down() {
 #[test]
 fn a_command_from_within_an_editor_is_judged() {
     let mut driver = at_prompt();
-    typed(&mut driver, "vi f");
+    driver.type_echoed("vi f");
     driver.stdin(b"\r");
     driver.output(b"\r\n\x1b[?2004l\r\x1b[?1049h\x1b[H\x1b[2Jtext");
     driver.pass(100);
@@ -277,11 +265,11 @@ fn a_command_from_within_an_editor_is_judged() {
 #[test]
 fn a_printed_alternate_screen_does_not_switch_judging_off() {
     let mut driver = at_prompt();
-    typed(&mut driver, "printf x");
+    driver.type_echoed("printf x");
     driver.stdin(b"\r");
     driver.output(b"\r\n\x1b[?2004l\r\x1b[?1049h\x1b[2;1H\x1b[?2004h$ ");
     driver.pass(100);
-    typed(&mut driver, "rm -rf /srv/data");
+    driver.type_echoed("rm -rf /srv/data");
     driver.stdin(b"\r");
     driver.settle();
     assert_eq!(driver.refusals().len(), 1);
@@ -290,7 +278,7 @@ fn a_printed_alternate_screen_does_not_switch_judging_off() {
 #[test]
 fn a_refused_line_that_stays_in_the_shell_is_not_run_by_the_next_enter() {
     let mut driver = at_prompt();
-    typed(&mut driver, "rm -rf /srv/data");
+    driver.type_echoed("rm -rf /srv/data");
     driver.stdin(b"\r");
     // The shell ignores interrupts and kill keys: nothing changes on its row.
     driver.pass(200);
@@ -303,7 +291,7 @@ fn a_refused_line_that_stays_in_the_shell_is_not_run_by_the_next_enter() {
 #[test]
 fn references_to_the_history_cannot_be_known() {
     let mut driver = at_prompt();
-    typed(&mut driver, "sudo !!");
+    driver.type_echoed("sudo !!");
     driver.stdin(b"\r");
     driver.settle();
     assert_eq!(driver.refusals().len(), 1);
@@ -320,7 +308,7 @@ fn typing_ahead_without_end_ends_the_session() {
 #[test]
 fn the_judgement_comes_before_the_submit_key() {
     let mut driver = at_prompt();
-    typed(&mut driver, "ls");
+    driver.type_echoed("ls");
     driver.stdin(b"\r");
     let judged = driver
         .steps

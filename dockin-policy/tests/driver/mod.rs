@@ -110,6 +110,18 @@ impl Driver {
         self.interceptor.poll_timeout().is_some()
     }
 
+    /// Types `text` key by key, with echo.
+    pub(crate) fn type_echoed(&mut self, text: &str) {
+        for character in text.chars() {
+            let mut buffer = [0; 4];
+            let bytes = character.encode_utf8(&mut buffer).as_bytes();
+            self.stdin(bytes);
+            self.pass(2);
+            self.output(bytes);
+            self.pass(20);
+        }
+    }
+
     fn drain(&mut self) {
         while let Some(action) = self.interceptor.poll_action() {
             self.steps.push(match action {
