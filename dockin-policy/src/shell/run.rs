@@ -283,29 +283,29 @@ impl<'s> Runner<'s> {
 
     /// The same for a text of so many bytes.
     pub(super) fn spend_bytes(&mut self, bytes: usize) -> bool {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if self.bytes == 0 {
-            self.budget = 0;
-        }
+        self.draw(|runner| &mut runner.bytes, bytes);
         self.spend()
     }
 
     /// The same for so many bytes that something was expanded to.
     pub(super) fn spend_expanded(&mut self, bytes: usize) -> bool {
-        self.expanded = self.expanded.saturating_sub(bytes);
-        if self.expanded == 0 {
-            self.budget = 0;
-        }
+        self.draw(|runner| &mut runner.expanded, bytes);
         self.expanded > 0 || !self.is_spent()
     }
 
     /// The same for a program of so many words.
     pub(super) fn spend_words(&mut self, words: usize) -> bool {
-        self.words = self.words.saturating_sub(words);
-        if self.words == 0 {
+        self.draw(|runner| &mut runner.words, words);
+        !self.is_spent()
+    }
+
+    /// Takes so much out of what is left of something; nothing more is followed when it is used up.
+    fn draw(&mut self, of: impl Fn(&mut Self) -> &mut usize, much: usize) {
+        let left = of(self);
+        *left = left.saturating_sub(much);
+        if *left == 0 {
             self.budget = 0;
         }
-        !self.is_spent()
     }
 
     /// Whether nothing more is followed, which is then noted as unknown.

@@ -437,13 +437,7 @@ impl SessionState {
 
     /// Whether there was room for it.
     pub(super) fn set_alias(&mut self, name: &str, text: Option<String>) -> bool {
-        let (kept, old) = self.replace(
-            name,
-            text,
-            |state| &state.aliases,
-            |state| &mut state.aliases,
-            String::len,
-        );
+        let (kept, old) = self.replace(name, text, |state| &mut state.aliases, String::len);
         self.note(|| Entry::Alias(name.to_owned(), old));
         kept
     }
@@ -459,13 +453,7 @@ impl SessionState {
         {
             self.note(|| Entry::Doubt(name.to_owned(), Some(before)));
         }
-        let (kept, old) = self.replace(
-            name,
-            body,
-            |state| &state.functions,
-            |state| &mut state.functions,
-            String::len,
-        );
+        let (kept, old) = self.replace(name, body, |state| &mut state.functions, String::len);
         self.note(|| Entry::Function(name.to_owned(), old));
         kept
     }
@@ -475,13 +463,7 @@ impl SessionState {
     }
 
     pub(super) fn set_trap(&mut self, name: &str, text: Option<String>) -> bool {
-        let (kept, old) = self.replace(
-            name,
-            text,
-            |state| &state.traps,
-            |state| &mut state.traps,
-            String::len,
-        );
+        let (kept, old) = self.replace(name, text, |state| &mut state.traps, String::len);
         self.note(|| Entry::Trap(name.to_owned(), old));
         kept
     }
@@ -506,7 +488,6 @@ impl SessionState {
         let (kept, old) = self.replace(
             path,
             file,
-            |state| &state.files,
             |state| &mut state.files,
             |file| match file {
                 File::Text(text) | File::Program(text) | File::Link(text) => text.len(),
@@ -560,15 +541,15 @@ impl SessionState {
         }
     }
 
-    fn replace<T>(
+    fn replace<T: Clone>(
         &mut self,
         name: &str,
         value: Option<T>,
-        shared: impl Fn(&Self) -> &BTreeMap<String, T>,
-        map: impl Fn(&mut Self) -> &mut BTreeMap<String, T>,
+        map: impl Fn(&mut Self) -> &mut Shared<BTreeMap<String, T>>,
         size: impl Fn(&T) -> usize,
     ) -> (bool, Option<T>) {
-        let old_size = shared(self).get(name).map(&size);
+        // What is only read stays shared.
+        let old_size = map(self).get(name).map(&size);
         match value {
             None if old_size.is_none() => (true, None),
             None => {

@@ -168,7 +168,7 @@ impl Runner<'_> {
         if let Kind::Simple { assignments, words } = &command.kind {
             return self.simple(*assignments, words, &command.redirects, texts);
         }
-        let descriptors = self.descriptors.clone();
+        let descriptors = (!command.redirects.is_empty()).then(|| self.descriptors.clone());
         let mut streams = self.redirects(&command.redirects, texts);
         if let Kind::Function {
             name,
@@ -225,7 +225,7 @@ impl Runner<'_> {
         if let Some(outer) = outer {
             self.stdin = outer;
         }
-        if !command.redirects.is_empty() {
+        if let Some(descriptors) = descriptors {
             self.descriptors = descriptors;
         }
         self.hoped |= streams.may_fail;
