@@ -5,22 +5,22 @@ use std::{collections::HashMap, sync::LazyLock};
 type Rows<T> = HashMap<&'static str, Vec<&'static T>>;
 
 /// The rows of a table by the names that each has.
-pub(super) struct ByName<T: 'static>(LazyLock<Rows<T>>);
+pub(crate) struct ByName<T: 'static>(LazyLock<Rows<T>>);
 
 impl<T> ByName<T> {
     /// `rows` is a call of [`rows`].
-    pub(super) const fn new(rows: fn() -> Rows<T>) -> Self {
+    pub(crate) const fn new(rows: fn() -> Rows<T>) -> Self {
         Self(LazyLock::new(rows))
     }
 
     /// The rows with this name, in the order of the table.
-    pub(super) fn of(&self, name: &str) -> &[&'static T] {
+    pub(crate) fn of(&self, name: &str) -> &[&'static T] {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 }
 
 /// What [`ByName`] keeps of `table`, whose rows have these names.
-pub(super) fn rows<T>(
+pub(crate) fn rows<T>(
     table: &'static [T],
     names: fn(&'static T) -> &'static [&'static str],
 ) -> Rows<T> {

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod audit;
+mod by_name;
 mod file_size;
 mod interceptor;
 pub mod io;

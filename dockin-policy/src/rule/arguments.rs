@@ -1,7 +1,7 @@
 //! Conditions on a program's arguments.
 
 use super::{Match, Pattern, mode::grants_all, value_option::takes_value};
-use crate::shell::Value;
+use crate::shell::{Value, is_long};
 
 /// Conditions on arguments; all that are given must hold.
 #[derive(Debug, Default)]
@@ -188,7 +188,7 @@ impl Arguments {
                 .any(|signal| signal.trim_start_matches("SIG") == name)
         };
         let is_option = |text: &str| {
-            matches!(text, "-s" | "-n") || text.starts_with("--s") && "--signal".starts_with(text)
+            matches!(text, "-s" | "-n") || !text.contains('=') && is_long(text, "--signal")
         };
         let mut previous = "";
         arguments.iter().filter_map(Value::known).any(|text| {

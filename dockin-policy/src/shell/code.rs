@@ -9,12 +9,12 @@ mod printed;
 mod runner;
 
 use super::{
-    by_name::{ByName, rows},
     option::long_value,
     redirect::Streams,
     run::{Certainty, Input, Runner},
     value::{Out, Value},
 };
+use crate::by_name::{ByName, rows};
 use hook::{git_calls, hidden_code};
 use literal::{Call, MAX_LITERALS, awk_calls, calls, escapes, literals};
 pub(super) use printed::{awk_prints, prints};
@@ -135,6 +135,26 @@ fn is_vi(name: &str) -> bool {
     )
 }
 
+/// Whether the program is a shell of another grammar than those that are read here.
+fn is_foreign_shell(name: &str) -> bool {
+    matches!(
+        name,
+        "fish"
+            | "csh"
+            | "tcsh"
+            | "pwsh"
+            | "nu"
+            | "xonsh"
+            | "elvish"
+            | "rc"
+            | "es"
+            | "osh"
+            | "ysh"
+            | "sash"
+            | "ion"
+    )
+}
+
 /// Whether the program reads code on standard input.
 pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
     if is_vi(name) && name != "ex" {
@@ -149,24 +169,34 @@ pub(super) fn reads_code_from_stdin(name: &str, arguments: &[Value]) -> bool {
     };
     match found {
         "python" | "perl" | "ruby" | "node" | "nodejs" | "php" | "lua" | "luajit" | "tclsh"
-        | "expect" | "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh"
-        | "ysh" => arguments.iter().all(|argument| {
+        | "expect" => arguments.iter().all(|argument| {
             argument.known().is_some_and(|text| {
                 text == "-" || (text.starts_with('-') && !is_code_option(found, text))
             })
         }),
+        shell if is_foreign_shell(shell) => {
+            let mut known = arguments.iter().filter_map(Value::known);
+            !known.any(|text| is_code_option(shell, text))
+        }
         "awk" | "gawk" | "mawk" | "bc" | "dotnet" | "swift" => false,
         _ => true,
     }
 }
 
 fn is_code_option(interpreter: &str, option: &str) -> bool {
+    if is_foreign_shell(interpreter) {
+        // Alone or the last of a few letters: pwsh has words behind one dash.
+        let is_cluster = option.len() <= MAX_CLUSTER && option.ends_with('c');
+        return matches!(option, "--version" | "--help")
+            || option.starts_with('-') && is_cluster && !option.starts_with("--")
+            || option.starts_with("--command")
+            || option.eq_ignore_ascii_case("-command");
+    }
     let letters = match interpreter {
         "python" => "cmVh",
         "perl" | "ruby" => "eEnpvh",
         "node" | "nodejs" => "epvh",
         "php" => "rfvih",
-        "fish" | "csh" | "tcsh" | "pwsh" | "nu" | "xonsh" | "elvish" | "osh" | "ysh" => "c",
         "gdb" | "lldb" => "exosp",
         _ => "e",
     };
@@ -184,6 +214,9 @@ fn is_code_option(interpreter: &str, option: &str) -> bool {
         || (!option.starts_with("--") && option.contains(|c: char| letters.contains(c)))
 }
 
+/// The longest option of single letters whose last may be `c`: `-elc`.
+const MAX_CLUSTER: usize = 4;
+
 impl Runner<'_> {
     /// What a program runs by its code and hooks.
     pub(super) fn code(&mut self, name: &str, argv: &[Value], arguments: &[Value]) {
@@ -195,7 +228,7 @@ impl Runner<'_> {
         let found = interpreter(name);
         let bare = found.unwrap_or(name);
         let mut started: Vec<Call> = Vec::new();
-        let told = client::effects(name, arguments, stdin.as_deref());
+        let told = client::effects(name, arguments, &known, stdin.as_deref());
         started.extend(told.calls);
         if !told.writes.is_empty() {
             self.stand_alone(&mut Streams::writing(told.writes));
@@ -244,8 +277,7 @@ impl Runner<'_> {
                 }
             }
             // Their grammars are close enough to find a program's name.
-            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
-            | "sash" | "ion" | "pwsh" => {
+            shell if is_foreign_shell(shell) => {
                 for pair in known.windows(2) {
                     if let [option, text] = pair
                         && option.starts_with('-')
@@ -528,8 +560,7 @@ impl Runner<'_> {
                 .flat_map(|line| escapes(interpreter, line))
                 .collect(),
             "make" => Vec::new(),
-            "fish" | "csh" | "tcsh" | "nu" | "xonsh" | "elvish" | "rc" | "es" | "osh" | "ysh"
-            | "sash" | "ion" => vec![Call::Text("", text.to_owned())],
+            shell if is_foreign_shell(shell) => vec![Call::Text("", text.to_owned())],
             other => calls(other, text),
         }
     }

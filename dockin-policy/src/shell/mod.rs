@@ -4,7 +4,6 @@ mod arithmetic;
 mod ast;
 mod braces;
 mod builtin;
-mod by_name;
 mod code;
 mod command;
 mod expand;
@@ -27,6 +26,7 @@ mod value;
 mod wrapper;
 
 pub(crate) use expand::unescape;
+pub(crate) use option::is_long;
 use parse::{goes_on, parse, parse_with};
 pub(crate) use pattern::matches;
 pub(crate) use run::{Analysis, Certainty, Resolved, Shape};

@@ -1,11 +1,11 @@
 //! Long options as `getopt_long` reads them.
 
 /// Options that are whole and begin longer ones.
-const WHOLE: &[&str] = &["--cc", "--checkpoint", "--exec", "--to"];
+const WHOLE: &[&str] = &["--cc", "--checkpoint", "--exec", "--summary", "--to"];
 
 /// Whether `text`, with or without a value behind `=`, is the long option `option` or an
 /// abbreviation of it. One that is no more than the beginning of several is refused by programs.
-pub(super) fn is_long(text: &str, option: &str) -> bool {
+pub(crate) fn is_long(text: &str, option: &str) -> bool {
     let name = text.split('=').next().unwrap_or(text);
     name == option
         || name.len() > 2

@@ -5,11 +5,12 @@ mod table;
 mod xargs;
 
 use super::{
-    by_name::{ByName, rows},
+    option::is_long,
     run::Input,
     utility::values_of,
     value::{OUTPUT, Value},
 };
+use crate::by_name::{ByName, rows};
 pub(super) use daemon::daemon_folder;
 use daemon::{daemon, other_program};
 use table::{Given, WRAPPERS, Wrapper};
@@ -143,7 +144,9 @@ pub(super) fn unwrap(name: &str, argv: &[Value], stdin: &Input) -> Inner {
                         );
                         return Inner::Argv(inner);
                     }
-                    Some(text) if is_long(text, &["--command", "--session-command"]) => {
+                    Some(text)
+                        if is_long(text, "--command") || is_long(text, "--session-command") =>
+                    {
                         let Some((_, text)) = text.split_once('=') else {
                             return text_of(shell, arguments.get(index + 1));
                         };
@@ -269,7 +272,7 @@ fn loader(arguments: &[Value]) -> Inner {
 fn is_split_string(argument: &Value) -> bool {
     argument.known().is_some_and(|text| {
         text.starts_with("-S")
-            || is_long(text, &["--split-string"])
+            || is_long(text, "--split-string")
             || text.len() > 2
                 && text.starts_with('-')
                 && !text.starts_with("--")
@@ -385,7 +388,7 @@ fn behind(arguments: &[Value], values: &[&str], mut operands: usize, assignments
 /// Whether the option's value is the next argument.
 fn takes_value(option: &str, values: &[&str]) -> bool {
     if option.starts_with("--") {
-        return !option.contains('=') && is_long(option, values);
+        return !option.contains('=') && values.iter().any(|long| is_long(option, long));
     }
     // In a cluster the last letter may want one: `-xu root`.
     let mut letters = option.chars().skip(1).peekable();
@@ -395,14 +398,6 @@ fn takes_value(option: &str, values: &[&str]) -> bool {
         }
     }
     false
-}
-
-/// Whether `text` is one of the long options, which may be abbreviated, with or without a value.
-fn is_long(text: &str, options: &[&str]) -> bool {
-    let name = text.split('=').next().unwrap_or(text);
-    let is_word = name.len() > 2 && name.starts_with("--");
-    // An option of strace that only begins so.
-    is_word && name != "--summary" && options.iter().any(|option| option.starts_with(name))
 }
 
 fn is_assignment(text: &str) -> bool {

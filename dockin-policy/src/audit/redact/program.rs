@@ -1,6 +1,6 @@
 //! Where programs take secrets.
 
-use std::{collections::HashMap, sync::LazyLock};
+use crate::by_name::{ByName, rows};
 
 /// Where one program takes secrets.
 #[derive(Debug)]
@@ -249,23 +249,19 @@ static PROGRAMS: &[Program] = &[
     },
 ];
 
-/// The rows by the names that each has.
-static BY_NAME: LazyLock<HashMap<&'static str, &'static Program>> = LazyLock::new(|| {
-    let named = |row: &'static Program| row.names.iter().map(move |name| (*name, row));
-    PROGRAMS.iter().flat_map(named).collect()
-});
+static PROGRAMS_OF: ByName<Program> = ByName::new(|| rows(PROGRAMS, |row| row.names));
 
 /// What is known of the program that `word` names, or of the statement that it begins.
 pub(super) fn program(word: &str) -> &'static Program {
     let name = word.rsplit('/').next().unwrap_or(word);
-    let found = BY_NAME.get(name).copied();
+    let named = |name: &str| PROGRAMS_OF.of(name).first().copied();
     // SQL is also written in capitals.
     let in_capitals = || {
         let is_one = name.bytes().any(|byte| byte.is_ascii_uppercase());
         let lower = is_one.then(|| name.to_ascii_lowercase())?;
-        BY_NAME.get(lower.as_str()).copied()
+        named(&lower)
     };
-    found.or_else(in_capitals).unwrap_or(&UNKNOWN)
+    named(name).or_else(in_capitals).unwrap_or(&UNKNOWN)
 }
 
 impl Program {

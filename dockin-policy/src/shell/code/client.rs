@@ -31,9 +31,13 @@ impl Effects {
 }
 
 /// What the client called `name` is told by its arguments and its standard input.
-pub(super) fn effects(name: &str, arguments: &[Value], stdin: Option<&str>) -> Effects {
+pub(super) fn effects(
+    name: &str,
+    arguments: &[Value],
+    known: &[&str],
+    stdin: Option<&str>,
+) -> Effects {
     let mut found = Effects::default();
-    let known: Vec<&str> = arguments.iter().filter_map(Value::known).collect();
     let values = |options: &[&str]| crate::shell::utility::values_of(arguments, options);
     match name {
         "psql" => {
@@ -261,7 +265,7 @@ mod tests {
     use crate::shell::{code::Call, value::Value};
 
     fn of(name: &str, text: &str) -> Effects {
-        effects(name, &[Value::Known(text.to_owned())], Some(text))
+        effects(name, &[Value::Known(text.to_owned())], &[text], Some(text))
     }
 
     #[test]

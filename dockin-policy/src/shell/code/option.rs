@@ -1,10 +1,9 @@
 //! Options whose value is a command: one table for programs with no more to know about them.
 
 use super::Call;
-use crate::shell::{
+use crate::{
     by_name::{ByName, rows},
-    option::long_value,
-    value::Value,
+    shell::{option::long_value, value::Value},
 };
 
 /// How an option is given what it runs.

@@ -4,10 +4,9 @@
 mod table;
 
 use super::{Call, FILE, HOOK};
-use crate::shell::{
+use crate::{
     by_name::{ByName, rows},
-    option::is_long,
-    value::Value,
+    shell::{option::is_long, value::Value},
 };
 use table::{RUNNERS, Runner, Runs, SWITCHES};
 
@@ -104,18 +103,17 @@ fn inner(runner: &Runner, arguments: &[Value]) -> Vec<Vec<Value>> {
 
 /// Programs with more to know about them.
 fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
-    let known: Vec<&str> = arguments.iter().filter_map(Value::known).collect();
+    let known = || -> Vec<&str> { arguments.iter().filter_map(Value::known).collect() };
     let hidden = |what| vec![(false, Call::Hidden(what))];
     match name {
         // Without a text a shell reads what comes.
         "newgrp" | "sulogin" => vec![(false, Call::Argv(vec!["sh".to_owned()]))],
         "sg" => {
-            let mut rest: Vec<&Value> = arguments
+            let mut operands = arguments
                 .iter()
-                .filter(|it| !matches!(it.known(), Some("-" | "-c" | "-l")))
-                .skip(1)
-                .collect();
-            match rest.drain(..).next() {
+                .filter(|it| !matches!(it.known(), Some("-" | "-c" | "-l")));
+            // The first is the group.
+            match operands.nth(1) {
                 Some(Value::Known(text)) => vec![(false, Call::Text("sh", text.clone()))],
                 Some(_) => hidden("a command text that is not known"),
                 None => vec![(false, Call::Argv(vec!["sh".to_owned()]))],
@@ -147,14 +145,13 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
         "scriptlive" => hidden(FILE),
         // Each operand is a command.
         "pee" | "mispipe" => {
-            let texts = known
-                .iter()
-                .map(|text| (false, Call::Text("sh", (*text).to_owned())));
-            texts.collect()
+            let call = |text: &str| (false, Call::Text("sh", text.to_owned()));
+            known().into_iter().map(call).collect()
         }
         "pppd" => {
             let is_script =
                 |word: &str| matches!(word, "connect" | "disconnect" | "init" | "pty" | "welcome");
+            let known = known();
             let pairs = known.windows(2).filter_map(|pair| match pair {
                 [word, text] if is_script(word) => {
                     Some((false, Call::Text("sh", (*text).to_owned())))
@@ -173,8 +170,8 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
                 "restart",
                 "task",
             ];
-            let verb = known.iter().find(|text| !text.starts_with('-'));
-            if verb.is_some_and(|verb| scripts.contains(verb)) {
+            let verb = known().into_iter().find(|text| !text.starts_with('-'));
+            if verb.is_some_and(|verb| scripts.contains(&verb)) {
                 return hidden("what a build file runs cannot be judged");
             }
             call_option(arguments)
@@ -197,34 +194,38 @@ fn by_name(name: &str, arguments: &[Value]) -> Vec<(bool, Call)> {
         "npx" | "pnpx" => call_option(arguments),
         "cmake" => cmake(arguments),
         "apt" | "apt-get" | "aptitude" | "apt-cache" | "apt-config" | "apt-mark" => apt(arguments),
-        "rpm" | "rpmspec" | "rpmbuild" => rpm(&known),
+        "rpm" | "rpmspec" | "rpmbuild" => rpm(&known()),
         "yum" | "dnf" | "dnf5" | "tdnf" | "microdnf" | "zypper" => {
-            let is_told = |text: &&&str| {
+            let is_told = |text: &str| {
                 text.starts_with("-c") && name != "zypper"
                     || is_long(text, "--config")
                     || text.contains("pluginpath")
                     || text.contains("pluginconfpath")
             };
-            let told = known.iter().any(|text| is_told(&text));
-            if told { hidden(HOOK) } else { Vec::new() }
+            if known().into_iter().any(is_told) {
+                hidden(HOOK)
+            } else {
+                Vec::new()
+            }
         }
-        "gdbserver" | "just" | "task" | "mage" | "scons" | "gradle" | "gradlew" | "mvn" | "tox"
-        | "nox" | "invoke" | "fab" | "waf" | "bazel" | "meson" | "remake" | "bmake" | "pmake" => {
+        "just" | "task" | "mage" | "scons" | "gradle" | "gradlew" | "mvn" | "tox" | "nox"
+        | "invoke" | "fab" | "waf" | "bazel" | "meson" | "remake" | "bmake" | "pmake" => {
             let asks = ["--version", "--help", "-h", "-v", "-V", "--list", "-l"];
-            if name == "gdbserver"
-                || known.len() == 1 && asks.contains(&known.first().copied().unwrap_or_default())
+            if let [only] = known().as_slice()
+                && asks.contains(only)
             {
                 return Vec::new();
             }
             hidden("what a build file runs cannot be judged")
         }
         "ansible" | "ansible-playbook" | "salt" | "salt-call" | "puppet" | "chef-client" => {
+            let known = known();
             if known.contains(&"--version") || known.contains(&"--help") {
                 return Vec::new();
             }
             hidden("what runs on other machines cannot be judged")
         }
-        "redis-cli" | "valkey-cli" if known.contains(&"--eval") => hidden(FILE),
+        "redis-cli" | "valkey-cli" if known().contains(&"--eval") => hidden(FILE),
         _ => Vec::new(),
     }
 }

@@ -122,17 +122,15 @@ impl Runner<'_> {
         let [sources @ .., target] = operands.as_slice() else {
             return;
         };
-        let is_symbolic = arguments.iter().filter_map(Value::known).any(|it| {
-            option::is_long(it, "--symbolic") && name == "ln"
-                || option::is_long(it, "--symbolic-link")
-                || it.starts_with('-') && !it.starts_with("--") && it.contains('s')
-        });
-        let links = name == "ln"
-            || arguments.iter().filter_map(Value::known).any(|it| {
-                it.starts_with("--sym")
-                    || it.starts_with("--link")
-                    || it.starts_with('-') && !it.starts_with("--") && it.contains(['s', 'l'])
-            });
+        let has = |letter: char, long: &str| {
+            arguments.iter().filter_map(Value::known).any(|it| {
+                option::is_long(it, long)
+                    || it.starts_with('-') && !it.starts_with("--") && it.contains(letter)
+            })
+        };
+        // Of `ln` it is `--symbolic`.
+        let is_symbolic = has('s', "--symbolic-link") || name == "ln" && has('s', "--symbolic");
+        let links = name == "ln" || is_symbolic || has('l', "--link");
         for source in sources {
             let file = match self.state.file(&self.absolute(source)) {
                 Some(file) => Some(file.clone()),

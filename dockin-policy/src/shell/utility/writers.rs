@@ -5,9 +5,9 @@ mod system;
 mod table;
 
 use super::files::values_of;
-use crate::shell::{
+use crate::{
     by_name::{ByName, rows},
-    value::Value,
+    shell::value::Value,
 };
 pub(super) use system::written_by_nature;
 use table::{ALTERERS, Operands, WRITERS, Writer};

@@ -2,9 +2,9 @@
 //! services. From the sections FILES and OPTIONS of their man pages.
 
 use super::is_option;
-use crate::shell::{
+use crate::{
     by_name::{ByName, rows},
-    value::{PLAIN, Value},
+    shell::value::{PLAIN, Value},
 };
 
 struct System {
