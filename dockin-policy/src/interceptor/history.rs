@@ -2,10 +2,15 @@
 
 use std::collections::VecDeque;
 
+use crate::words::{Words, finders};
+
 /// Lines that are kept.
 const MAX_LINES: usize = 64;
 /// Bytes of them.
 const MAX_BYTES: usize = 16 * 1024;
+
+/// What may change which lines a shell keeps.
+static KEEPING: Words = Words::new(|| finders(&["HIST", "hist", "fc -", "shopt", "setopt"]));
 
 /// What the session's lines were, as the shell's own history has them.
 #[derive(Debug, Default)]
@@ -38,10 +43,7 @@ impl History {
             return;
         }
         // Lines behind a blank may be left out, and these change what is kept.
-        self.is_doubted |= line.starts_with([' ', '\t'])
-            || ["HIST", "hist", "fc -", "shopt", "setopt"]
-                .iter()
-                .any(|word| line.contains(word));
+        self.is_doubted |= line.starts_with([' ', '\t']) || KEEPING.any_in(line);
         self.has_repeats |= self.lines.back().is_some_and(|last| last == line);
         self.bytes += line.len();
         self.lines.push_back(line.to_owned());
@@ -81,6 +83,9 @@ impl History {
                 }
                 _ => Expanded::Unknown,
             };
+        }
+        if !line.contains('!') {
+            return Expanded::Plain;
         }
         let mut result = String::new();
         let mut changed = false;

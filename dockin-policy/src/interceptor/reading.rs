@@ -27,9 +27,12 @@ impl Reading {
     }
 }
 
+/// What a row begins with that shows readline's incremental search.
+pub(super) const SEARCH: &str = "(";
+
 /// The line found by readline's incremental search, when the row shows one.
 pub(super) fn searched(row: &str) -> Option<&str> {
-    let search = row.strip_prefix('(')?;
+    let search = row.strip_prefix(SEARCH)?;
     let (kind, rest) = search.split_once(")`")?;
     if !kind.ends_with("i-search") {
         return None;

@@ -26,7 +26,7 @@ use super::{
     foreground::Foreground,
     judgement::Judgement,
     query::{Answer, Answers, BufferQuery, Message},
-    reading::searched,
+    reading::{SEARCH, searched},
 };
 use crate::{
     RuleSet, WeekTime,
@@ -390,11 +390,11 @@ impl Terminal {
 
     /// True while the line editor reads a search text, in which the key would be one more.
     fn is_searching(&self) -> bool {
-        let row = self.screen.cursor_line();
+        let begins = |text| self.screen.cursor_line_starts_with(text);
         // bash runs into an error at a key of our kind there.
-        searched(&row).is_some()
+        begins(SEARCH) && searched(&self.screen.cursor_line()).is_some()
             // vi mode draws the text in place of prompt and line.
-            || row.starts_with(['/', '?']) && self.screen.line(false).is_none()
+            || (begins("/") || begins("?")) && self.screen.line(false).is_none()
     }
 
     fn begin_line(&mut self, now: Instant) {

@@ -109,8 +109,8 @@ impl Screen {
     /// the anchor is set in front of it, and true is returned.
     pub fn set_anchor(&mut self, may_be_filled: bool) -> bool {
         let (row, column) = self.parser.screen().cursor_position();
-        let left = self.row_text(row, 0, column);
-        let right = self.row_text(row, column, self.columns()).trim().to_owned();
+        let left = self.left_of(row, column);
+        let right = self.right_of(row, column).trim().to_owned();
         let prefilled = may_be_filled
             && !self.last_prompt.trim().is_empty()
             && left.len() > self.last_prompt.len()
@@ -136,7 +136,7 @@ impl Screen {
     /// Takes what stands left of the cursor for a prompt: the line begins here.
     pub fn begin_here(&mut self) {
         let (row, column) = self.parser.screen().cursor_position();
-        self.last_prompt = self.row_text(row, 0, column);
+        self.last_prompt = self.left_of(row, column);
     }
 
     /// Forgets where the line started.
@@ -174,13 +174,8 @@ impl Screen {
         let mut row = start;
         loop {
             let from = if row == start { anchor.column } else { 0 };
-            let part = self.row_text(row, from, self.columns());
+            text.push_str(&self.right_of(row, from));
             let wraps = self.parser.screen().row_wrapped(row);
-            if wraps {
-                text.push_str(&part);
-            } else {
-                text.push_str(part.trim_end());
-            }
             if !wraps && row >= cursor || row >= self.rows().saturating_sub(1) {
                 break;
             }
@@ -201,13 +196,9 @@ impl Screen {
     #[must_use]
     pub fn cursor_line(&self) -> String {
         let (cursor, _) = self.parser.screen().cursor_position();
-        let mut start = cursor;
-        while start > 0 && self.parser.screen().row_wrapped(start - 1) {
-            start -= 1;
-        }
         let mut text = String::new();
-        for row in start..self.rows() {
-            text.push_str(&self.row_text(row, 0, self.columns()));
+        for row in self.cursor_line_row()..self.rows() {
+            text.push_str(&self.right_of(row, 0));
             if row >= cursor && !self.parser.screen().row_wrapped(row) {
                 break;
             }
@@ -215,12 +206,24 @@ impl Screen {
         text.trim_end().to_owned()
     }
 
+    /// Whether [`Self::cursor_line`] begins with `text`, which does not end in a blank.
+    #[must_use]
+    pub fn cursor_line_starts_with(&self, text: &str) -> bool {
+        // A character has as many bytes as columns at least.
+        match u16::try_from(text.len()) {
+            Ok(columns) if columns <= self.columns() => self
+                .left_of(self.cursor_line_row(), columns)
+                .starts_with(text),
+            _ => self.cursor_line().starts_with(text),
+        }
+    }
+
     /// True when `text` stands anywhere on the screen, across soft wraps.
     #[must_use]
     pub fn shows(&self, text: &str) -> bool {
         let mut all = String::new();
         for row in 0..self.rows() {
-            all.push_str(&self.row_text(row, 0, self.columns()));
+            all.push_str(&self.right_of(row, 0));
             if !self.parser.screen().row_wrapped(row) {
                 all.push('\n');
             }
@@ -233,9 +236,19 @@ impl Screen {
     pub fn bottom_line(&self) -> String {
         (0..self.rows())
             .rev()
-            .map(|row| self.row_text(row, 0, self.columns()).trim_end().to_owned())
+            .map(|row| self.right_of(row, 0).trim_end().to_owned())
             .find(|text| !text.is_empty())
             .unwrap_or_default()
+    }
+
+    /// The first row of the logical row under the cursor.
+    fn cursor_line_row(&self) -> u16 {
+        let screen = self.parser.screen();
+        let (mut row, _) = screen.cursor_position();
+        while row > 0 && screen.row_wrapped(row - 1) {
+            row -= 1;
+        }
+        row
     }
 
     fn anchor_row(&self, anchor: &Anchor, cursor: u16, redrawn: bool) -> Option<u16> {
@@ -243,7 +256,7 @@ impl Screen {
         let expected = expected
             .and_then(|row| u16::try_from(row).ok())
             .filter(|row| *row <= cursor);
-        let shows_prompt = |row: &u16| self.row_text(*row, 0, anchor.column) == anchor.prompt;
+        let shows_prompt = |row: &u16| self.left_of(*row, anchor.column) == anchor.prompt;
         if anchor.prompt.trim().is_empty() {
             return expected;
         }
@@ -255,38 +268,42 @@ impl Screen {
         }
     }
 
-    /// The text of a row from column `from` up to `to`, filled up with blanks.
-    fn row_text(&self, row: u16, from: u16, to: u16) -> String {
-        let (from, to) = (from.min(self.columns()), to.min(self.columns()));
-        let cells = usize::from(to.saturating_sub(from));
-        // Cell by cell, the emulator would look for the row once a cell.
+    /// The text of a row up to column `to`, filled up with blanks.
+    fn left_of(&self, row: u16, to: u16) -> String {
+        let to = to.min(self.columns());
         let screen = self.parser.screen();
-        let mut text = screen.contents_between(row, from, row + 1, 0);
-        if text.ends_with('\n') {
-            text.pop();
-        }
-        let mut filled = text.len();
-        if !text.is_ascii() {
-            filled = 0;
-            let end = text.char_indices().find(|(_, character)| {
-                let width = character.width().unwrap_or(0);
-                let is_behind = width > 0 && filled >= cells;
-                filled += if is_behind { 0 } else { width };
-                is_behind
-            });
-            if let Some((end, _)) = end {
-                text.truncate(end);
+        // The emulator looks for a row fast only as one of several.
+        let mut text = match row.checked_sub(1) {
+            None => screen.contents_between(row, 0, row, to),
+            Some(above) => {
+                let mut text = screen.contents_between(above, self.columns(), row, to);
+                if text.starts_with('\n') {
+                    text.remove(0);
+                }
+                text
             }
-        } else if filled > cells {
-            text.truncate(cells);
+        };
+        fill(&mut text, usize::from(to));
+        text
+    }
+
+    /// What a row adds to its line from column `from` on: all of it where the line goes on below,
+    /// else without the blanks at its end.
+    fn right_of(&self, row: u16, from: u16) -> String {
+        let screen = self.parser.screen();
+        let from = from.min(self.columns());
+        let mut text = screen.contents_between(row, from, row.saturating_add(1), 0);
+        if screen.row_wrapped(row) {
+            fill(&mut text, usize::from(self.columns() - from));
+        } else {
+            text.truncate(text.trim_end().len());
         }
-        text.extend(std::iter::repeat_n(' ', cells.saturating_sub(filled)));
         text
     }
 
     fn column_behind(&self, row: u16, prompt: &str) -> u16 {
         (0..self.columns())
-            .find(|column| self.row_text(row, 0, *column).len() >= prompt.len())
+            .find(|column| self.left_of(row, *column).len() >= prompt.len())
             .unwrap_or(0)
     }
 
@@ -352,6 +369,16 @@ impl TextGuard {
         }
         draw(chunk.get(start..).unwrap_or_default());
     }
+}
+
+/// Adds blanks to what stands in so many columns.
+fn fill(text: &mut String, columns: usize) {
+    let filled = if text.is_ascii() {
+        text.len()
+    } else {
+        text.chars().filter_map(UnicodeWidthChar::width).sum()
+    };
+    text.extend(std::iter::repeat_n(' ', columns.saturating_sub(filled)));
 }
 
 /// Puts a question mark where a terminal draws a replacement character, which the emulator leaves out.
@@ -475,7 +502,51 @@ mod tests {
         assert_eq!(screen.line(false).as_deref(), Some("ls"));
     }
 
+    /// The cells of a row from one column up to another, as they are drawn.
+    fn cells(screen: &Screen, row: u16, columns: std::ops::Range<u16>) -> String {
+        let mut text = String::new();
+        for column in columns {
+            match screen.parser.screen().cell(row, column) {
+                Some(cell) if cell.is_wide_continuation() => {}
+                Some(cell) if cell.has_contents() => text.push_str(cell.contents()),
+                _ => text.push(' '),
+            }
+        }
+        text
+    }
+
     proptest! {
+        /// What is read of a row is what its cells have.
+        #[test]
+        fn rows_are_read_as_they_are_drawn(
+            bytes in "([ -~]|[é漢]|\\x1b\\[[0-9]{1,2}[CGKdD]|\\x1b\\[J|\r|\n|\t){0,120}",
+            column in 0_u16..20,
+        ) {
+            let mut screen = Screen::new(20, 4);
+            screen.process(bytes.as_bytes());
+            for row in 0..4 {
+                let continues = |column| {
+                    screen.parser.screen().cell(row, column).is_some_and(vt100::Cell::is_wide_continuation)
+                };
+                prop_assert_eq!(screen.left_of(row, 20), cells(&screen, row, 0..20));
+                // A prompt ends behind a character.
+                if !continues(column) {
+                    prop_assert_eq!(screen.left_of(row, column), cells(&screen, row, 0..column));
+                    let right = cells(&screen, row, column..20);
+                    let right = if screen.parser.screen().row_wrapped(row) {
+                        right.as_str()
+                    } else {
+                        right.trim_end()
+                    };
+                    prop_assert_eq!(screen.right_of(row, column), right);
+                }
+            }
+            let line = screen.cursor_line();
+            for begin in [line.get(..3), line.get(..30), Some("x"), Some("")].into_iter().flatten() {
+                prop_assert_eq!(screen.cursor_line_starts_with(begin), line.starts_with(begin));
+            }
+        }
+
         /// No output panics, however it is cut, and the cut does not matter.
         #[test]
         fn any_output_is_drawn_the_same_in_one_piece_and_in_two(

@@ -1,6 +1,6 @@
 //! What is made of a held line: read, judged, sent on or refused.
 
-use std::time::Instant;
+use std::{cell::LazyCell, time::Instant};
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::{
         history::Expanded,
         judgement::Opinion,
         query::Answer,
-        reading::{Reading, escape_to_shell, searched, shell_escapes, without_search},
+        reading::{Reading, SEARCH, escape_to_shell, searched, shell_escapes, without_search},
         refusal,
     },
     words::{Words, finders},
@@ -72,7 +72,7 @@ impl Terminal {
     /// What keys and screen tell about the line now.
     pub(super) fn read(&self) -> Reading {
         let keys = self.editor.text();
-        let row = self.screen.cursor_line();
+        let row = LazyCell::new(|| self.screen.cursor_line());
         let line = if self.is_anchor_quiet || self.editor.is_sure() && !self.keys_doubted {
             self.screen.line(self.editor.is_completed())
         } else {
@@ -83,9 +83,11 @@ impl Terminal {
                 .map(|line| line.trim_start().to_owned())
         };
         let has_prompt = line.is_some();
+        let may_search = self.screen.cursor_line_starts_with(SEARCH);
         let screen = without_search(
-            searched(&row)
-                .map(str::to_owned)
+            may_search
+                .then(|| searched(&row).map(str::to_owned))
+                .flatten()
                 .or(line)
                 .unwrap_or_default(),
         );
@@ -521,7 +523,7 @@ impl Terminal {
     /// True when the cursor's row begins like the prompt the program was started from.
     pub(super) fn shows_shell_prompt(&self) -> bool {
         let prompt = self.foreground.start_prompt().trim();
-        !prompt.is_empty() && self.screen.cursor_line().starts_with(prompt)
+        !prompt.is_empty() && self.screen.cursor_line_starts_with(prompt)
     }
 
     /// Lets Enter through to an editor or pager, unless its command row asks for a shell.

@@ -16,22 +16,23 @@ pub(super) enum ViMode {
 impl ViMode {
     /// What `line` switches a shell to, if it does: vi mode, or another.
     pub(super) fn set_by(line: &str) -> Option<Option<Self>> {
-        let words: Vec<&str> = line
+        let words = line
             .split(|c: char| c.is_whitespace() || c == ';')
             .map(|word| word.trim_matches(['\'', '"']))
-            .filter(|word| !word.is_empty())
-            .collect();
+            .filter(|word| !word.is_empty());
         let mut found = None;
-        for pair in words.windows(2) {
-            match pair {
-                ["-o" | "setopt" | "editing-mode", "vi"] | ["bindkey", "-v"] => {
+        let mut before = "";
+        for word in words {
+            match (before, word) {
+                ("-o" | "setopt" | "editing-mode", "vi") | ("bindkey", "-v") => {
                     found = Some(Some(Self::Insert));
                 }
-                ["-o" | "editing-mode", "emacs"] | ["+o", "vi"] | ["bindkey", "-e"] => {
+                ("-o" | "editing-mode", "emacs") | ("+o", "vi") | ("bindkey", "-e") => {
                     found = Some(None);
                 }
                 _ => {}
             }
+            before = word;
         }
         found
     }
