@@ -233,11 +233,7 @@ fn a_grandchild_that_keeps_the_output_open_holds_nobody_up() {
             got.stderr
         );
         let alone = || container.processes().len() == 1;
-        assert!(
-            eventually(Duration::from_secs(5), alone),
-            "{:?}",
-            container.processes()
-        );
+        assert!(eventually(LIMIT, alone), "{:?}", container.processes());
     }
 }
 

@@ -137,7 +137,7 @@ fn the_end_of_a_connection_ends_the_process_with_and_without_a_terminal() {
         );
         program.kill();
         pty.kill();
-        let gone = eventually(Duration::from_secs(5), || !runs(&plain) && !runs(&terminal));
+        let gone = eventually(LIMIT, || !runs(&plain) && !runs(&terminal));
         assert!(gone, "{which}: {:#?}", container.processes());
     }
 }
@@ -177,7 +177,7 @@ fn the_end_of_a_terminals_session_ends_what_containerd_would_leave() {
             terminal.screen()
         );
         terminal.kill();
-        let gone = eventually(Duration::from_secs(5), || !machine_runs(mark));
+        let gone = eventually(LIMIT, || !machine_runs(mark));
         assert!(gone, "{transport:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! What is refused, and what is wrong, is told and harms nobody.
 
-use std::{io::Write, net::TcpStream, time::Duration};
+use std::{io::Write, net::TcpStream};
 
 use dockin_harness::{Container, House, HouseOptions, Input, Transport, eventually, finish};
 use serde_json::Value;
 
-use crate::{BOTH, SECONDS, house, idle, kubectl, noise};
+use crate::{BOTH, LIMIT, SECONDS, house, idle, kubectl, noise};
 
 #[test]
 fn a_wrong_token_is_unauthorized_and_written_down() {
@@ -284,7 +284,7 @@ fn garbage_inside_a_session_ends_that_session_only() {
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     }
     assert!(
-        eventually(Duration::from_secs(5), || container.processes().len() == 1),
+        eventually(LIMIT, || container.processes().len() == 1),
         "{:?}",
         container.processes()
     );
