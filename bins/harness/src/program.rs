@@ -122,7 +122,7 @@ impl Program {
     ///
     /// It has not within 20 s.
     pub fn expect(&self, text: &str) {
-        let seen = eventually(Duration::from_secs(20), || self.stdout().contains(text));
+        let seen = eventually(Duration::from_secs(40), || self.stdout().contains(text));
         let (name, stdout, stderr) = (&self.name, self.stdout(), self.stderr());
         assert!(
             seen,

@@ -82,7 +82,7 @@ impl Pty {
     ///
     /// It is not printed within 15 s; with all that was.
     pub fn expect(&self, from: usize, text: &str) -> usize {
-        let seen = eventually(Duration::from_secs(15), || {
+        let seen = eventually(Duration::from_secs(40), || {
             self.screen()
                 .get(from..)
                 .is_some_and(|new| new.contains(text))
@@ -105,7 +105,7 @@ impl Pty {
     /// The program's exit code once it ends; `None` when a signal ended it or 15 s passed.
     pub fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
-        eventually(Duration::from_secs(15), || match self.child.try_wait() {
+        eventually(Duration::from_secs(60), || match self.child.try_wait() {
             Ok(Some(status)) => {
                 code = status.code();
                 true

@@ -124,7 +124,7 @@ impl Redis {
         // One that wants a password says so.
         let up = || !self.call(&["ping"]).is_empty();
         assert!(
-            eventually(Duration::from_secs(20), up),
+            eventually(Duration::from_secs(60), up),
             "redis-server does not answer"
         );
     }

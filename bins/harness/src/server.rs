@@ -72,7 +72,7 @@ impl Server {
             address: String::new(),
             log,
         };
-        match address.recv_timeout(Duration::from_secs(20)) {
+        match address.recv_timeout(Duration::from_secs(60)) {
             Ok(address) => server.address = address,
             Err(_) => panic!("{command:?} does not listen; it said:\n{}", server.log()),
         }

@@ -21,7 +21,7 @@ use dockin_harness::{Finished, House, HouseOptions, Input, Pty, Transport, event
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 const AUDIT: &str = "\naudit: audit/audit.jsonl\n";
 
 /// What asciinema's player shows at the end of the cast in `file`.

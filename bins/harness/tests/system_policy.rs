@@ -15,7 +15,7 @@ use dockin_harness::{
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 /// How soon other rules must count.
 const RELOAD: Duration = Duration::from_secs(2);
 const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::Spdy];

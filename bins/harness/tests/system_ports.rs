@@ -22,7 +22,7 @@ use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use tungstenite::{Error, Message, WebSocket, client::IntoClientRequest, http::HeaderValue};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 
 type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 

@@ -14,7 +14,7 @@ use dockin_harness::{Container, House, HouseOptions, Input, Pty, Transport, even
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 /// Between two keys: quick for a person.
 const KEY: Duration = Duration::from_millis(15);
 

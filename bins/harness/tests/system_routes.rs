@@ -17,7 +17,7 @@ use dockin_harness::{
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 
 const RULES: &str = "
 name: routes

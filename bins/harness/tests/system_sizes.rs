@@ -16,7 +16,7 @@ use dockin_harness::{
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 const BOTH: [Transport; 2] = [Transport::WebSocket, Transport::Spdy];
 const AUDIT: &str = "\naudit: audit/audit.jsonl\n";
 const RULES: &str = "

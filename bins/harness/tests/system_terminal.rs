@@ -14,7 +14,7 @@ use dockin_harness::{
 };
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 const PROMPT: &str = "# ";
 
 fn house() -> (House, Container) {
