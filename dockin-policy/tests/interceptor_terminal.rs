@@ -67,6 +67,41 @@ fn a_refused_line_is_never_submitted_and_the_next_one_works() {
     assert_eq!(driver.refusals().len(), 1);
 }
 
+/// A shell that cannot go to a folder says so and stays where it is.
+#[test]
+fn a_folder_that_the_shell_could_not_go_to_is_not_where_it_writes() {
+    let rules = || RuleSet::parse(include_str!("rules/reference.yaml")).unwrap();
+    for (second, says, refused) in [
+        ("cd /opt/app", "", false),
+        (
+            "cd /nope",
+            "bash: cd: /nope: No such file or directory\r\n",
+            true,
+        ),
+        // Nobody hears it.
+        ("cd /nope 2>/dev/null", "", true),
+        ("cd /nope || true", "", true),
+    ] {
+        let mut driver = Driver::new(rules(), &["bash"], true, Some((80, 24)));
+        driver.output(b"\x1b[?2004h$ ");
+        driver.pass(100);
+        for line in ["cd /etc", second] {
+            driver.type_echoed(line);
+            driver.stdin(b"\r");
+            driver.output(b"\r\n\x1b[?2004l\r");
+            driver.pass(5);
+            if line == second {
+                driver.output(says.as_bytes());
+            }
+            driver.output(b"\x1b[?2004h$ ");
+            driver.pass(100);
+        }
+        driver.type_echoed("echo x > passwd");
+        driver.stdin(b"\r");
+        assert_eq!(driver.refusals().len(), usize::from(refused), "{second}");
+    }
+}
+
 #[test]
 fn enter_waits_for_the_echo_of_a_pasted_line() {
     let mut driver = at_prompt();

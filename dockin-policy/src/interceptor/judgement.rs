@@ -112,6 +112,20 @@ impl Judgement {
         }
     }
 
+    /// Whether `line` does no more than go to a folder, and is told if it cannot.
+    pub(super) fn only_goes(&self, line: &str) -> bool {
+        let is_plain = |it: char| it.is_alphanumeric() || " _-./~".contains(it);
+        line.trim_start().starts_with("cd ")
+            && line.trim_end().chars().all(is_plain)
+            && !self.session.has_aliases()
+            && !self.session.has_functions()
+    }
+
+    /// The shell is in the folder that the last line goes to: it did not say otherwise.
+    pub(super) fn arrive(&mut self) {
+        let _stayed = self.session.arrive();
+    }
+
     /// The line behind `opinion` goes to the shell.
     pub(super) fn adopt(&mut self, opinion: Opinion) {
         if let Some(session) = opinion.session {

@@ -107,6 +107,8 @@ pub(super) struct Terminal {
     waiting: Option<Waiting>,
     /// A prompt variable was set: prompts prove nothing any more.
     prompt_changed: bool,
+    /// Line feeds when a line was sent on that only goes to a folder.
+    went_at: Option<u64>,
     /// A line may have given keys another meaning, or left something behind that draws.
     keys_doubted: bool,
     query: Option<Query>,
@@ -210,6 +212,7 @@ impl Terminal {
             searches: false,
             waiting: None,
             prompt_changed: false,
+            went_at: None,
             keys_doubted: false,
             query: None,
         }
@@ -410,6 +413,14 @@ impl Terminal {
         }
         // Before the echo of the last Enter has come, the row is still that of the last line.
         self.is_filled = self.screen.set_anchor(self.is_anchor_quiet);
+        let feeds = self.screen.line_feeds();
+        if let Some(at) = self.went_at.take()
+            && self.is_anchor_quiet
+            && feeds.saturating_sub(at) <= 1
+            && !self.screen.prompt().trim().is_empty()
+        {
+            self.judgement.arrive();
+        }
         if self.is_anchor_quiet && !self.prompt_changed {
             self.foreground.see_prompt(self.screen.prompt());
             self.screen.prompt().clone_into(&mut self.shell_prompt);

@@ -639,7 +639,10 @@ impl Runner<'_> {
     pub(super) fn record(&mut self, program: &str, argv: &[Value], streams: &mut Streams) {
         let (reads, writes) = self.taken(streams);
         let altered = utility::altered(program, argv.get(1..).unwrap_or_default());
-        let alters = altered.into_iter().map(|path| self.placed(path)).collect();
+        let alters = altered
+            .into_iter()
+            .flat_map(|path| self.places(path))
+            .collect();
         let span = self.span.clone();
         self.found(Resolved {
             directory: self.state.directory().changed(),

@@ -3,7 +3,7 @@
 
 use super::{
     run::Runner,
-    session::{Directory, File},
+    session::{Directory, File, Formers},
     value::{ABOVE, PLAIN, VARIABLE, Value},
 };
 
@@ -16,6 +16,11 @@ const MAX_LINKS: usize = 8;
 const MAX_PATH: usize = 4096;
 /// Folders of a path that are walked.
 const MAX_FOLDERS: usize = 128;
+
+/// Folders that are in every image.
+const SURE: &[&str] = &[
+    "/", "~", "/bin", "/dev", "/etc", "/home", "/proc", "/sys", "/tmp", "/usr", "/var",
+];
 
 /// Where a path begins.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -306,6 +311,51 @@ impl Runner<'_> {
         }
     }
 
+    /// The same for each folder that the shell may be in.
+    pub(super) fn places(&self, path: Value) -> impl Iterator<Item = Value> + use<> {
+        let stayed: Vec<Value> = match &path {
+            Value::Known(path) => self.also(path).map(told).collect(),
+            Value::Pattern(path) => self.also(path).map(Value::Pattern).collect(),
+            Value::Unknown {
+                reason,
+                prefix,
+                suffix,
+            } => {
+                let placed = |prefix| Value::Unknown {
+                    reason,
+                    prefix,
+                    suffix: suffix.clone(),
+                };
+                self.also(prefix).map(placed).collect()
+            }
+        };
+        std::iter::once(self.placed(path))
+            .chain(stayed.into_iter().map(|it| self.placed(it)))
+            .collect::<Vec<Value>>()
+            .into_iter()
+    }
+
+    /// What a relative path is in the folders that the shell may have stayed in.
+    fn also(&self, path: &str) -> impl Iterator<Item = String> {
+        let is_relative = !path.is_empty() && Place::begin(path).0.root == Root::Start;
+        let formers = if is_relative {
+            self.state.formers()
+        } else {
+            &[]
+        };
+        formers
+            .iter()
+            .map(move |former| self.absolute(&format!("{former}/{path}")))
+    }
+
+    /// The file that a path names, if the session knows what it is; `Unknown` where that depends on
+    /// whether a folder could be gone to.
+    pub(super) fn file_at(&self, path: &str) -> Option<&File> {
+        let file = self.state.file(&self.absolute(path));
+        let is_same = self.also(path).all(|other| self.state.file(&other) == file);
+        if is_same { file } else { Some(&File::Unknown) }
+    }
+
     /// Whether a path with wildcards may go over a link.
     fn may_be_link(&self, path: &str) -> bool {
         let goes = |link: &str| {
@@ -340,6 +390,7 @@ impl Runner<'_> {
             let root = File::Link("/".to_owned());
             let _kept = self.state.set_file("/proc/self/root", Some(root));
         }
+        let formers = self.formers_behind(path);
         let directory = match path {
             // A shell goes up from where it came, and not from where links led it.
             Some(path)
@@ -356,7 +407,29 @@ impl Runner<'_> {
             },
             None => Directory::Unknown,
         };
-        self.state.set_directory(directory);
+        match directory {
+            Directory::Unknown => self.state.set_directory(directory),
+            directory => self.state.move_to(directory, formers),
+        }
+    }
+
+    /// Where the shell may be in place of the folder that it is told to go to.
+    fn formers_behind(&self, path: Option<&str>) -> Formers {
+        let Some(path) = path else {
+            return Formers::default();
+        };
+        let arrived = Formers::bounded(self.also(path).collect());
+        let mut all = arrived.clone();
+        let is_sure = SURE.contains(&path) || path.split('/').all(|part| part == "..");
+        if !is_sure {
+            all.extend_from_slice(self.state.formers());
+            all.extend(self.state.directory().changed());
+            all = Formers::bounded(all);
+        }
+        Formers {
+            all,
+            arrived: Some(arrived),
+        }
     }
 
     /// Remembers which file a redirection opened, for those that name its descriptor as a file.

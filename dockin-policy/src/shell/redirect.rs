@@ -271,7 +271,10 @@ impl Runner<'_> {
     pub(super) fn taken(&self, streams: &mut Streams) -> (Vec<Value>, Vec<Value>) {
         let place = |paths: &mut Vec<Value>| -> Vec<Value> {
             let paths = std::mem::take(paths);
-            paths.into_iter().map(|path| self.placed(path)).collect()
+            paths
+                .into_iter()
+                .flat_map(|path| self.places(path))
+                .collect()
         };
         (place(&mut streams.reads), place(&mut streams.writes))
     }
@@ -312,7 +315,7 @@ impl Runner<'_> {
         if path == "/dev/null" {
             return Out::nothing();
         }
-        match self.state.file(&self.absolute(path)) {
+        match self.file_at(path) {
             Some(File::Text(text)) => Out::Known(text.clone()),
             _ => Out::Unknown("what a file holds is not known"),
         }

@@ -1,7 +1,9 @@
+mod folder;
 mod inherited;
 mod journal;
 mod shared;
 
+pub(super) use folder::{Directory, Formers};
 use journal::Entry;
 pub(super) use shared::Shared;
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
@@ -44,7 +46,11 @@ pub struct SessionState {
     /// Aliases may be or may not be set.
     doubts_aliases: bool,
     positional: Positional,
+    /// Somebody types at it.
+    is_interactive: bool,
     directory: Directory,
+    /// Where the shell still is if a folder could not be gone to.
+    formers: Formers,
     bytes: usize,
     /// Something did not fit.
     overflowed: bool,
@@ -93,27 +99,6 @@ pub(super) enum Doubt {
     Which,
 }
 
-/// The working directory.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) enum Directory {
-    /// Where the session began.
-    #[default]
-    Start,
-    Known(String),
-    Unknown,
-}
-
-impl Directory {
-    /// Where it is, when it is not where the session began; `?` when that is not known.
-    pub(super) fn changed(&self) -> Option<String> {
-        match self {
-            Self::Start => None,
-            Self::Known(path) => Some(path.clone()),
-            Self::Unknown => Some("?".to_owned()),
-        }
-    }
-}
-
 /// `$1`, `$2`, …
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Positional {
@@ -160,8 +145,13 @@ impl SessionState {
     pub fn interactive(dialect: Dialect) -> Self {
         Self {
             without_comments: dialect == Dialect::Zsh,
+            is_interactive: true,
             ..Self::new(dialect)
         }
+    }
+
+    pub(super) const fn is_interactive(&self) -> bool {
+        self.is_interactive
     }
 
     /// Whether `#` begins a comment.
@@ -442,6 +432,10 @@ impl SessionState {
         kept
     }
 
+    pub(crate) fn has_functions(&self) -> bool {
+        !self.functions.is_empty()
+    }
+
     pub(super) fn function(&self, name: &str) -> Option<&str> {
         self.functions.get(name).map(String::as_str)
     }
@@ -514,15 +508,6 @@ impl SessionState {
         };
         let old = std::mem::replace(&mut self.positional, words);
         self.note(|| Entry::Positional(old));
-    }
-
-    pub(super) const fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    pub(super) fn set_directory(&mut self, directory: Directory) {
-        let old = std::mem::replace(&mut self.directory, directory);
-        self.note(|| Entry::Directory(old));
     }
 
     /// Whether something that a line set could not be kept.

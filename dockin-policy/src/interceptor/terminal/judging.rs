@@ -490,6 +490,8 @@ impl Terminal {
             self.judgement.remember(text);
         }
         self.judgement.adopt(opinion);
+        let only_goes = !is_hidden && self.judgement.only_goes(text);
+        self.went_at = only_goes.then(|| self.screen.line_feeds());
         self.release(actions);
     }
 

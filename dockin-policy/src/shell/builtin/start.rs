@@ -101,7 +101,7 @@ impl Runner<'_> {
             return Out::Unknown(OUTPUT);
         };
         let count = self.analysis.commands.len();
-        let is_busybox = match self.state.file(&self.absolute(&program)) {
+        let is_busybox = match self.file_at(&program) {
             Some(File::Program(name)) => name == "busybox",
             _ => utility::base_name(&program) == "busybox",
         };

@@ -13,7 +13,7 @@ impl Runner<'_> {
     pub(super) fn identity(&self, program: &str) -> String {
         let program = program.strip_prefix('=').unwrap_or(program);
         if program.contains('/') {
-            if let Some(File::Program(name)) = self.state.file(&self.absolute(program)) {
+            if let Some(File::Program(name)) = self.file_at(program) {
                 // busybox does what it is called like.
                 return if name == "busybox" {
                     base_name(program).to_owned()
@@ -53,8 +53,9 @@ impl Runner<'_> {
             }
             _ => {}
         }
-        for path in paths {
-            let placed = match self.placed(path) {
+        let places: Vec<Value> = paths.into_iter().flat_map(|it| self.places(it)).collect();
+        for place in places {
+            let placed = match place {
                 Value::Known(path) => path,
                 // Anything.
                 Value::Pattern(_) | Value::Unknown { .. } => String::new(),
@@ -80,8 +81,7 @@ impl Runner<'_> {
         if !program.contains('/') || self.certainty == Certainty::Dead {
             return;
         }
-        let path = self.absolute(program);
-        match self.state.file(&path) {
+        match self.file_at(program) {
             Some(File::Program(_)) => return,
             Some(File::Text(text)) => {
                 // A script that is known.
@@ -94,7 +94,7 @@ impl Runner<'_> {
             }
             Some(File::Link(_)) | None => {}
         }
-        if !known::is_program_path(&path) {
+        if !known::is_program_path(&self.absolute(program)) {
             self.unknown("a program that stands where no packaged one does");
         }
     }
@@ -132,7 +132,7 @@ impl Runner<'_> {
         let is_symbolic = has('s', "--symbolic-link") || name == "ln" && has('s', "--symbolic");
         let links = name == "ln" || is_symbolic || has('l', "--link");
         for source in sources {
-            let file = match self.state.file(&self.absolute(source)) {
+            let file = match self.file_at(source) {
                 Some(file) => Some(file.clone()),
                 None if known::is_program_path(&self.absolute(source)) => {
                     Some(File::Program(base_name(source).to_owned()))

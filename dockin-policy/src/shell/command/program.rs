@@ -35,10 +35,19 @@ impl Runner<'_> {
         writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
         reads.extend(utility::read_by(&name, &arguments));
-        let writes = writes.into_iter().map(|path| self.placed(path)).collect();
-        let reads = reads.into_iter().map(|path| self.placed(path)).collect();
+        let writes = writes
+            .into_iter()
+            .flat_map(|path| self.places(path))
+            .collect();
+        let reads = reads
+            .into_iter()
+            .flat_map(|path| self.places(path))
+            .collect();
         let altered = utility::altered(&name, &arguments);
-        let alters = altered.into_iter().map(|path| self.placed(path)).collect();
+        let alters = altered
+            .into_iter()
+            .flat_map(|path| self.places(path))
+            .collect();
         // busybox runs its own without starting a program.
         let inside = self.dialect() == Dialect::Busybox
             && !program.contains('/')

@@ -15,6 +15,8 @@ impl Runner<'_> {
         let mut line = None;
         // Since when what was changed may not have been: up to the end of `a && b && c`.
         let mut chain: Option<usize> = None;
+        // Where the shell may be behind `cd a && b` if it could not go to `a`.
+        let mut stayed: Vec<String> = Vec::new();
         let mut items = list.items.as_slice();
         while let Some((item, behind)) = items.split_first() {
             if self.is_spent() {
@@ -62,6 +64,7 @@ impl Runner<'_> {
                 self.flow = flow;
                 continue;
             }
+            stayed = self.arrive(item, stayed);
             let runs = match (item.join, self.status) {
                 (Join::Then, _) | (Join::And, Some(0)) => Some(true),
                 (Join::And, Some(_)) | (Join::Or, Some(0)) => Some(false),
@@ -100,7 +103,50 @@ impl Runner<'_> {
         if let Some(mark) = chain {
             self.state.doubt(mark);
         }
+        self.state.add_formers(stayed);
         out
+    }
+
+    /// Behind `cd a &&` the shell is in `a`, and behind `cd a || exit`. Gives the folders that it
+    /// may have stayed in for what comes behind the chain.
+    fn arrive(&mut self, item: &Item<'_>, mut stayed: Vec<String>) -> Vec<String> {
+        match item.join {
+            Join::And => stayed.extend(self.state.arrive()),
+            Join::Or if self.leaves(item) => {
+                let _left = self.state.arrive();
+                stayed.clear();
+            }
+            Join::Or | Join::Then => self.state.add_formers(std::mem::take(&mut stayed)),
+        }
+        stayed
+    }
+
+    /// Whether the shell is surely gone behind the item: a script's `exit`, alone or last in braces.
+    fn leaves(&self, item: &Item<'_>) -> bool {
+        let command = &item.first;
+        let is_plain = item.rest.is_empty()
+            && !item.background
+            && !item.coprocess
+            && command.redirects.is_empty()
+            // A shell with stopped jobs stays.
+            && !self.state.is_interactive();
+        is_plain
+            && match &command.kind {
+                Kind::Simple {
+                    assignments: 0,
+                    words,
+                } => {
+                    let is_exit = words.first().is_some_and(|word| word.raw == b"exit");
+                    is_exit && !self.state.has_aliases() && self.state.function("exit").is_none()
+                }
+                Kind::Group(list) => match list.items.as_slice() {
+                    [said, last] => {
+                        last.join == Join::Then && self.leaves(last) && is_said(&said.first)
+                    }
+                    _ => false,
+                },
+                _ => false,
+            }
     }
 
     pub(super) fn item(&mut self, item: &Item<'_>, texts: &[Heredoc<'_>]) -> Out {
@@ -127,6 +173,7 @@ impl Runner<'_> {
             self.pipeline(item, texts)
         };
         if item.negated {
+            self.state.stay();
             self.status = self.status.map(|status| i32::from(status == 0));
         }
         out
@@ -159,6 +206,7 @@ impl Runner<'_> {
     }
 
     pub(super) fn command(&mut self, command: &Command<'_>, texts: &[Heredoc<'_>]) -> Out {
+        self.state.stay();
         if self.nesting == 0 {
             self.span = command.start..command.end;
         }
@@ -287,4 +335,10 @@ fn calls_itself_twice(command: &Command<'_>, name: &str) -> bool {
             .count();
         count > 1 || count == 1 && item.background
     })
+}
+
+/// Whether the command only prints.
+fn is_said(command: &Command<'_>) -> bool {
+    matches!(&command.kind, Kind::Simple { assignments: 0, words }
+        if words.first().is_some_and(|word| matches!(word.raw, b"echo" | b"printf")))
 }

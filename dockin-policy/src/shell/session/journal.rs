@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Directory, Doubt, File, LAST, OVERHEAD, Positional, SessionState, Variable};
+use super::{Directory, Doubt, File, Formers, LAST, OVERHEAD, Positional, SessionState, Variable};
 
 impl SessionState {
     /// From here on changes can be taken back.
@@ -46,9 +46,14 @@ impl SessionState {
                         self.set_file(&path, Some(File::Unknown));
                     }
                 }
-                Entry::Directory(old) => {
-                    if seen.insert(('d', String::new())) && old != self.directory {
+                Entry::Directory(old, formers) => {
+                    if !seen.insert(('d', String::new())) {
+                        continue;
+                    }
+                    if old != self.directory {
                         self.set_directory(Directory::Unknown);
+                    } else {
+                        self.add_formers(formers.all);
                     }
                 }
                 Entry::Positional(old) => {
@@ -145,7 +150,10 @@ impl SessionState {
             Entry::Trap(name, old) => put(&mut self.traps, name, old),
             Entry::File(path, old) => put(&mut self.files, path, old),
             Entry::Positional(old) => self.positional = old,
-            Entry::Directory(old) => self.directory = old,
+            Entry::Directory(old, formers) => {
+                self.directory = old;
+                self.formers = formers;
+            }
             Entry::Doubt(name, Some(doubt)) => {
                 self.doubts.insert(name, doubt);
             }
@@ -186,7 +194,7 @@ pub(super) enum Entry {
     Trap(String, Option<String>),
     File(String, Option<File>),
     Positional(Positional),
-    Directory(Directory),
+    Directory(Directory, Formers),
     /// Whether it was exported before.
     Exported(String, bool),
     Constant(String, Option<bool>),
