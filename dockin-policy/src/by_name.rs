@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-type Rows<T> = HashMap<&'static str, Vec<&'static T>>;
+use foldhash::fast::RandomState;
+
+type Rows<T> = HashMap<&'static str, Vec<&'static T>, RandomState>;
 
 /// The rows of a table by the names that each has.
 pub(crate) struct ByName<T: 'static>(LazyLock<Rows<T>>);
@@ -24,7 +26,7 @@ pub(crate) fn rows<T>(
     table: &'static [T],
     names: fn(&'static T) -> &'static [&'static str],
 ) -> Rows<T> {
-    let mut rows: Rows<T> = HashMap::new();
+    let mut rows: Rows<T> = HashMap::default();
     for row in table {
         for name in names(row) {
             rows.entry(name).or_default().push(row);

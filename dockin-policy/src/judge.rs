@@ -427,6 +427,10 @@ fn unparsed(rules: &RuleSet, subject: String, offset: usize) -> Verdict {
 
 /// One printable line of bounded length.
 fn shorten(text: &str) -> String {
+    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if text.len() <= MAX_SHOWN && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     let mut shown: String = text
         .chars()
         .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })

@@ -6,7 +6,7 @@ mod program;
 use name::{is_secret_name, known_tokens};
 use program::{Kind, LOGIN, Program, program};
 
-use crate::words::{Words, finders};
+use crate::words::{Words, finder};
 
 /// Masks secrets in an argument list.
 ///
@@ -531,7 +531,7 @@ const WRAPPERS: [&str; 12] = [
 ];
 /// Programs that read a password from their input.
 static FED: Words = Words::new(|| {
-    finders(&[
+    finder(&[
         "chpasswd",
         "--with-token",
         "--auth-token",

@@ -55,9 +55,13 @@ impl Foreground {
     /// Looks at a line that goes on.
     pub(super) fn see_line(&mut self, line: &str) {
         // Hooks, functions and other names for programs start something later.
-        let is_plain = line
-            .chars()
-            .all(|c| c.is_alphanumeric() || " _-./:,+@%'\"".contains(c));
+        let is_plain = line.chars().all(|c| {
+            c.is_alphanumeric()
+                || matches!(
+                    c,
+                    ' ' | '_' | '-' | '.' | '/' | ':' | ',' | '+' | '@' | '%' | '\'' | '"'
+                )
+        });
         let name = line.split_whitespace().next();
         self.has_started_readers |= !is_plain || name.is_some_and(|it| !NEVER_READ.contains(&it));
     }

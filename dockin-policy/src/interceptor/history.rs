@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::words::{Words, finders};
+use crate::words::{Words, finder};
 
 /// Lines that are kept.
 const MAX_LINES: usize = 64;
@@ -10,7 +10,7 @@ const MAX_LINES: usize = 64;
 const MAX_BYTES: usize = 16 * 1024;
 
 /// What may change which lines a shell keeps.
-static KEEPING: Words = Words::new(|| finders(&["HIST", "hist", "fc -", "shopt", "setopt"]));
+static KEEPING: Words = Words::new(|| finder(&["HIST", "hist", "fc -", "shopt", "setopt"]));
 
 /// What the session's lines were, as the shell's own history has them.
 #[derive(Debug, Default)]

@@ -212,7 +212,7 @@ impl Runner<'_> {
             | class::PROCESS
             | class::PAREN;
         if word.classes & MEANING == 0 {
-            values.push(Value::Known(String::from_utf8_lossy(word.raw).into_owned()));
+            values.push(Value::Known(lossy(word.raw)));
             return;
         }
         let expands = matches!(self.dialect(), Dialect::Bash | Dialect::Zsh);
@@ -605,7 +605,10 @@ fn is_user_name(name: &[u8]) -> bool {
 }
 
 pub(super) fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 fn one_of(values: Vec<Value>) -> Value {

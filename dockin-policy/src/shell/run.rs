@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, ops::Range};
 use super::{
     Dialect, ParseError,
     ast::{Item, Join, List, Script},
-    expand::Mode,
+    expand::{Mode, lossy},
     parse::parse,
     pattern::Steps,
     place::Descriptors,
@@ -433,7 +433,7 @@ impl<'s> Runner<'s> {
 
     /// What a text prints in a shell below this one.
     pub(super) fn substitute(&mut self, text: &[u8]) -> Out {
-        let text = String::from_utf8_lossy(text).into_owned();
+        let text = lossy(text);
         // `$(<file)`
         if let Some(path) = text.trim().strip_prefix('<')
             && !path.starts_with(['<', '(', '&'])
@@ -455,7 +455,7 @@ impl<'s> Runner<'s> {
 
     /// The same for a text whose input is what something writes.
     pub(super) fn substitute_reading(&mut self, text: &[u8]) {
-        let text = String::from_utf8_lossy(text).into_owned();
+        let text = lossy(text);
         let stdin = std::mem::replace(&mut self.stdin, Input::Unknown(OUTPUT));
         let reads_lines = std::mem::replace(&mut self.reads_lines, false);
         let _out = self.below(|runner| runner.text(&text));

@@ -1,6 +1,7 @@
 //! Names that speak of secrets, and tokens that are told by how they begin.
 
 use super::MASK;
+use crate::words::{Words, finder_of_letters};
 
 /// Tokens that are told by how they begin, whatever stands before them.
 pub(super) fn known_tokens(word: &str) -> Option<String> {
@@ -40,21 +41,18 @@ pub(super) fn known_tokens(word: &str) -> Option<String> {
 /// Characters of the shortest token, prefix included.
 const SHORTEST_TOKEN: usize = 20;
 
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub(super) fn is_secret_name(text: &str) -> bool {
     let fold = |byte: &u8| match byte {
         b'-' => b'_',
         byte => byte.to_ascii_lowercase(),
     };
-    let name = name.as_bytes();
+    let name = text.as_bytes();
     let is = |text: &[u8], word: &str| text.iter().map(fold).eq(word.bytes());
     let begins = |at: usize, part: &str| {
         name.get(at..at + part.len())
             .is_some_and(|text| is(text, part))
     };
-    let may_begin = |byte: &u8| b"aAbBcCkKpPsStT".contains(byte);
-    name.iter()
-        .enumerate()
-        .any(|(at, byte)| may_begin(byte) && SECRET_PARTS.iter().any(|part| begins(at, part)))
+    SECRET_PARTS.any_in(text)
         || SECRET_WORDS.iter().any(|word| {
             let Some(at) = name.len().checked_sub(word.len()) else {
                 return false;
@@ -87,21 +85,26 @@ const TOKENS: [&str; 20] = [
     "eyJ",
     "SG.",
 ];
-const SECRET_PARTS: [&str; 15] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "credential",
-    "private_key",
-    "api_key",
-    "apikey",
-    "bearer",
-    "access_key",
-    "accesskey",
-    "sshpass",
-    "storepass",
-    "keypass",
-];
+static SECRET_PARTS: Words = Words::new(|| {
+    finder_of_letters(&[
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "private_key",
+        "private-key",
+        "api_key",
+        "api-key",
+        "apikey",
+        "bearer",
+        "access_key",
+        "access-key",
+        "accesskey",
+        "sshpass",
+        "storepass",
+        "keypass",
+    ])
+});
 const SECRET_WORDS: [&str; 6] = ["pass", "pwd", "pw", "auth", "pgpassword", "mysql_pwd"];

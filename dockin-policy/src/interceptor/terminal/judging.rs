@@ -16,7 +16,7 @@ use crate::{
         reading::{Reading, SEARCH, escape_to_shell, searched, shell_escapes, without_search},
         refusal,
     },
-    words::{Words, finders},
+    words::{Words, finder},
 };
 
 /// A line as it is written down.
@@ -561,10 +561,9 @@ const HARMLESS_STTY: [&str; 5] = [
 ];
 
 /// What sets a prompt.
-static PROMPTS: Words = Words::new(|| finders(&["PS1", "PS2", "PROMPT", "prompt"]));
+static PROMPTS: Words = Words::new(|| finder(&["PS1", "PS2", "PROMPT", "prompt"]));
 /// What may change what keys do, or what they reach.
-static KEYS: Words =
-    Words::new(|| finders(&["stty", "bind", "trap", "nohup", "inputrc", "setsid"]));
+static KEYS: Words = Words::new(|| finder(&["stty", "bind", "trap", "nohup", "inputrc", "setsid"]));
 
 /// Whether `text` may give keys another meaning, have interrupts ignored, or leave something behind
 /// that draws by itself.
