@@ -20,6 +20,10 @@ use dockin_policy::{
     terminal::{KeyDecoder, LineEditor, Screen},
 };
 
+// The gateway's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const RULES: &str = include_str!("../dockin-policy/tests/rules/reference.yaml");
 const LINES: &str = include_str!("../dockin-policy/tests/cases/benign_public.txt");
 /// Rounds of each measurement.
