@@ -114,6 +114,16 @@ fn a_path_is_asked_for_from_where_the_shell_stands() {
 }
 
 #[test]
+fn a_file_in_one_of_two_folders_has_no_known_size() {
+    let mut driver = driver(&["sh"], false);
+    driver.stdin(b"cd /var/log; cd /nope; vi y\n");
+    assert_eq!(driver.wanted(), [""; 0]);
+    assert_eq!(driver.refusals().len(), 1);
+    driver.stdin(b"cd /var/log && cd /nope && vi y\n");
+    assert_eq!(driver.wanted(), ["/nope/y"]);
+}
+
+#[test]
 fn a_script_and_its_end_wait_for_the_answer() {
     let mut driver = driver(&["sh"], false);
     driver.stdin(b"vi a -- -b\nls");

@@ -645,7 +645,7 @@ impl Runner<'_> {
             .collect();
         let span = self.span.clone();
         self.found(Resolved {
-            directory: self.state.directory().changed(),
+            directory: self.state.runs_in(),
             argv: argv.to_vec(),
             name: program.to_owned(),
             writes,

@@ -255,7 +255,7 @@ impl Runner<'_> {
         }
         let span = self.span.clone();
         self.found(Resolved {
-            directory: self.state.directory().changed(),
+            directory: self.state.runs_in(),
             argv: Vec::new(),
             name: String::new(),
             writes,

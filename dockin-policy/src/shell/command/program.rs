@@ -55,7 +55,7 @@ impl Runner<'_> {
         let span = self.span.clone();
         let is_loaded = std::mem::take(&mut self.is_loaded);
         self.found(Resolved {
-            directory: self.state.directory().changed(),
+            directory: self.state.runs_in(),
             argv: argv.clone(),
             name: name.clone(),
             writes,

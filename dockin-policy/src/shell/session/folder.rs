@@ -56,6 +56,16 @@ impl SessionState {
         &self.directory
     }
 
+    /// Where programs run, when that is not where the session began; `?` when it is not known, or
+    /// may be one of several.
+    pub(in crate::shell) fn runs_in(&self) -> Option<String> {
+        if self.formers.all.is_empty() {
+            self.directory.changed()
+        } else {
+            Some(ANYWHERE.to_owned())
+        }
+    }
+
     pub(in crate::shell) fn set_directory(&mut self, directory: Directory) {
         self.move_to(directory, Formers::default());
     }
