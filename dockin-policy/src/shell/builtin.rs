@@ -352,6 +352,15 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "set" => {
+                let sets_clobber = |it: &Value| {
+                    it.known().is_none_or(|text| {
+                        text == "noclobber" || text.starts_with('-') && text.contains('C')
+                    })
+                };
+                let mut options = arguments.iter().take_while(|it| it.known() != Some("--"));
+                if options.any(sets_clobber) {
+                    self.state.keep_files();
+                }
                 self.set(arguments);
                 self.record(program, argv, streams);
                 Out::nothing()
@@ -591,6 +600,12 @@ impl Runner<'_> {
             }
             "shopt" | "setopt" | "unsetopt" if bash => {
                 let words = known.unwrap_or_default();
+                if words
+                    .iter()
+                    .any(|it| it.to_ascii_lowercase().contains("clobber"))
+                {
+                    self.state.keep_files();
+                }
                 if program != "shopt" {
                     self.zsh_options(&words, program == "setopt");
                 }
@@ -620,6 +635,9 @@ impl Runner<'_> {
             ":" | "true" => Out::nothing(),
             name if HARMLESS.contains(&name) || zsh && ZSH.contains(&name) => {
                 self.record(program, argv, streams);
+                if name == "ulimit" {
+                    self.state.keep_files();
+                }
                 match name {
                     "umask" | "wait" | "disown" | "times" => Out::nothing(),
                     _ => Out::Unknown(OUTPUT),

@@ -63,9 +63,11 @@ impl Runner<'_> {
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
             self.ran_substitution = false;
-            for word in assigned {
-                self.assign(word.raw);
-            }
+            self.with_streams(&mut streams, |runner, _| {
+                for word in assigned {
+                    runner.assign(word.raw);
+                }
+            });
             // `x=$(false)` ends as what is substituted.
             if !self.ran_substitution {
                 self.ends_with(Some(0));
@@ -113,7 +115,7 @@ impl Runner<'_> {
         }
         self.has_input = outer.is_some();
         self.keeps_input = false;
-        let out = self.argv(argv, &mut streams);
+        let out = self.with_streams(&mut streams, |runner, streams| runner.argv(argv, streams));
         self.hoped |= streams.may_fail;
         if let Some(outer) = outer
             && !std::mem::take(&mut self.keeps_input)

@@ -329,10 +329,8 @@ impl Runner<'_> {
                 self.also(prefix).map(placed).collect()
             }
         };
-        std::iter::once(self.placed(path))
-            .chain(stayed.into_iter().map(|it| self.placed(it)))
-            .collect::<Vec<Value>>()
-            .into_iter()
+        let stayed: Vec<Value> = stayed.into_iter().map(|it| self.placed(it)).collect();
+        std::iter::once(self.placed(path)).chain(stayed)
     }
 
     /// What a relative path is in the folders that the shell may have stayed in.

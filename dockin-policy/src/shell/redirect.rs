@@ -295,9 +295,12 @@ impl Runner<'_> {
         };
         let mut text = before;
         text.then(out);
-        let file = match text {
-            Out::Known(text) => File::Text(text),
-            Out::Unknown(_) => File::Unknown,
+        let file = match (text, self.state.file(&path)) {
+            (Out::Unknown(_), _) => File::Unknown,
+            // A program, or where a link leads, may be another's.
+            (_, Some(File::Program(_) | File::Link(_) | File::Unknown)) => File::Unknown,
+            (_, Some(_)) if self.state.keeps_files() => File::Unknown,
+            (Out::Known(text), _) => File::Text(text),
         };
         if !self.state.set_file(&path, Some(file)) {
             let _kept = self.state.set_file(&path, Some(File::Unknown));

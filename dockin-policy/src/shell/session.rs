@@ -46,6 +46,8 @@ pub struct SessionState {
     /// Aliases may be or may not be set.
     doubts_aliases: bool,
     positional: Positional,
+    /// Files that are there may not be written: `set -C`, or another mode.
+    keeps_files: bool,
     /// Somebody types at it.
     is_interactive: bool,
     directory: Directory,
@@ -148,6 +150,15 @@ impl SessionState {
             is_interactive: true,
             ..Self::new(dialect)
         }
+    }
+
+    /// Whether files that are there may stay what they are, whatever is written to them.
+    pub(super) const fn keeps_files(&self) -> bool {
+        self.keeps_files
+    }
+
+    pub(super) const fn keep_files(&mut self) {
+        self.keeps_files = true;
     }
 
     pub(super) const fn is_interactive(&self) -> bool {

@@ -41,7 +41,9 @@ impl Runner<'_> {
             if self.state.doubts_aliases() {
                 self.unknown("an alias that may not be set");
             }
-            self.script(&script, whole.as_bytes())
+            self.with_streams(&mut streams, |runner, _| {
+                runner.script(&script, whole.as_bytes())
+            })
         };
         self.nesting -= 1;
         if let Some(outer) = outer {

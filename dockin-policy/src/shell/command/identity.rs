@@ -130,6 +130,7 @@ impl Runner<'_> {
         };
         // Of `ln` it is `--symbolic`.
         let is_symbolic = has('s', "--symbolic-link") || name == "ln" && has('s', "--symbolic");
+        let is_forced = name == "ln" && has('f', "--force") && !self.state.keeps_files();
         let links = name == "ln" || is_symbolic || has('l', "--link");
         for source in sources {
             let file = match self.file_at(source) {
@@ -156,11 +157,16 @@ impl Runner<'_> {
                 Some((folder, _)) => folder,
                 None => ".",
             };
-            let (link, inside) = (seen_from(folder), seen_from(&target_path));
-            if !self.state.set_file(&target_path, Some(link))
-                || !self.state.set_file(&below, Some(inside))
-            {
-                self.unknown("more files than are kept");
+            for (path, file) in [
+                (&target_path, seen_from(folder)),
+                (&below, seen_from(&target_path)),
+            ] {
+                // What is there may stay: programs that copy fail, or are told not to.
+                let may_stay = !is_forced && self.state.file(path).is_some_and(|old| *old != file);
+                let file = if may_stay { File::Unknown } else { file };
+                if !self.state.set_file(path, Some(file)) {
+                    self.unknown("more files than are kept");
+                }
             }
         }
     }

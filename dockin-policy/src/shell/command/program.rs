@@ -32,6 +32,12 @@ impl Runner<'_> {
             written.extend(utility::git_written(&arguments, self.git_tree()));
         }
         self.forget_files(&name, &written, &arguments);
+        if matches!(
+            name.as_str(),
+            "chmod" | "chattr" | "chown" | "chgrp" | "setfacl" | "mount" | "umount"
+        ) {
+            self.state.keep_files();
+        }
         writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
         reads.extend(utility::read_by(&name, &arguments));

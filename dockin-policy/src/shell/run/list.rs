@@ -6,6 +6,7 @@ use crate::shell::{
     ast::{Command, Heredoc, Item, Join, Kind, List},
     expand::lossy,
     lexer::mark_line,
+    redirect::Streams,
     value::{OUTPUT, Out},
 };
 
@@ -241,7 +242,19 @@ impl Runner<'_> {
             .stdin
             .take()
             .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
-        let out = match &command.kind {
+        let out = self.with_streams(&mut streams, |runner, _| runner.compound(command, texts));
+        if let Some(outer) = outer {
+            self.stdin = outer;
+        }
+        if let Some(descriptors) = descriptors {
+            self.descriptors = descriptors;
+        }
+        self.hoped |= streams.may_fail;
+        self.deliver(out, &streams)
+    }
+
+    fn compound(&mut self, command: &Command<'_>, texts: &[Heredoc<'_>]) -> Out {
+        match &command.kind {
             Kind::Group(list) => self.list(list, texts),
             Kind::Subshell(list) => self.below(|runner| runner.list(list, texts)),
             Kind::If(clauses) => self.conditional(clauses, texts),
@@ -269,15 +282,25 @@ impl Runner<'_> {
                 Out::nothing()
             }
             Kind::Simple { .. } | Kind::Function { .. } => Out::nothing(),
-        };
-        if let Some(outer) = outer {
-            self.stdin = outer;
         }
-        if let Some(descriptors) = descriptors {
-            self.descriptors = descriptors;
+    }
+
+    /// Runs a command with its redirections. Where one of them may fail nothing of it is run: what
+    /// it changes in the shell is not known then.
+    pub(in crate::shell) fn with_streams<T>(
+        &mut self,
+        streams: &mut Streams,
+        run: impl FnOnce(&mut Self, &mut Streams) -> T,
+    ) -> T {
+        if !streams.may_fail {
+            return run(self, streams);
         }
-        self.hoped |= streams.may_fail;
-        self.deliver(out, &streams)
+        let (mark, flow) = (self.state.mark(), self.flow);
+        let result = run(self, streams);
+        self.state.doubt(mark);
+        // What is behind `exit >file` may run.
+        self.flow = flow;
+        result
     }
 
     pub(super) fn define(
