@@ -297,6 +297,8 @@ impl Runner<'_> {
         }
         let (mark, flow) = (self.state.mark(), self.flow);
         let result = run(self, streams);
+        // Inside other ones, all of them doubt it.
+        let _left = self.spend_words(self.state.changes_since(mark));
         self.state.doubt(mark);
         // What is behind `exit >file` may run.
         self.flow = flow;

@@ -29,6 +29,11 @@ impl SessionState {
         self.unmark(mark);
     }
 
+    /// How much was changed since `mark`.
+    pub(in crate::shell) const fn changes_since(&self, mark: usize) -> usize {
+        self.journal.len().saturating_sub(mark)
+    }
+
     /// What was changed since `mark` may have been changed or not: it is not known.
     pub(in crate::shell) fn doubt(&mut self, mark: usize) {
         let changed: Vec<Entry> = self.journal.get(mark..).unwrap_or_default().to_vec();
