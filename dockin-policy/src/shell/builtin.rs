@@ -25,8 +25,73 @@ const HARMLESS: &[&str] = &[
 
 /// Builtins that end as it is said of them here; the others may fail.
 const SURE: &[&str] = &[
-    ":", "true", "false", "echo", "printf", "print", "pwd", "test", "[", "let", "eval", ".",
-    "source", "command", "builtin", "exec", "return", "break", "continue", "exit",
+    ":", "true", "false", "echo", "print", "pwd", "test", "[", "let", "eval", ".", "source",
+    "command", "builtin", "exec", "return", "break", "continue", "exit",
+];
+
+/// All of bash.
+const BUILTINS: &[&str] = &[
+    ".",
+    ":",
+    "[",
+    "alias",
+    "bg",
+    "bind",
+    "break",
+    "builtin",
+    "caller",
+    "cd",
+    "command",
+    "compgen",
+    "complete",
+    "compopt",
+    "continue",
+    "declare",
+    "dirs",
+    "disown",
+    "echo",
+    "enable",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "test",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "wait",
 ];
 
 /// Builtins that run the command in their arguments, which may be one of them.
@@ -176,10 +241,19 @@ impl Runner<'_> {
                     );
                 }
                 let rest = skip_options(arguments, &["-p", "--"]);
+                if zsh {
+                    // Of builtins it runs none.
+                    return Some(self.in_doubt(|runner| runner.without_functions(rest, streams)));
+                }
                 return Some(self.without_functions(rest, streams));
             }
             "builtin" if bash => {
-                return Some(self.without_functions(arguments, streams));
+                let name = arguments.first().and_then(Value::known).unwrap_or_default();
+                if BUILTINS.contains(&name) || zsh {
+                    return Some(self.without_functions(arguments, streams));
+                }
+                // Nothing runs.
+                return Some(self.in_doubt(|runner| runner.without_functions(arguments, streams)));
             }
             "noglob" | "nocorrect" if zsh => {
                 return Some(self.argv(arguments.to_vec(), streams));
@@ -268,11 +342,28 @@ impl Runner<'_> {
             "export" | "declare" | "typeset" | "local" | "readonly" | "float" | "integer"
                 if bash || matches!(program, "export" | "readonly" | "local") =>
             {
-                self.declare(program, arguments);
+                let is_elsewhere = program == "local"
+                    && !zsh
+                    && self.calls.iter().all(|call| call.starts_with('\0'))
+                    && arguments.iter().any(|it| it.shown().contains('='));
+                let refers = |it: &str| it.starts_with('-') && it.contains('n');
+                let is_new = zsh && arguments.iter().filter_map(Value::known).any(refers);
+                // Of a function alone.
+                let is_own = zsh && program == "readonly" && !self.calls.is_empty();
+                if is_elsewhere || is_new || is_own {
+                    // Shells complain, and some do it all the same.
+                    self.in_doubt(|runner| runner.declare(program, arguments));
+                } else {
+                    self.declare(program, arguments);
+                }
                 Out::nothing()
             }
             "read" | "mapfile" | "readarray" => {
-                self.read(program, arguments);
+                if program == "read" || self.dialect() == Dialect::Bash {
+                    self.read(program, arguments);
+                } else {
+                    self.in_doubt(|runner| runner.read(program, arguments));
+                }
                 Out::nothing()
             }
             "getopts" => {
@@ -343,6 +434,11 @@ impl Runner<'_> {
                     .first()
                     .map_or(Some(1), |it| it.known().and_then(|text| text.parse().ok()));
                 let words = match (self.state.positional(), count) {
+                    // Of fewer none is taken away.
+                    (Positional::Known(words), Some(count)) if words.len() < count => {
+                        self.ends_with(Some(1));
+                        return Some(Out::nothing());
+                    }
                     (Positional::Known(words), Some(count)) => {
                         Positional::Known(words.iter().skip(count).cloned().collect())
                     }
@@ -439,8 +535,11 @@ impl Runner<'_> {
                 match (arguments, known) {
                     ([Value::Known(option), variable, ..], words) if option == "-v" && bash => {
                         let text = words.and_then(|words| utility::printf(words.get(2..)?));
-                        if let Some(name) = variable.known().map(str::to_owned) {
-                            self.set_named(&name, text);
+                        // An element's name looks like a wildcard.
+                        if let Value::Known(name) | Value::Pattern(name) = variable {
+                            self.set_named(&name.clone(), text);
+                        } else {
+                            self.unknown("a variable's name that is not known");
                         }
                         Out::nothing()
                     }

@@ -71,6 +71,10 @@ impl Runner<'_> {
             // `x=$(false)` ends as what is substituted.
             if !self.ran_substitution {
                 self.ends_with(Some(0));
+                // What cannot be calculated, or must be set, ends the line.
+                self.hoped = assigned.iter().any(|word| {
+                    word.raw.contains(&b'?') || word.raw.windows(2).any(|it| it == b"((")
+                });
             }
             if assigned.is_empty() && self.dialect() == Dialect::Zsh {
                 return self.null_command(streams);
@@ -135,7 +139,12 @@ impl Runner<'_> {
             return;
         };
         self.calls.push("\u{0}DEBUG".to_owned());
-        let _out = self.text(&text);
+        // Of the small shells none knows it, and in bash functions do not.
+        let before = (self.status, self.hoped);
+        self.in_doubt(|runner| {
+            let _out = runner.text(&text);
+        });
+        (self.status, self.hoped) = before;
         self.calls.pop();
     }
 
@@ -291,7 +300,7 @@ impl Runner<'_> {
         let reads_lines = std::mem::replace(&mut self.reads_lines, false);
         let loops = std::mem::take(&mut self.loops);
         let outer = std::mem::take(&mut self.locals);
-        let out = self.text(body);
+        let out = self.in_function(|runner| runner.text(body));
         for (name, old) in std::mem::replace(&mut self.locals, outer).into_iter().rev() {
             match old {
                 Some(old) => self.state.set(&name, old),

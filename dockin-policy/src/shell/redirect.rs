@@ -208,7 +208,16 @@ impl Runner<'_> {
         }
     }
 
-    fn sink(&self, path: Option<String>, appends: bool, streams: &mut Streams) {
+    fn sink(&mut self, path: Option<String>, appends: bool, streams: &mut Streams) {
+        // zsh writes to all of several files.
+        if self.dialect() == Dialect::Zsh
+            && let Sink::File {
+                path: Some(before), ..
+            } = &streams.stdout
+        {
+            let before = self.absolute(before);
+            let _kept = self.state.set_file(&before, Some(File::Unknown));
+        }
         streams.stdout = match path.as_deref() {
             Some("/dev/null" | "/dev/stderr" | "/dev/tty") => Sink::Nowhere,
             Some("/dev/stdout" | "/dev/fd/1") => Sink::Through,

@@ -120,6 +120,13 @@ pub(super) enum Flow {
     Exit,
 }
 
+/// Places from which on what is left early may not have run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left {
+    round: Option<usize>,
+    function: Option<usize>,
+}
+
 /// Texts inside texts that are looked into: `sh -c "eval …"`.
 const MAX_NESTING: usize = 12;
 /// Expansions inside expansions.
@@ -158,6 +165,8 @@ pub(crate) struct Runner<'s> {
     /// `$0`.
     pub(super) arg0: Option<String>,
     pub(super) flow: Flow,
+    /// Since when a round of a loop, and a function, may have been left.
+    pub(super) left: Left,
     /// What the variables had that the function made its own.
     pub(super) locals: Vec<(String, Option<Variable>)>,
     /// Loops that `break` may leave.
@@ -223,6 +232,7 @@ impl<'s> Runner<'s> {
             last_stays: false,
             arg0: Some(arg0.to_owned()),
             flow: Flow::Next,
+            left: Left::default(),
             locals: Vec::new(),
             loops: 0,
             sources: 0,
@@ -498,7 +508,12 @@ impl<'s> Runner<'s> {
         let mark = self.state.mark();
         let dialect = self.dialect();
         let (arg0, flow, calls) = (self.arg0.clone(), self.flow, self.calls.len());
+        let left = std::mem::take(&mut self.left);
         let result = inside(self);
+        let inner = std::mem::replace(&mut self.left, left);
+        for mark in [inner.round, inner.function].into_iter().flatten() {
+            self.state.keep(mark);
+        }
         self.state.restore(mark);
         self.state.set_dialect(dialect);
         self.arg0 = arg0;
@@ -548,7 +563,7 @@ impl<'s> Runner<'s> {
     fn maybe_in_chain(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
         let flow = self.flow;
         let out = self.within(Certainty::Maybe, inside);
-        self.flow = flow;
+        self.perhaps_leaves(flow);
         self.status = None;
         perhaps(out)
     }
@@ -557,9 +572,59 @@ impl<'s> Runner<'s> {
     fn hopefully(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
         let flow = self.flow;
         let out = inside(self);
-        self.flow = flow;
+        self.perhaps_leaves(flow);
         self.hoped = true;
         perhaps(out)
+    }
+
+    /// Goes on behind something that may not have run: if it leaves a loop or a function, what
+    /// comes in there from now on may not run either.
+    pub(super) fn perhaps_leaves(&mut self, flow: Flow) {
+        let since = match std::mem::replace(&mut self.flow, flow) {
+            Flow::Break(_) | Flow::Continue(_) => &mut self.left.round,
+            Flow::Return => &mut self.left.function,
+            Flow::Next | Flow::Exit => return,
+        };
+        if since.is_none() {
+            *since = Some(self.state.mark());
+        }
+    }
+
+    /// Goes through a loop, which may be left early.
+    pub(super) fn in_loop(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
+        self.loops += 1;
+        let outer = self.left.round.take();
+        let out = inside(self);
+        let left = std::mem::replace(&mut self.left.round, outer);
+        self.loops -= 1;
+        self.doubt_since(left);
+        out
+    }
+
+    /// The same for a function, or a file that is read.
+    pub(super) fn in_function(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
+        let outer = self.left.function.take();
+        let out = inside(self);
+        let left = std::mem::replace(&mut self.left.function, outer);
+        self.doubt_since(left);
+        out
+    }
+
+    /// Does something that some shells do not do, or not in the shell itself.
+    pub(super) fn in_doubt<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let (mark, flow) = (self.state.mark(), self.flow);
+        let result = inside(self);
+        self.perhaps_leaves(flow);
+        self.doubt_since(Some(mark));
+        self.ends_with(None);
+        result
+    }
+
+    fn doubt_since(&mut self, mark: Option<usize>) {
+        if let Some(mark) = mark {
+            let _left = self.spend_words(self.state.changes_since(mark));
+            self.state.doubt(mark);
+        }
     }
 
     /// A status that is known, or not; nobody hopes for it.

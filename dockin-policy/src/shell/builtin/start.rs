@@ -161,7 +161,10 @@ impl Runner<'_> {
                 };
                 if !signals.iter().all(|signal| signal == "DEBUG") {
                     let before = std::mem::replace(&mut self.certainty, certainty);
-                    let _out = self.below(|runner| runner.text(&text));
+                    // What it writes is written later, if ever.
+                    self.in_doubt(|runner| {
+                        let _out = runner.below(|runner| runner.text(&text));
+                    });
                     self.certainty = before;
                 } else {
                     let _out = self.dead(|runner| runner.text(&text));
@@ -169,7 +172,15 @@ impl Runner<'_> {
             }
             _ => self.unknown("a command text that is not known"),
         }
-        self.status = Some(0);
+        // There may be no such signal.
+        self.ends_with(None);
+        if signals
+            .iter()
+            .any(|signal| matches!(signal.as_str(), "EXIT" | "0"))
+        {
+            // It prints in the end.
+            return Out::Unknown(OUTPUT);
+        }
         Out::nothing()
     }
 

@@ -283,8 +283,10 @@ impl Runner<'_> {
                     None => std::mem::take(&mut rest),
                 }
             };
-            let word = word.to_owned();
-            self.set_named(name, Some(word));
+            // Of a separator at the end it depends on what is in front whether it is read.
+            let is_cut = index + 1 == count && word.ends_with(|c| separators.contains(c));
+            let word = (!is_cut).then(|| word.to_owned());
+            self.set_named(name, word);
         }
         self.ends_with(Some(0));
     }
@@ -324,6 +326,8 @@ impl Runner<'_> {
                 told.raw |= letter == 'r';
                 told.trims |= !reads && letter == 't';
                 told.is_partial |= matches!(letter, 'd' | 'n' | 'N' | 'u' | 'k' | 'q')
+                    // It may give up before it has read anything.
+                    || reads && letter == 't'
                     || !reads && matches!(letter, 'O' | 's');
                 if zsh && matches!(letter, 'A' | 'a') && reads {
                     told.takes_array = true;

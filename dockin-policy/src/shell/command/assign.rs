@@ -88,6 +88,10 @@ impl Runner<'_> {
             return self.assign_list(&name, &list, appends);
         }
         let text = self.assigned_value(value);
+        if appends && matches!(self.dialect(), Dialect::Sh | Dialect::Busybox) {
+            // The name of a program that nobody has.
+            return self.state.set(&name, Variable::Unknown);
+        }
         if let Some(index) = index
             && self.is_table(&name)
         {

@@ -211,7 +211,7 @@ impl Runner<'_> {
         match self.file_text(path) {
             Out::Known(text) => {
                 self.sources += 1;
-                let out = self.read_text(&text);
+                let out = self.in_function(|runner| runner.read_text(&text));
                 self.sources -= 1;
                 if self.flow == Flow::Return {
                     self.flow = Flow::Next;

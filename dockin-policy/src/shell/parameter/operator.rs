@@ -76,6 +76,8 @@ impl Runner<'_> {
             [b'%', b'%', word @ ..] => self.trim(held, word, Side::Back, true),
             [b'%', word @ ..] => self.trim(held, word, Side::Back, false),
             [b'/', word @ ..] => self.replace(held, word),
+            // zsh gives up there.
+            b"^^" | b",," | b"^" | b"," if self.dialect() == Dialect::Zsh => Held::Unknown,
             b"^^" => held.map(|text| Some(text.to_uppercase())),
             b",," => held.map(|text| Some(text.to_lowercase())),
             b"^" => held.map(|text| Some(first_letter(text, char::to_ascii_uppercase))),

@@ -43,7 +43,8 @@ impl Runner<'_> {
                     self.state.doubt(mark);
                 }
                 let stdin = self.stdin.clone();
-                let said = self.below(|runner| runner.list(&List { items: chained }, texts));
+                let said =
+                    self.in_background(|runner| runner.list(&List { items: chained }, texts));
                 self.stdin = stdin;
                 self.ends_with(Some(0));
                 out.then(said);
@@ -108,6 +109,11 @@ impl Runner<'_> {
         out
     }
 
+    /// Runs something beside what follows: what it writes may be there by then.
+    fn in_background(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
+        self.in_doubt(|runner| runner.below(inside))
+    }
+
     /// Behind `cd a &&` the shell is in `a`, and behind `cd a || exit`. Gives the folders that it
     /// may have stayed in for what comes behind the chain.
     fn arrive(&mut self, item: &Item<'_>, mut stayed: Vec<String>) -> Vec<String> {
@@ -151,10 +157,18 @@ impl Runner<'_> {
     }
 
     pub(super) fn item(&mut self, item: &Item<'_>, texts: &[Heredoc<'_>]) -> Out {
+        // A program of the small shells, and below zsh.
+        if item.timed && self.dialect() != Dialect::Bash {
+            return self.in_doubt(|runner| runner.measured(item, texts));
+        }
+        self.measured(item, texts)
+    }
+
+    fn measured(&mut self, item: &Item<'_>, texts: &[Heredoc<'_>]) -> Out {
         let out = if item.rest.is_empty() {
             if item.background || item.coprocess {
                 let stdin = self.stdin.clone();
-                let out = self.below(|runner| runner.command(&item.first, texts));
+                let out = self.in_background(|runner| runner.command(&item.first, texts));
                 self.stdin = stdin;
                 if item.coprocess {
                     let name = match item.coprocess_name {
@@ -190,7 +204,12 @@ impl Runner<'_> {
                 Out::Unknown(reason) => Input::Unknown(reason),
             };
             out = if stays && index + 1 == item.rest.len() && !item.background {
-                self.command(command, texts)
+                if self.dialect() == Dialect::Zsh {
+                    self.command(command, texts)
+                } else {
+                    // Not where somebody types.
+                    self.in_doubt(|runner| runner.command(command, texts))
+                }
             } else {
                 self.below(|runner| runner.command(command, texts))
             };
@@ -258,18 +277,8 @@ impl Runner<'_> {
             Kind::Group(list) => self.list(list, texts),
             Kind::Subshell(list) => self.below(|runner| runner.list(list, texts)),
             Kind::If(clauses) => self.conditional(clauses, texts),
-            Kind::While(repeated) => {
-                self.loops += 1;
-                let out = self.repeat(repeated, texts);
-                self.loops -= 1;
-                out
-            }
-            Kind::For(repeated) => {
-                self.loops += 1;
-                let out = self.each(repeated, texts);
-                self.loops -= 1;
-                out
-            }
+            Kind::While(repeated) => self.in_loop(|runner| runner.repeat(repeated, texts)),
+            Kind::For(repeated) => self.in_loop(|runner| runner.each(repeated, texts)),
             Kind::Case(case) => self.case(case, texts),
             Kind::Arithmetic(text) => {
                 let value = self.arithmetic(text);
@@ -301,7 +310,7 @@ impl Runner<'_> {
         let _left = self.spend_words(self.state.changes_since(mark));
         self.state.doubt(mark);
         // What is behind `exit >file` may run.
-        self.flow = flow;
+        self.perhaps_leaves(flow);
         result
     }
 

@@ -37,6 +37,14 @@ impl SessionState {
     /// What was changed since `mark` may have been changed or not: it is not known.
     pub(in crate::shell) fn doubt(&mut self, mark: usize) {
         let changed: Vec<Entry> = self.journal.get(mark..).unwrap_or_default().to_vec();
+        // What may be constant can be doubted.
+        for entry in &changed {
+            if let Entry::Constant(name, old) = entry
+                && self.constants.get(name).copied() != *old
+            {
+                self.constants.insert(name.clone(), false);
+            }
+        }
         // Entries come oldest first: the first of a name is what it was.
         let mut seen = std::collections::BTreeSet::new();
         for entry in changed {
@@ -81,13 +89,8 @@ impl SessionState {
                         self.set_alias(&name, Some(old));
                     }
                 }
-                Entry::Constant(name, old) => {
-                    if self.constants.get(&name).copied() != old {
-                        self.constants.insert(name, false);
-                    }
-                }
                 // It was judged where it was set.
-                Entry::Trap(..) => {}
+                Entry::Constant(..) | Entry::Trap(..) => {}
                 // What was in doubt before a definition that may not have been made is so again.
                 Entry::Doubt(name, before) => {
                     if let Some(before) = before {
