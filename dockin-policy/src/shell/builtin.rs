@@ -420,10 +420,18 @@ impl Runner<'_> {
                             self.dead(|runner| runner.indexes(&argument));
                         }
                     } else if !argument.starts_with('-') {
+                        let only_variables = arguments.iter().any(|it| it.known() == Some("-v"));
                         if !of_functions {
                             self.state.set(&argument, Variable::Unset);
                         }
-                        self.state.set_function(&argument, None);
+                        if of_functions {
+                            self.state.set_function(&argument, None);
+                        } else if self.dialect() == Dialect::Bash && !only_variables {
+                            // If there is no variable of that name, which may be inherited.
+                            let mark = self.state.mark();
+                            self.state.set_function(&argument, None);
+                            self.state.doubt(mark);
+                        }
                     }
                 }
                 self.record(program, argv, streams);

@@ -125,6 +125,9 @@ pub(super) enum Flow {
 pub(super) struct Left {
     round: Option<usize>,
     function: Option<usize>,
+    /// A shell below, whose changes of files stay.
+    shell: Option<usize>,
+    is_below: bool,
 }
 
 /// Texts inside texts that are looked into: `sh -c "eval …"`.
@@ -508,12 +511,17 @@ impl<'s> Runner<'s> {
         let mark = self.state.mark();
         let dialect = self.dialect();
         let (arg0, flow, calls) = (self.arg0.clone(), self.flow, self.calls.len());
-        let left = std::mem::take(&mut self.left);
+        let below = Left {
+            is_below: true,
+            ..Left::default()
+        };
+        let left = std::mem::replace(&mut self.left, below);
         let result = inside(self);
         let inner = std::mem::replace(&mut self.left, left);
         for mark in [inner.round, inner.function].into_iter().flatten() {
             self.state.keep(mark);
         }
+        self.doubt_since(inner.shell);
         self.state.restore(mark);
         self.state.set_dialect(dialect);
         self.arg0 = arg0;
@@ -583,6 +591,7 @@ impl<'s> Runner<'s> {
         let since = match std::mem::replace(&mut self.flow, flow) {
             Flow::Break(_) | Flow::Continue(_) => &mut self.left.round,
             Flow::Return => &mut self.left.function,
+            Flow::Exit if self.left.is_below => &mut self.left.shell,
             Flow::Next | Flow::Exit => return,
         };
         if since.is_none() {

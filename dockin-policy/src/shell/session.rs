@@ -324,6 +324,10 @@ impl SessionState {
     }
 
     fn add_doubt(&mut self, name: &str, doubt: Doubt) {
+        let doubt = match self.doubts.get(name) {
+            Some(Doubt::Which) => Doubt::Which,
+            _ => doubt,
+        };
         if self.doubts.len() < MAX_NAMED && name.len() <= MAX_NAME {
             let before = self.doubts.insert(name.to_owned(), doubt);
             self.note(|| Entry::Doubt(name.to_owned(), before));

@@ -8,6 +8,7 @@
     reason = "a failed unwrap is a failed test"
 )]
 
+mod doubts;
 mod generator;
 mod sandbox;
 
@@ -157,6 +158,55 @@ fn agree(dialect: Dialect) {
     // The lines are no empty ones, and the answer is seldom that nothing can be known.
     assert!(score.ran * 2 > score.lines);
     assert!(score.unknown * 4 < score.lines);
+}
+
+/// What may not have been done is not taken for done.
+fn doubts(dialect: Dialect) {
+    let sandbox = Sandbox::new();
+    let mut score = Score::default();
+    let seed = number("LIVE_SEED", SEED);
+    for index in 0..number("LIVE_LINES", LINES) {
+        let mut generator = Generator::new(seed.wrapping_add(index), dialect);
+        let line = doubts::line(&mut generator);
+        // What cannot be read is not judged by what it would run.
+        if format_script(line.as_bytes(), dialect).is_ok() {
+            compare(dialect, &sandbox, &line, true, &mut score);
+        }
+    }
+    println!(
+        "{dialect:?}: {} lines, {} run something, {} cannot be known, {} exact, {} missing",
+        score.lines,
+        score.ran,
+        score.unknown,
+        score.exact,
+        score.missing.len()
+    );
+    score.missing.sort_by_key(String::len);
+    for text in score.missing.iter().take(40) {
+        println!("MISSING {text}");
+    }
+    assert!(score.missing.is_empty());
+    assert!(score.ran * 2 > score.lines && score.unknown < score.lines);
+}
+
+#[test]
+fn what_bash_may_not_do_is_not_taken_for_done() {
+    doubts(Dialect::Bash);
+}
+
+#[test]
+fn what_dash_may_not_do_is_not_taken_for_done() {
+    doubts(Dialect::Sh);
+}
+
+#[test]
+fn what_busybox_may_not_do_is_not_taken_for_done() {
+    doubts(Dialect::Busybox);
+}
+
+#[test]
+fn what_zsh_may_not_do_is_not_taken_for_done() {
+    doubts(Dialect::Zsh);
 }
 
 #[test]

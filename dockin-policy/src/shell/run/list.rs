@@ -311,6 +311,11 @@ impl Runner<'_> {
         self.state.doubt(mark);
         // What is behind `exit >file` may run.
         self.perhaps_leaves(flow);
+        if matches!(self.dialect(), Dialect::Sh | Dialect::Busybox) && flow == Flow::Next {
+            // Small shells end where `exec >file` fails.
+            self.flow = Flow::Exit;
+            self.perhaps_leaves(flow);
+        }
         result
     }
 

@@ -93,7 +93,9 @@ impl SessionState {
                 Entry::Constant(..) | Entry::Trap(..) => {}
                 // What was in doubt before a definition that may not have been made is so again.
                 Entry::Doubt(name, before) => {
-                    if let Some(before) = before {
+                    if before == Some(Doubt::Which) {
+                        self.doubts.insert(name, Doubt::Which);
+                    } else if let Some(before) = before {
                         self.doubts.entry(name).or_insert(before);
                     }
                 }
@@ -109,8 +111,9 @@ impl SessionState {
             (Some(_), Some(_)) => Doubt::Which,
             (None, Some(_)) => Doubt::Whether,
             (Some(old), None) => {
+                let before = self.doubts.get(name).copied();
                 self.set_function(name, Some(old));
-                Doubt::Whether
+                before.unwrap_or(Doubt::Whether)
             }
         };
         self.add_doubt(name, doubt);
