@@ -27,6 +27,12 @@ use tokio::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Both ends of a connection, until both are done.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let ends = async { tokio::join!(one, other) };
+    timeout(Duration::from_secs(30), ends).await.unwrap()
+}
+
 fn port(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).unwrap()
 }
@@ -201,11 +207,7 @@ async fn ports_of_numbered_channels_arrive_whole_raw_and_in_base64() {
                     program.await.unwrap();
                 }
             };
-            timeout(Duration::from_secs(30), async {
-                tokio::join!(serve, fetch)
-            })
-            .await
-            .unwrap();
+            both(serve, fetch).await;
         }
     }
 }
@@ -256,11 +258,7 @@ async fn a_port_that_breaks_fails_its_own_connection_alone() {
         session.finish().await.unwrap();
         text
     };
-    let (text, ()) = timeout(Duration::from_secs(30), async {
-        tokio::join!(fetch, serve)
-    })
-    .await
-    .unwrap();
+    let (text, ()) = both(fetch, serve).await;
     assert_eq!(text, "fine");
 }
 
@@ -350,11 +348,7 @@ async fn a_program_that_reads_nothing_holds_the_others_up_only_at_the_limit() {
         assert_eq!(text.len(), bulk);
         session.finish().await.unwrap();
     };
-    timeout(Duration::from_secs(30), async {
-        tokio::join!(fetch, serve)
-    })
-    .await
-    .unwrap();
+    both(fetch, serve).await;
 }
 
 /// The end of the wire leaves what came to its sockets, and then ends the stream.
@@ -391,11 +385,7 @@ async fn what_came_before_the_wire_ended_reaches_its_socket() {
         read.unwrap();
         text
     };
-    let (text, ()) = timeout(Duration::from_secs(30), async {
-        tokio::join!(fetch, serve)
-    })
-    .await
-    .unwrap();
+    let (text, ()) = both(fetch, serve).await;
     assert!(text == pattern(20_000, 5));
 }
 
@@ -439,11 +429,7 @@ async fn what_a_port_said_before_it_failed_reaches_its_socket() {
         );
         text
     };
-    let (text, ()) = timeout(Duration::from_secs(30), async {
-        tokio::join!(fetch, serve)
-    })
-    .await
-    .unwrap();
+    let (text, ()) = both(fetch, serve).await;
     assert!(text == pattern(20_000, 5), "{} of 20000", text.len());
 }
 
