@@ -1,10 +1,13 @@
 //! What shells do themselves.
 
 mod folder;
+mod names;
 mod start;
 mod test;
 mod variables;
 mod zsh;
+
+use names::{BUILTINS, HARMLESS, STARTERS, SURE, ZSH};
 
 use super::{
     Dialect,
@@ -16,128 +19,8 @@ use super::{
     value::{OUTPUT, Out, VARIABLE, Value},
 };
 
-/// Builtins that change nothing that is followed and run nothing.
-const HARMLESS: &[&str] = &[
-    "times", "umask", "wait", "jobs", "fg", "bg", "disown", "suspend", "logout", "pwd", "dirs",
-    "help", "type", "ulimit", "kill", "history", "caller", "bind", "getopts", "compgen",
-    "complete", "compopt", "enable", "hash", "fc",
-];
-
-/// Builtins that end as it is said of them here; the others may fail.
-const SURE: &[&str] = &[
-    ":", "true", "false", "echo", "print", "pwd", "test", "[", "let", "eval", ".", "source",
-    "command", "builtin", "exec", "return", "break", "continue", "exit",
-];
-
-/// All of bash.
-const BUILTINS: &[&str] = &[
-    ".",
-    ":",
-    "[",
-    "alias",
-    "bg",
-    "bind",
-    "break",
-    "builtin",
-    "caller",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "compopt",
-    "continue",
-    "declare",
-    "dirs",
-    "disown",
-    "echo",
-    "enable",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "false",
-    "fc",
-    "fg",
-    "getopts",
-    "hash",
-    "help",
-    "history",
-    "jobs",
-    "kill",
-    "let",
-    "local",
-    "logout",
-    "mapfile",
-    "popd",
-    "printf",
-    "pushd",
-    "pwd",
-    "read",
-    "readarray",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "shopt",
-    "source",
-    "suspend",
-    "test",
-    "times",
-    "trap",
-    "true",
-    "type",
-    "typeset",
-    "ulimit",
-    "umask",
-    "unalias",
-    "unset",
-    "wait",
-];
-
-/// Builtins that run the command in their arguments, which may be one of them.
-const STARTERS: &[&str] = &["command", "builtin", "exec", "noglob", "nocorrect", "-"];
-
 /// So many of them in front of each other.
 const MAX_STARTS: usize = 12;
-
-/// Builtins that only zsh has.
-const ZSH: &[&str] = &[
-    "print",
-    "autoload",
-    "zstyle",
-    "bindkey",
-    "zmodload",
-    "emulate",
-    "whence",
-    "where",
-    "which",
-    "noglob",
-    "nocorrect",
-    "-",
-    "rehash",
-    "zle",
-    "zcompile",
-    "r",
-    "vared",
-    "limit",
-    "unlimit",
-    "unhash",
-    "float",
-    "integer",
-    "functions",
-    "sched",
-    "ztie",
-    "zf_rm",
-    "zf_mv",
-    "zf_ln",
-    "zf_mkdir",
-    "zf_rmdir",
-    "zf_chmod",
-    "zf_chown",
-    "zf_sync",
-    "zsystem",
-    "chdir",
-];
 
 impl Runner<'_> {
     /// Does what the shell does itself, if `program` is that.
@@ -164,7 +47,7 @@ impl Runner<'_> {
     fn done_inside(&mut self, program: &str, argv: &[Value], streams: &mut Streams) -> Option<Out> {
         let arguments = argv.get(1..).unwrap_or_default();
         let zsh = self.dialect() == Dialect::Zsh;
-        let bash = matches!(self.dialect(), Dialect::Bash) || zsh;
+        let bash = !self.dialect().is_small();
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
         let before = (self.status, self.hoped);
         self.status = Some(0);
@@ -402,38 +285,7 @@ impl Runner<'_> {
                 Out::nothing()
             }
             "unset" => {
-                let of_functions = arguments.iter().any(|it| it.known() == Some("-f"));
-                for argument in arguments.iter().filter_map(Value::known) {
-                    let argument = argument.to_owned();
-                    if argument.contains('[') {
-                        let name = argument.split('[').next().unwrap_or_default().to_owned();
-                        if self.is_table(&name) {
-                            self.unknown("a table of the shell that decides what names stand for");
-                        }
-                        // Of what is not there no element is sought.
-                        let there =
-                            !matches!(self.state.variable(&name), None | Some(Variable::Unset));
-                        if there {
-                            self.indexes(&argument);
-                            self.state.set(&name, Variable::Unknown);
-                        } else {
-                            self.dead(|runner| runner.indexes(&argument));
-                        }
-                    } else if !argument.starts_with('-') {
-                        let only_variables = arguments.iter().any(|it| it.known() == Some("-v"));
-                        if !of_functions {
-                            self.state.set(&argument, Variable::Unset);
-                        }
-                        if of_functions {
-                            self.state.set_function(&argument, None);
-                        } else if self.dialect() == Dialect::Bash && !only_variables {
-                            // If there is no variable of that name, which may be inherited.
-                            let mark = self.state.mark();
-                            self.state.set_function(&argument, None);
-                            self.state.doubt(mark);
-                        }
-                    }
-                }
+                self.unset(arguments);
                 self.record(program, argv, streams);
                 Out::nothing()
             }
@@ -764,10 +616,7 @@ impl Runner<'_> {
     pub(super) fn record(&mut self, program: &str, argv: &[Value], streams: &mut Streams) {
         let (reads, writes) = self.taken(streams);
         let altered = utility::altered(program, argv.get(1..).unwrap_or_default());
-        let alters = altered
-            .into_iter()
-            .flat_map(|path| self.places(path))
-            .collect();
+        let alters = self.all_placed(altered);
         let span = self.span.clone();
         self.found(Resolved {
             directory: self.state.runs_in(),

@@ -63,7 +63,7 @@ impl Runner<'_> {
         if words.is_empty() {
             let mut streams = self.redirects(redirects, texts);
             self.ran_substitution = false;
-            self.with_streams(&mut streams, |runner, _| {
+            self.redirected_run(streams.may_fail, |runner| {
                 for word in assigned {
                     runner.assign(word.raw);
                 }
@@ -119,7 +119,7 @@ impl Runner<'_> {
         }
         self.has_input = outer.is_some();
         self.keeps_input = false;
-        let out = self.with_streams(&mut streams, |runner, streams| runner.argv(argv, streams));
+        let out = self.redirected_run(streams.may_fail, |runner| runner.argv(argv, &mut streams));
         self.hoped |= streams.may_fail;
         if let Some(outer) = outer
             && !std::mem::take(&mut self.keeps_input)

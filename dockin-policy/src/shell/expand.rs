@@ -215,7 +215,7 @@ impl Runner<'_> {
             values.push(Value::Known(lossy(word.raw)));
             return;
         }
-        let expands = matches!(self.dialect(), Dialect::Bash | Dialect::Zsh);
+        let expands = !self.dialect().is_small();
         if braces && word.classes & class::BRACE != 0 && expands {
             match braces::expand_raw(word.raw) {
                 Some(list) => {
@@ -549,7 +549,7 @@ impl Runner<'_> {
             .iter()
             .position(|byte| matches!(byte, b'/' | b':'))
             .unwrap_or(raw.len());
-        let knows_folders = matches!(self.dialect(), Dialect::Bash | Dialect::Zsh);
+        let knows_folders = !self.dialect().is_small();
         match raw.get(1..end) {
             Some(b"") => match self.variable_text("HOME") {
                 Some(home) => {

@@ -52,6 +52,13 @@ pub enum Dialect {
     Zsh,
 }
 
+impl Dialect {
+    /// Whether it is one of the shells without arrays, braces and calculations as commands.
+    pub(crate) const fn is_small(self) -> bool {
+        matches!(self, Self::Sh | Self::Busybox)
+    }
+}
+
 /// Whether a shell would run a text now or wait for more of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 // Exhaustive: a caller must handle each.

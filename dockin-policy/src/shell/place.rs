@@ -311,26 +311,30 @@ impl Runner<'_> {
         }
     }
 
-    /// The same for each folder that the shell may be in.
-    pub(super) fn places(&self, path: Value) -> impl Iterator<Item = Value> + use<> {
-        let stayed: Vec<Value> = match &path {
-            Value::Known(path) => self.also(path).map(told).collect(),
-            Value::Pattern(path) => self.also(path).map(Value::Pattern).collect(),
-            Value::Unknown {
-                reason,
-                prefix,
-                suffix,
-            } => {
-                let placed = |prefix| Value::Unknown {
+    /// Paths in each folder that the shell may be in.
+    pub(super) fn all_placed(&self, paths: Vec<Value>) -> Vec<Value> {
+        let mut all = Vec::with_capacity(paths.len());
+        for path in paths {
+            let stayed: Vec<Value> = match &path {
+                Value::Known(path) => self.also(path).map(told).collect(),
+                Value::Pattern(path) => self.also(path).map(Value::Pattern).collect(),
+                Value::Unknown {
                     reason,
                     prefix,
-                    suffix: suffix.clone(),
-                };
-                self.also(prefix).map(placed).collect()
-            }
-        };
-        let stayed: Vec<Value> = stayed.into_iter().map(|it| self.placed(it)).collect();
-        std::iter::once(self.placed(path)).chain(stayed)
+                    suffix,
+                } => {
+                    let unknown = |prefix| Value::Unknown {
+                        reason,
+                        prefix,
+                        suffix: suffix.clone(),
+                    };
+                    self.also(prefix).map(unknown).collect()
+                }
+            };
+            all.push(path);
+            all.extend(stayed);
+        }
+        all.into_iter().map(|path| self.placed(path)).collect()
     }
 
     /// What a relative path is in the folders that the shell may have stayed in.

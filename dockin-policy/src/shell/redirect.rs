@@ -278,13 +278,7 @@ impl Runner<'_> {
 
     /// The files of `streams`, below the working directory: what is read, what is written.
     pub(super) fn taken(&self, streams: &mut Streams) -> (Vec<Value>, Vec<Value>) {
-        let place = |paths: &mut Vec<Value>| -> Vec<Value> {
-            let paths = std::mem::take(paths);
-            paths
-                .into_iter()
-                .flat_map(|path| self.places(path))
-                .collect()
-        };
+        let place = |paths: &mut Vec<Value>| self.all_placed(std::mem::take(paths));
         (place(&mut streams.reads), place(&mut streams.writes))
     }
 

@@ -602,33 +602,45 @@ impl<'s> Runner<'s> {
     /// Goes through a loop, which may be left early.
     pub(super) fn in_loop(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
         self.loops += 1;
-        let outer = self.left.round.take();
-        let out = inside(self);
-        let left = std::mem::replace(&mut self.left.round, outer);
+        let out = self.until_left(|left| &mut left.round, inside);
         self.loops -= 1;
-        self.doubt_since(left);
         out
     }
 
     /// The same for a function, or a file that is read.
     pub(super) fn in_function(&mut self, inside: impl FnOnce(&mut Self) -> Out) -> Out {
-        let outer = self.left.function.take();
+        self.until_left(|left| &mut left.function, inside)
+    }
+
+    fn until_left(
+        &mut self,
+        of: impl Fn(&mut Left) -> &mut Option<usize>,
+        inside: impl FnOnce(&mut Self) -> Out,
+    ) -> Out {
+        let outer = of(&mut self.left).take();
         let out = inside(self);
-        let left = std::mem::replace(&mut self.left.function, outer);
+        let left = std::mem::replace(of(&mut self.left), outer);
         self.doubt_since(left);
         out
     }
 
     /// Does something that some shells do not do, or not in the shell itself.
     pub(super) fn in_doubt<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let (mark, flow) = (self.state.mark(), self.flow);
-        let result = inside(self);
-        self.perhaps_leaves(flow);
-        self.doubt_since(Some(mark));
+        let result = self.doubting(inside);
         self.ends_with(None);
         result
     }
 
+    /// Does something that may not be done: what it changes is not known, nor whether it leaves.
+    pub(super) fn doubting<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let (mark, flow) = (self.state.mark(), self.flow);
+        let result = inside(self);
+        self.doubt_since(Some(mark));
+        self.perhaps_leaves(flow);
+        result
+    }
+
+    /// Doubts what was changed since then, at a price: inside other ones, all of them do.
     fn doubt_since(&mut self, mark: Option<usize>) {
         if let Some(mark) = mark {
             let _left = self.spend_words(self.state.changes_since(mark));

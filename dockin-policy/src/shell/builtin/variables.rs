@@ -145,7 +145,7 @@ impl Runner<'_> {
                         None if map => self.state.set(&name, Variable::Map(Default::default())),
                         None if array => self.state.set(&name, Variable::Array(Default::default())),
                         None => {
-                            let keeps = matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+                            let keeps = self.dialect().is_small();
                             if program == "local" && !keeps {
                                 self.state.set(&name, Variable::Unset);
                             }
@@ -356,6 +356,37 @@ impl Runner<'_> {
             told.array = told.names.pop();
         }
         told
+    }
+
+    pub(super) fn unset(&mut self, arguments: &[Value]) {
+        let has = |option: &str| arguments.iter().any(|it| it.known() == Some(option));
+        let (of_functions, of_variables) = (has("-f"), has("-v"));
+        let known = arguments.iter().filter_map(Value::known);
+        for argument in known.filter(|it| it.contains('[') || !it.starts_with('-')) {
+            let argument = argument.to_owned();
+            if argument.contains('[') {
+                let name = argument.split('[').next().unwrap_or_default().to_owned();
+                if self.is_table(&name) {
+                    self.unknown("a table of the shell that decides what names stand for");
+                }
+                // Of what is not there no element is sought.
+                let there = !matches!(self.state.variable(&name), None | Some(Variable::Unset));
+                if there {
+                    self.indexes(&argument);
+                    self.state.set(&name, Variable::Unknown);
+                } else {
+                    self.dead(|runner| runner.indexes(&argument));
+                }
+            } else if of_functions {
+                self.state.set_function(&argument, None);
+            } else {
+                self.state.set(&argument, Variable::Unset);
+                if self.dialect() == Dialect::Bash && !of_variables {
+                    // If there is no variable of that name, which may be inherited.
+                    self.doubting(|runner| runner.state.set_function(&argument, None));
+                }
+            }
+        }
     }
 
     pub(super) fn set(&mut self, arguments: &[Value]) {

@@ -41,7 +41,7 @@ impl Runner<'_> {
             if self.state.doubts_aliases() {
                 self.unknown("an alias that may not be set");
             }
-            self.with_streams(&mut streams, |runner, _| {
+            self.redirected_run(streams.may_fail, |runner| {
                 runner.script(&script, whole.as_bytes())
             })
         };

@@ -40,7 +40,7 @@ impl Runner<'_> {
                 | b"typeset"
                 | b"unset"
         );
-        let kept = special && matches!(self.dialect(), Dialect::Sh | Dialect::Busybox);
+        let kept = special && self.dialect().is_small();
         let is_sure = program.iter().all(|byte| !b"$`\\'\"*?[".contains(byte))
             && self
                 .state
@@ -88,7 +88,7 @@ impl Runner<'_> {
             return self.assign_list(&name, &list, appends);
         }
         let text = self.assigned_value(value);
-        if appends && matches!(self.dialect(), Dialect::Sh | Dialect::Busybox) {
+        if appends && self.dialect().is_small() {
             // The name of a program that nobody has.
             return self.state.set(&name, Variable::Unknown);
         }

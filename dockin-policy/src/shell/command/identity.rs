@@ -53,8 +53,7 @@ impl Runner<'_> {
             }
             _ => {}
         }
-        let places: Vec<Value> = paths.into_iter().flat_map(|it| self.places(it)).collect();
-        for place in places {
+        for place in self.all_placed(paths) {
             let placed = match place {
                 Value::Known(path) => path,
                 // Anything.

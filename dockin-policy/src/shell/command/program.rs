@@ -41,19 +41,9 @@ impl Runner<'_> {
         writes.extend(written);
         let mut reads = std::mem::take(&mut streams.reads);
         reads.extend(utility::read_by(&name, &arguments));
-        let writes = writes
-            .into_iter()
-            .flat_map(|path| self.places(path))
-            .collect();
-        let reads = reads
-            .into_iter()
-            .flat_map(|path| self.places(path))
-            .collect();
+        let (writes, reads) = (self.all_placed(writes), self.all_placed(reads));
         let altered = utility::altered(&name, &arguments);
-        let alters = altered
-            .into_iter()
-            .flat_map(|path| self.places(path))
-            .collect();
+        let alters = self.all_placed(altered);
         // busybox runs its own without starting a program.
         let inside = self.dialect() == Dialect::Busybox
             && !program.contains('/')

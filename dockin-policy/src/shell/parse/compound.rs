@@ -11,8 +11,7 @@ impl<'a> Parser<'a> {
     /// At `(`: a calculation, a subshell, or a function of zsh without a name.
     pub(super) fn parenthesis(&mut self) -> Result<Kind<'a>, ParseError> {
         // In the small shells these are two subshells.
-        let calculates = matches!(self.dialect, Dialect::Bash | Dialect::Zsh);
-        if self.peek_at(1) == Some(b'(') && calculates {
+        if self.peek_at(1) == Some(b'(') && !self.dialect.is_small() {
             let start = self.at;
             if self.arithmetic()? {
                 let inside = self.slice(start + 2, self.at.saturating_sub(2));

@@ -6,7 +6,6 @@ use crate::shell::{
     ast::{Command, Heredoc, Item, Join, Kind, List},
     expand::lossy,
     lexer::mark_line,
-    redirect::Streams,
     value::{OUTPUT, Out},
 };
 
@@ -261,7 +260,7 @@ impl Runner<'_> {
             .stdin
             .take()
             .map(|stdin| std::mem::replace(&mut self.stdin, stdin));
-        let out = self.with_streams(&mut streams, |runner, _| runner.compound(command, texts));
+        let out = self.redirected_run(streams.may_fail, |runner| runner.compound(command, texts));
         if let Some(outer) = outer {
             self.stdin = outer;
         }
@@ -296,22 +295,18 @@ impl Runner<'_> {
 
     /// Runs a command with its redirections. Where one of them may fail nothing of it is run: what
     /// it changes in the shell is not known then.
-    pub(in crate::shell) fn with_streams<T>(
+    pub(in crate::shell) fn redirected_run<T>(
         &mut self,
-        streams: &mut Streams,
-        run: impl FnOnce(&mut Self, &mut Streams) -> T,
+        may_fail: bool,
+        run: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        if !streams.may_fail {
-            return run(self, streams);
+        if !may_fail {
+            return run(self);
         }
-        let (mark, flow) = (self.state.mark(), self.flow);
-        let result = run(self, streams);
-        // Inside other ones, all of them doubt it.
-        let _left = self.spend_words(self.state.changes_since(mark));
-        self.state.doubt(mark);
+        let flow = self.flow;
         // What is behind `exit >file` may run.
-        self.perhaps_leaves(flow);
-        if matches!(self.dialect(), Dialect::Sh | Dialect::Busybox) && flow == Flow::Next {
+        let result = self.doubting(run);
+        if self.dialect().is_small() && flow == Flow::Next {
             // Small shells end where `exec >file` fails.
             self.flow = Flow::Exit;
             self.perhaps_leaves(flow);
