@@ -425,14 +425,21 @@ fn a_terminal_of_dockers_own_client_works_through_our_streams() {
     command.args(["exec", "-it", container.name(), "sh"]);
     let mut terminal = Pty::spawn(&command);
     let shown = terminal.expect(0, "# ");
-    terminal.resize(132, 43);
-    let sized = || {
-        let size = "for p in $(pidof sh); do stty size < /proc/$p/fd/0; done";
-        container.exec(&["sh", "-c", size]).contains("43 132")
-    };
-    assert!(eventually(LIMIT, sized), "{}", terminal.screen());
+    // The client awaits another size only when the daemon has taken the first one: what changes
+    // until then it never tells, with this door and without.
+    let mut columns = 131;
+    let sized = eventually(LIMIT, || {
+        columns += 1;
+        terminal.resize(columns, 43);
+        eventually(Duration::from_secs(5), || {
+            let size = "for p in $(pidof sh); do stty size < /proc/$p/fd/0; done";
+            let told = container.exec(&["sh", "-c", size]);
+            told.contains(&format!("43 {columns}"))
+        })
+    });
+    assert!(sized, "{}", terminal.screen());
     terminal.send("stty size; echo $((6*7)); exit 9\r");
-    terminal.expect(shown, "43 132\r\n42");
+    terminal.expect(shown, &format!("43 {columns}\r\n42"));
     let mut code = None;
     assert!(eventually(LIMIT, || {
         code = terminal.exit_code();

@@ -42,10 +42,12 @@ fn a_shell_is_judged_resized_written_down_and_ends_with_its_status() {
     shell.expect("\n30 100");
     shell.resize(90, 20);
     shell.expect("# ");
-    thread::sleep(Duration::from_millis(500));
-    shell.send("stty size\r");
-    shell.expect("\n20 90");
-    shell.expect("# ");
+    // A size takes its own way, so it may come after the line.
+    assert!(eventually(LIMIT, || {
+        shell.send("stty size\r");
+        shell.shows("\n20 90", Duration::from_secs(2))
+    }));
+    shell.answers("sized");
     shell.send("rm -f /keep\r");
     shell.expect("no-delete");
     shell.answers("alive");
