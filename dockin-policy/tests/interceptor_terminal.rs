@@ -114,6 +114,37 @@ fn enter_waits_for_the_echo_of_a_pasted_line() {
     assert_eq!(driver.judged()[0].confidence, Confidence::Sure);
 }
 
+/// A shell on a busy machine draws a part of the line, and the rest much later.
+#[test]
+fn a_line_that_shows_in_part_is_not_that_part() {
+    let mut driver = at_prompt();
+    driver.type_echoed("ls");
+    driver.stdin(b"\r");
+    ran(&mut driver);
+    driver.stdin(b"exit 7\r");
+    driver.pass(2);
+    driver.output(b"e");
+    driver.pass(600);
+    assert!(driver.is_holding());
+    driver.output(b"xit 7");
+    assert_eq!(driver.judged()[1].line, "exit 7");
+    assert_eq!(driver.judged()[1].confidence, Confidence::Sure);
+    assert_eq!(driver.forwarded(), b"ls\rexit 7\r");
+    // It is not waited for longer than that: then both are looked at, and neither is sure.
+    ran(&mut driver);
+    driver.stdin(b"echo rm\r");
+    driver.output(b"echo");
+    driver.pass(5000);
+    assert!(!driver.is_holding());
+    assert_eq!(driver.judged()[2].confidence, Confidence::Likely);
+    // And what the keys say is refused although it does not show.
+    ran(&mut driver);
+    driver.stdin(b"ls; rm x\r");
+    driver.output(b"ls");
+    driver.pass(5000);
+    assert_eq!(driver.refusals().len(), 1);
+}
+
 #[test]
 fn every_submit_key_is_held_until_the_judgement() {
     for key in [&b"\r"[..], b"\n", b"\x0f", b"\x1b\r", b"\r\n", b"\x04"] {

@@ -18,6 +18,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Whether the screen shows the beginning of what was typed, and no more.
+    pub(super) fn shows_half(&self) -> bool {
+        let (shown, typed) = (self.screen.trim_end(), self.keys.trim_end());
+        !shown.is_empty() && shown.len() < typed.len() && typed.starts_with(shown)
+    }
+
     /// Takes back what the screen said: it is older than the keys.
     pub(super) fn forget(&mut self) {
         self.screen.clear();

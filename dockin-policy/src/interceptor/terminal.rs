@@ -141,6 +141,8 @@ struct Held {
     key: Bytes,
     submit: Submit,
     since: Instant,
+    /// The screen shows the beginning of the line and no more.
+    is_half_shown: bool,
 }
 
 /// What a held key would do.
@@ -314,6 +316,9 @@ impl Terminal {
             .is_some_and(|query| query.asked && query.answer.is_none())
         {
             return Some(held.since + ANSWER_WAIT);
+        }
+        if held.is_half_shown {
+            return Some(held.since + self.half_shown_wait());
         }
         let longest = held.since + self.echo.longest_wait();
         // Without any echo there is nothing to become quiet.
@@ -539,6 +544,10 @@ impl Terminal {
         }
     }
 
+    fn half_shown_wait(&self) -> Duration {
+        HALF_SHOWN_WAIT.max(self.echo.longest_wait())
+    }
+
     fn is_full_screen(&self) -> bool {
         self.screen.is_alternate() && self.foreground.is_full_screen() && !self.shows_shell_prompt()
     }
@@ -547,6 +556,9 @@ impl Terminal {
 /// An asked shell is waited for this long: it has said that it is at its prompt, so it will answer,
 /// however slow its machine is.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// A line of which only the beginning shows is waited for this long: a shell that is kept from
+/// running has drawn a part of it.
+const HALF_SHOWN_WAIT: Duration = Duration::from_secs(1);
 /// Output before the first key of a line is a prompt if it is older than this.
 const SETTLED: Duration = Duration::from_millis(10);
 /// How long a shell may take to drop a refused line before the next key is tried.

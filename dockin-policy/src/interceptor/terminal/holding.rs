@@ -125,6 +125,16 @@ impl Terminal {
             .query
             .as_ref()
             .is_some_and(|query| query.answer.is_some());
+        let is_half_shown = !is_answered
+            && waited < self.half_shown_wait()
+            && self.editor.is_sure()
+            && reading.shows_half();
+        if let Some(held) = &mut self.held {
+            held.is_half_shown = is_half_shown;
+        }
+        if is_half_shown {
+            return false;
+        }
         if is_answered && !is_quiet && !is_over && self.waits_for_redraw(&reading) {
             return false;
         }
@@ -258,6 +268,7 @@ impl Terminal {
             key: chunk.slice(at..=at),
             submit,
             since: now,
+            is_half_shown: false,
         });
     }
 
