@@ -5,6 +5,7 @@ mod assign;
 mod identity;
 mod output;
 mod program;
+mod search_path;
 mod shell;
 mod watched;
 

@@ -75,8 +75,10 @@ impl Fields {
         self.current.present = true;
         self.current.unknown = Some(match self.current.unknown {
             Some((first, start, _)) => {
-                use super::value::{DOWNLOADED, PLAIN};
+                use super::value::{DOWNLOADED, FOLDERS, PLAIN, VARIABLE};
                 let graver = reason == DOWNLOADED || first == PLAIN;
+                // Behind something else it is not what the value begins with.
+                let reason = if reason == FOLDERS { VARIABLE } else { reason };
                 (if graver { reason } else { first }, start, at)
             }
             None => (reason, at, at),

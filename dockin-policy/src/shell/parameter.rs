@@ -7,7 +7,7 @@ use super::{
     expand::{Fields, Mode, lossy},
     run::Runner,
     session::{Positional, Variable},
-    value::{PLAIN, VARIABLE},
+    value::{FOLDERS, PLAIN, VARIABLE},
 };
 
 /// What a parameter stands for.
@@ -100,6 +100,7 @@ impl Runner<'_> {
                 }
             }
             Held::Unknown if self.is_number(inside) => fields.unknown(PLAIN),
+            Held::Unknown if inside == b"PATH" => self.search_path(fields),
             Held::Unknown => fields.unknown(VARIABLE),
             Held::Text(text) if quoted => fields.quoted(&text),
             Held::Text(text) => fields.expanded(&text),
@@ -187,6 +188,12 @@ impl Runner<'_> {
                 if self.state.variable(&head.name).is_none() =>
             {
                 Held::Text("/".to_owned())
+            }
+            // There is always something, which is not empty.
+            ("PATH", [b':', b'+', word @ ..] | [b'+', word @ ..])
+                if self.has_search_path_of_environment() =>
+            {
+                Held::Word(word.to_vec())
             }
             ("HOME", rest) if !rest.is_empty() && self.state.variable("HOME").is_none() => {
                 let _held = self.operate(held, &head, quoted);
@@ -325,7 +332,7 @@ impl Runner<'_> {
         let zsh = self.dialect() == Dialect::Zsh;
         let variable = match self.state.variable(name).cloned() {
             Some(Variable::Unset) => return self.index_only(index, Held::Unset),
-            Some(Variable::Unknown | Variable::Reference(_)) => {
+            Some(Variable::Unknown | Variable::Reference(_) | Variable::Around(..)) => {
                 return self.index_only(index, Held::Unknown);
             }
             None if self.state.overflowed() => return self.index_only(index, Held::Unknown),
@@ -462,6 +469,27 @@ impl Runner<'_> {
             },
             _ => return None,
         })
+    }
+
+    /// Whether `PATH` has what the environment has.
+    fn has_search_path_of_environment(&self) -> bool {
+        match self.state.variable("PATH") {
+            None => !self.state.overflowed(),
+            Some(variable) => matches!(variable, Variable::Around(..)),
+        }
+    }
+
+    /// `$PATH` that is not known: at its ends it may be.
+    fn search_path(&self, fields: &mut Fields) {
+        match self.state.variable("PATH") {
+            Some(Variable::Around(before, behind)) => {
+                fields.quoted(before);
+                fields.unknown(FOLDERS);
+                fields.quoted(behind);
+            }
+            None if !self.state.overflowed() => fields.unknown(FOLDERS),
+            _ => fields.unknown(VARIABLE),
+        }
     }
 
     /// The separators of words, when they are known.

@@ -77,6 +77,8 @@ pub(super) enum Variable {
     Map(BTreeMap<String, String>),
     /// Another variable's name.
     Reference(String),
+    /// What the environment has, with texts before and behind it.
+    Around(String, String),
 }
 
 /// What is known of a file.
@@ -257,6 +259,13 @@ impl SessionState {
         };
         self.account(name, new, old_value.as_deref().map(Variable::size));
         self.note(|| Entry::Variable(name.to_owned(), old_value));
+    }
+
+    /// Sets it to what was looked at when it was set before.
+    pub(super) fn set_unseen(&mut self, name: &str, value: Variable) {
+        let watched = self.watched.len();
+        self.set(name, value);
+        self.watched.truncate(watched);
     }
 
     /// What variables that are run were set to, since it was asked for.
@@ -579,6 +588,7 @@ impl Variable {
         match self {
             Self::Unknown | Self::Unset => 0,
             Self::Text(text) | Self::Reference(text) => text.len(),
+            Self::Around(before, behind) => before.len() + behind.len(),
             Self::Array(array) => array.values().map(|text| text.len() + OVERHEAD).sum(),
             Self::Map(map) => map
                 .iter()

@@ -82,3 +82,5 @@ pub(crate) const ABOVE: &str = "a folder above the one that the session began in
 /// It leads to no other folder.
 pub(crate) const PLAIN: &str = "a number or a name is not known beforehand";
 pub(super) const VARIABLE: &str = "the value of a variable is not known";
+/// What `PATH` of the environment has.
+pub(super) const FOLDERS: &str = "the folders that programs are looked for in are not known";

@@ -105,10 +105,19 @@ impl Runner<'_> {
                 Value::Known(text) if text.starts_with(['-', '+']) => {}
                 Value::Known(text) => {
                     let (name, value) = match text.split_once('=') {
-                        Some((name, value)) => (name, Some(value)),
+                        Some((name, value)) => (name, Some(value.to_owned())),
                         None => (text.as_str(), None),
                     };
-                    let name = name.trim_end_matches('+').to_owned();
+                    let (name, value) = match (name.strip_suffix('+'), value) {
+                        (Some(name), Some(value)) => {
+                            let Some(value) = self.appended(name, value) else {
+                                continue;
+                            };
+                            (name.to_owned(), Some(value))
+                        }
+                        (_, value) => (name.to_owned(), value),
+                    };
+                    let value = value.as_deref();
                     if name.contains('[') {
                         match value {
                             Some(value) => {
@@ -152,6 +161,7 @@ impl Runner<'_> {
                         }
                     }
                 }
+                argument if self.sets_search_path(argument) => {}
                 Value::Unknown { prefix, .. } if prefix.contains('=') => {
                     let name = prefix.split('=').next().unwrap_or_default().to_owned();
                     self.changes_what_runs(&name, None);

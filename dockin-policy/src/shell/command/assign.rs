@@ -7,6 +7,7 @@ use crate::shell::{
     ast::Word,
     expand::Mode,
     lexer::{Parser, assignment_end},
+    parameter::Held,
     run::Runner,
     session::Variable,
     value::Value,
@@ -51,11 +52,11 @@ impl Runner<'_> {
                 // The shell's own commands keep them there.
             } else if special || !is_sure {
                 if self.state.variable(&name) != old.as_ref() {
-                    self.state.set(&name, Variable::Unknown);
+                    self.state.set_unseen(&name, Variable::Unknown);
                 }
             } else {
                 match old {
-                    Some(old) => self.state.set(&name, old),
+                    Some(old) => self.state.set_unseen(&name, old),
                     None => self.state.forget(&name),
                 }
                 if !exported {
@@ -87,7 +88,11 @@ impl Runner<'_> {
             let _is_table = self.set_in_table(&name, None, None);
             return self.assign_list(&name, &list, appends);
         }
-        let text = self.assigned_value(value);
+        let value = self.whole(value, Mode::Word);
+        if index.is_none() && name == "PATH" && self.assign_search_path(&value, appends) {
+            return;
+        }
+        let text = text_of(value);
         if appends && self.dialect().is_small() {
             // The name of a program that nobody has.
             return self.state.set(&name, Variable::Unknown);
@@ -118,6 +123,11 @@ impl Runner<'_> {
             return self.assign_number(&name, false, number);
         }
         if let Some(index) = index {
+            let text = if appends {
+                self.appended_element(&name, index, text)
+            } else {
+                text
+            };
             return self.assign_element(&name, index, text);
         }
         let old = match self.state.variable(&name) {
@@ -135,6 +145,52 @@ impl Runner<'_> {
             _ => Variable::Unknown,
         };
         self.state.set(&name, new);
+    }
+
+    /// What `name+=value` as the word of a builtin makes of the variable; none when that is not
+    /// known, and it is marked so.
+    pub(in crate::shell) fn appended(&mut self, name: &str, value: String) -> Option<String> {
+        // In functions it may be another one, and numbers are added.
+        let is_plain = self.dialect() == Dialect::Bash
+            && self.calls.is_empty()
+            && !self.is_calculated(name)
+            && !name.contains('[');
+        let old = match self.state.variable(name) {
+            _ if !is_plain => None,
+            Some(Variable::Text(old)) => Some(old.clone()),
+            Some(Variable::Unset) => Some(String::new()),
+            None => {
+                self.asked_environment = true;
+                (!self.inherits).then(String::new)
+            }
+            _ => None,
+        };
+        if old.is_none() {
+            self.changes_what_runs(name, None);
+            self.set_named(name, None);
+        }
+        old.map(|old| old + &value)
+    }
+
+    /// What `name[index]+=text` sets the element to.
+    fn appended_element(
+        &mut self,
+        name: &str,
+        index: &[u8],
+        text: Option<String>,
+    ) -> Option<String> {
+        // Others may change something whenever they are calculated.
+        let is_plain = index
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        if !is_plain || self.is_calculated(name) {
+            return None;
+        }
+        match self.lookup(name, Some(index)) {
+            Held::Text(old) => Some(old + &text?),
+            Held::Unset => text,
+            _ => None,
+        }
     }
 
     /// Sets `name`, which may be that of an element, as builtins do; to what is not known without
@@ -168,11 +224,7 @@ impl Runner<'_> {
     }
 
     pub(super) fn assigned_value(&mut self, value: &[u8]) -> Option<String> {
-        match self.whole(value, Mode::Word) {
-            Value::Known(text) => Some(text),
-            Value::Pattern(text) => Some(crate::shell::expand::unescape(&text)),
-            Value::Unknown { .. } => None,
-        }
+        text_of(self.whole(value, Mode::Word))
     }
 
     pub(super) fn assign_element(&mut self, name: &str, index: &[u8], text: Option<String>) {
@@ -231,7 +283,9 @@ impl Runner<'_> {
                     array.insert(0, old);
                 }
                 Some(Variable::Unset) => {}
-                Some(Variable::Unknown | Variable::Reference(_)) => known = false,
+                Some(Variable::Unknown | Variable::Reference(_) | Variable::Around(..)) => {
+                    known = false;
+                }
                 None => {
                     self.asked_environment = true;
                     known = !self.inherits;
@@ -240,6 +294,10 @@ impl Runner<'_> {
         }
         let mut next = array.keys().next_back().map_or(0, |last| last + 1);
         for word in words {
+            if word.raw.first() == Some(&b'[') && word.raw.windows(3).any(|it| it == b"]+=") {
+                // What is appended to what.
+                known = false;
+            }
             if word.raw.first() == Some(&b'[')
                 && let Some(end) = word.raw.windows(2).position(|pair| pair == b"]=")
             {
@@ -298,6 +356,14 @@ impl Runner<'_> {
             _ => Variable::Unknown,
         };
         self.state.set(name, value);
+    }
+}
+
+fn text_of(value: Value) -> Option<String> {
+    match value {
+        Value::Known(text) => Some(text),
+        Value::Pattern(text) => Some(crate::shell::expand::unescape(&text)),
+        Value::Unknown { .. } => None,
     }
 }
 

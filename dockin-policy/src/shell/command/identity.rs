@@ -23,16 +23,8 @@ impl Runner<'_> {
             }
         } else if let Some(File::Program(name)) = self.state.file(&format!("hash:{program}")) {
             return name.clone();
-        } else if self.state.variable("PATH").is_some() {
-            // Some folder was put in front of the others.
-            let tail = format!("/{program}");
-            for (path, file) in self.state.files() {
-                if let File::Program(name) = file
-                    && (path.ends_with(&tail) || path == program)
-                {
-                    return name.clone();
-                }
-            }
+        } else if let Some(File::Program(name)) = self.found_in_search_path(program) {
+            return name.clone();
         }
         base_name(program).to_owned()
     }
@@ -77,10 +69,16 @@ impl Runner<'_> {
 
     /// A program that this session wrote, or that no image has.
     pub(super) fn outside_of_image(&mut self, program: &str) {
-        if !program.contains('/') || self.certainty == Certainty::Dead {
+        if self.certainty == Certainty::Dead {
             return;
         }
-        match self.file_at(program) {
+        let is_path = program.contains('/');
+        let file = if is_path {
+            self.file_at(program)
+        } else {
+            self.found_in_search_path(program)
+        };
+        match file {
             Some(File::Program(_)) => return,
             Some(File::Text(text)) => {
                 // A script that is known.
@@ -93,7 +91,7 @@ impl Runner<'_> {
             }
             Some(File::Link(_)) | None => {}
         }
-        if !known::is_program_path(&self.absolute(program)) {
+        if is_path && !known::is_program_path(&self.absolute(program)) {
             self.unknown("a program that stands where no packaged one does");
         }
     }

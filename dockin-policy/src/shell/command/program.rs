@@ -243,6 +243,7 @@ impl Runner<'_> {
                         self.state.export(name, true);
                     }
                 }
+                word if self.sets_search_path(word) => self.state.export("PATH", true),
                 Value::Unknown { prefix, .. } => {
                     if let Some((name, _)) = prefix.split_once('=') {
                         self.state.release(name);

@@ -1,5 +1,6 @@
 //! Variables whose value is run by a shell or by programs, and arrays that are a shell's own tables.
 
+use super::search_path;
 use crate::shell::{
     Dialect,
     expand::Mode,
@@ -122,7 +123,7 @@ fn use_of(name: &str) -> Option<Use> {
 
 /// Whether the session must say what such a variable was set to.
 pub(in crate::shell) fn is_watched(name: &str) -> bool {
-    use_of(name).is_some()
+    use_of(name).is_some() || search_path::is_one(name)
 }
 
 /// Tables of a shell that can be written to like arrays.
@@ -186,12 +187,16 @@ impl Runner<'_> {
     /// Looks at the watched variables that were set by `read`, `printf -v`, a loop and their like.
     pub(in crate::shell) fn look_at_watched(&mut self) {
         for (name, value) in self.state.take_watched() {
+            if search_path::is_one(&name) {
+                self.look_at_search_path(&name, value);
+                continue;
+            }
             let texts = match value {
                 Variable::Text(text) => vec![text],
                 Variable::Array(texts) => texts.into_values().collect(),
                 Variable::Map(texts) => texts.into_values().collect(),
                 Variable::Unset | Variable::Reference(_) => Vec::new(),
-                Variable::Unknown => {
+                Variable::Unknown | Variable::Around(..) => {
                     if use_of(&name).is_some_and(|kind| !matches!(kind, Use::Trace | Use::Written))
                     {
                         self.unknown("a variable that is run as a command");

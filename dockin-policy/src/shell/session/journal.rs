@@ -51,7 +51,7 @@ impl SessionState {
             match entry {
                 Entry::Variable(name, old) => {
                     if seen.insert(('v', name.clone())) && old.as_deref() != self.variable(&name) {
-                        self.set(&name, Variable::Unknown);
+                        self.set_unseen(&name, Variable::Unknown);
                     }
                 }
                 Entry::File(path, old) => {
