@@ -44,6 +44,11 @@ impl Runner<'_> {
         out
     }
 
+    /// Whether the shell does it itself.
+    pub(super) fn is_builtin(&self, name: &str) -> bool {
+        BUILTINS.contains(&name) || self.dialect() == Dialect::Zsh && ZSH.contains(&name)
+    }
+
     fn done_inside(&mut self, program: &str, argv: &[Value], streams: &mut Streams) -> Option<Out> {
         let arguments = argv.get(1..).unwrap_or_default();
         let zsh = self.dialect() == Dialect::Zsh;
@@ -65,6 +70,13 @@ impl Runner<'_> {
                     }
                     Some(words) => {
                         (self.status, self.hoped) = before;
+                        let words = match words.as_slice() {
+                            ["--", rest @ ..] => rest,
+                            all => all,
+                        };
+                        if !self.computed.is_empty() {
+                            self.note_made_text();
+                        }
                         self.read_text(&words.join(" "))
                     }
                     None => {
@@ -131,6 +143,7 @@ impl Runner<'_> {
                 return Some(self.without_functions(rest, streams));
             }
             "builtin" if bash => {
+                let arguments = skip_options(arguments, &["--"]);
                 let name = arguments.first().and_then(Value::known).unwrap_or_default();
                 if BUILTINS.contains(&name) || zsh {
                     return Some(self.without_functions(arguments, streams));
@@ -142,6 +155,9 @@ impl Runner<'_> {
                 return Some(self.argv(arguments.to_vec(), streams));
             }
             "-" if zsh => {
+                // Builtins and words in front of commands stay what they are.
+                let rest = arguments.to_vec();
+                let _out = self.maybe(|runner| runner.argv(rest, &mut Streams::default()));
                 // The program gets a dash in front of its name.
                 return Some(self.renamed(arguments, streams, |name| format!("-{name}")));
             }
@@ -193,6 +209,9 @@ impl Runner<'_> {
                         .iter()
                         .filter_map(Value::known)
                         .any(|it| it.starts_with('-') && it.contains(['g', 's']));
+                if everywhere && !arguments.is_empty() {
+                    self.note_shadowed();
+                }
                 for argument in arguments {
                     match argument.known().map(|text| text.split_once('=')) {
                         // It is judged when it is used.
@@ -293,6 +312,9 @@ impl Runner<'_> {
                 let count = arguments
                     .first()
                     .map_or(Some(1), |it| it.known().and_then(|text| text.parse().ok()));
+                if zsh && count.is_none() {
+                    self.shift_arrays(arguments);
+                }
                 let words = match (self.state.positional(), count) {
                     // Of fewer none is taken away.
                     (Positional::Known(words), Some(count)) if words.len() < count => {
@@ -418,6 +440,8 @@ impl Runner<'_> {
                 self.record(program, argv, streams);
                 if arguments.iter().any(|it| it.known() == Some("-f")) {
                     self.soft_unknown("a builtin that is loaded from a file");
+                } else if arguments.len() > 1 {
+                    self.note_shadowed();
                 }
                 Out::nothing()
             }
@@ -444,6 +468,16 @@ impl Runner<'_> {
             }
             "compgen" | "complete" if bash => {
                 self.record(program, argv, streams);
+                let is_cluster = |it: &Value| {
+                    it.known().is_none_or(|text| {
+                        text.len() > 2
+                            && text.starts_with('-')
+                            && text.contains(['C', 'W', 'F', 'G', 'X', 'P', 'S'])
+                    })
+                };
+                if arguments.iter().any(is_cluster) {
+                    self.unknown("a completion that runs a command");
+                }
                 let mut words = arguments.iter();
                 while let Some(word) = words.next() {
                     if matches!(word.known(), Some("-C" | "-W" | "-F")) {
@@ -482,6 +516,11 @@ impl Runner<'_> {
                     self.unknown("a line of the history is run again");
                 }
                 Out::Unknown(OUTPUT)
+            }
+            "jobs" if bash && arguments.iter().any(|it| it.known() == Some("-x")) => {
+                self.record(program, argv, streams);
+                let rest = skip_options(arguments, &["-x", "--"]).to_vec();
+                self.argv(rest, streams)
             }
             "history" if bash => {
                 streams.writes.extend(self.history_file(arguments));

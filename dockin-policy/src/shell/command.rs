@@ -2,6 +2,7 @@
 
 mod alias;
 mod assign;
+mod computed;
 mod identity;
 mod output;
 mod program;
@@ -21,6 +22,7 @@ use super::{
     value::{DOWNLOADED, OUTPUT, Out, VARIABLE, Value},
 };
 use assign::joined_name;
+use computed::is_written;
 pub(super) use watched::is_watched;
 
 /// Functions inside the same function.
@@ -84,11 +86,11 @@ impl Runner<'_> {
             self.hoped |= streams.may_fail;
             return self.deliver(Out::nothing(), &streams);
         }
-        if let Some(text) = self.aliased(words) {
-            return self.alias(assigned, &text, redirects, texts);
+        if let Some((text, names)) = self.aliased(words) {
+            return self.alias(assigned, words, (&text, names), redirects, texts);
         }
         // Words are expanded before assignments count: `x=a; x=b echo $x` says `a`.
-        let (argv, vanished) = self.arguments_as_written(words);
+        let (argv, vanished, computed) = self.arguments_as_written(words);
         let absent = self.absent;
         let mut streams = self.redirects(redirects, texts);
         self.absent = absent;
@@ -120,7 +122,9 @@ impl Runner<'_> {
         }
         self.has_input = outer.is_some();
         self.keeps_input = false;
+        let outer_computed = std::mem::replace(&mut self.computed, computed);
         let out = self.redirected_run(streams.may_fail, |runner| runner.argv(argv, &mut streams));
+        self.computed = outer_computed;
         self.hoped |= streams.may_fail;
         if let Some(outer) = outer
             && !std::mem::take(&mut self.keeps_input)
@@ -149,19 +153,41 @@ impl Runner<'_> {
         self.calls.pop();
     }
 
-    /// The values that the words of a command become, and whether the program's name is a variable
-    /// that nobody set.
-    fn arguments_as_written(&mut self, words: &[Word<'_>]) -> (Vec<Value>, bool) {
+    /// The values that the words of a command become, whether the program's name is a variable
+    /// that nobody set, and which of the values no word says.
+    fn arguments_as_written(&mut self, words: &[Word<'_>]) -> (Vec<Value>, bool, Vec<String>) {
         let mut argv = Vec::with_capacity(words.len());
         self.absent = false;
+        let mut computed = Vec::new();
         let Some((first, rest)) = words.split_first() else {
-            return (argv, false);
+            return (argv, false, computed);
         };
         argv.extend(self.command_word(first));
+        if !is_written(first) {
+            computed.extend(texts_of(&argv));
+            // Also if it is nothing: elsewhere it may be something.
+            if argv.first().is_none_or(|first| first.known().is_some()) {
+                self.note_found_name();
+            }
+        }
         let vanished = argv.is_empty() && is_a_variable(first.raw);
         if !is_declaration(first.raw) {
-            argv.extend(self.words(rest));
-            return (argv, vanished);
+            if rest.iter().all(is_written) {
+                argv.extend(self.words(rest));
+                return (argv, vanished, computed);
+            }
+            for word in rest {
+                let values = self.words(std::slice::from_ref(word));
+                if !is_written(word) {
+                    computed.extend(texts_of(&values));
+                    if values.is_empty() && starts_others(first.raw) {
+                        // The next word is the program.
+                        self.note_found_name();
+                    }
+                }
+                argv.extend(values);
+            }
+            return (argv, vanished, computed);
         }
         for word in rest {
             match assignment_end(word.raw) {
@@ -178,7 +204,7 @@ impl Runner<'_> {
                 None => argv.extend(self.words(std::slice::from_ref(word))),
             }
         }
-        (argv, vanished)
+        (argv, vanished, computed)
     }
 
     /// One program with its arguments, and what it runs in turn.
@@ -220,6 +246,7 @@ impl Runner<'_> {
                     }
                     self.dead(|runner| runner.program(&other, inner, &mut Streams::default()));
                 }
+                self.note_found_name();
                 program
             }
             Value::Unknown {
@@ -262,6 +289,9 @@ impl Runner<'_> {
         }
         if let Some(body) = self.state.function(&program).map(str::to_owned) {
             self.stand_alone(streams);
+            if known::path_of(&program).is_some() || self.is_builtin(&program) {
+                self.note_shadowed();
+            }
             return match self.state.doubt_about(&program) {
                 None => self.call(&program, &body, &argv),
                 Some(Doubt::Whether) => {
@@ -318,6 +348,19 @@ impl Runner<'_> {
         self.calls.pop();
         out
     }
+}
+
+/// Builtins that run the command in their arguments.
+const fn starts_others(raw: &[u8]) -> bool {
+    matches!(
+        raw,
+        b"command" | b"builtin" | b"exec" | b"eval" | b"noglob" | b"nocorrect" | b"-"
+    )
+}
+
+/// What is surely the text of one of the values.
+fn texts_of(values: &[Value]) -> impl Iterator<Item = String> {
+    values.iter().filter_map(Value::known).map(str::to_owned)
 }
 
 /// Builtins whose arguments are assignments.

@@ -179,6 +179,10 @@ pub(crate) struct Runner<'s> {
     /// Aliases that a line sets count from the next one on: not in a function or a substitution,
     /// which are read as a whole.
     pub(super) reads_lines: bool,
+    /// What the words of the command became that are not what they say.
+    pub(super) computed: Vec<String>,
+    /// Aliases whose text is being run: in it they are no aliases.
+    pub(super) expanding: Vec<String>,
     /// Functions that are being run.
     pub(super) calls: Vec<String>,
     /// Texts behind `/dev/fd/63` and its like.
@@ -240,6 +244,8 @@ impl<'s> Runner<'s> {
             loops: 0,
             sources: 0,
             reads_lines: true,
+            computed: Vec::new(),
+            expanding: Vec::new(),
             calls: Vec::new(),
             pipes: BTreeMap::new(),
             descriptors: Descriptors::new(),
@@ -338,6 +344,23 @@ impl<'s> Runner<'s> {
     /// Something cannot be known, but the programs can.
     pub(super) fn soft_unknown(&mut self, what: &'static str) {
         self.note_unknown(what, true);
+    }
+
+    /// The same, even where nothing seems to run: that is found out by what may be mistaken, too.
+    pub(super) fn note_doubtful(&mut self, what: &'static str) {
+        if self.certainty == Certainty::Latent {
+            return;
+        }
+        let is_noted = |unknown: &Unknown| unknown.what == what && unknown.span == self.span;
+        if self.analysis.unknowns.len() < MAX_FOUND
+            && !self.analysis.unknowns.last().is_some_and(is_noted)
+        {
+            self.analysis.unknowns.push(Unknown {
+                what,
+                span: self.span.clone(),
+                is_soft: true,
+            });
+        }
     }
 
     fn note_unknown(&mut self, what: &'static str, is_soft: bool) {

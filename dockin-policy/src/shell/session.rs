@@ -381,7 +381,9 @@ impl SessionState {
         let bodies: Vec<String> = self
             .functions
             .keys()
-            .filter(|name| !functions || !self.exported.contains(&format!("{name}()")))
+            .filter(|name| {
+                !functions || !self.exports_all && !self.exported.contains(&format!("{name}()"))
+            })
             .cloned()
             .collect();
         for name in &bodies {

@@ -69,6 +69,19 @@ pub(super) enum ShellRuns<'a> {
     Unknown,
 }
 
+/// Long options that bash takes with one dash as well.
+const ONE_DASH: &[&str] = &[
+    "rcfile",
+    "init-file",
+    "noprofile",
+    "norc",
+    "login",
+    "posix",
+    "noediting",
+    "restricted",
+    "verbose",
+];
+
 /// Reads a shell's arguments.
 pub(super) fn shell_options(arguments: &[Value]) -> ShellRuns<'_> {
     let mut rest = arguments;
@@ -93,6 +106,13 @@ pub(super) fn shell_options(arguments: &[Value]) -> ShellRuns<'_> {
             break;
         }
         rest = behind;
+        let bare = option.trim_start_matches('-');
+        if !option.starts_with("--") && bare.len() > 2 && ONE_DASH.contains(&bare) {
+            if matches!(bare, "rcfile" | "init-file") {
+                return ShellRuns::Unknown;
+            }
+            continue;
+        }
         if option.starts_with("--") {
             if SHELL_VALUE_OPTIONS.contains(&option) {
                 rest = rest.get(1..).unwrap_or_default();
@@ -103,9 +123,12 @@ pub(super) fn shell_options(arguments: &[Value]) -> ShellRuns<'_> {
             text |= option.contains('c');
             input |= option.contains('s');
         }
-        if option.ends_with(['o', 'O']) {
-            rest = rest.get(1..).unwrap_or_default();
+        let named = option.matches(['o', 'O']).count();
+        if named > 0 && (named > 1 || !option.ends_with(['o', 'O'])) {
+            // How many arguments it takes, or what is glued on, depends on the shell.
+            return ShellRuns::Unknown;
         }
+        rest = rest.get(named..).unwrap_or_default();
     }
     match rest.split_first() {
         Some((value, more)) if text => ShellRuns::Text(value, more),

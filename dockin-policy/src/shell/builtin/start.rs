@@ -21,6 +21,7 @@ impl Runner<'_> {
             self.unknown(VARIABLE);
             return Out::Unknown(OUTPUT);
         };
+        self.note_computed_name(&program);
         if let Some(out) = self.builtin(&program, argv, streams) {
             return out;
         }
@@ -142,6 +143,7 @@ impl Runner<'_> {
             }
             Value::Known(text) => {
                 let text = text.clone();
+                self.note_computed_text(&text);
                 for signal in &signals {
                     if !self.state.set_trap(signal, Some(text.clone())) {
                         self.unknown("more traps than are kept");
@@ -200,6 +202,10 @@ impl Runner<'_> {
         }
         if words.len() != arguments.len() {
             self.unknown("a name that is made to run another program");
+        }
+        let gives = |word: &&str| word.contains('=') || word.starts_with('-') && word.contains('p');
+        if words.iter().any(gives) {
+            self.note_shadowed();
         }
         for (name, path) in pairs {
             let program = utility::base_name(&path).to_owned();

@@ -354,6 +354,8 @@ impl Runner<'_> {
                 match (letter, value) {
                     ('a', value) => told.array = value,
                     ('C', Some(text)) => {
+                        // With an index and a line behind it, once for some of the lines.
+                        self.note_made_text();
                         let _out = self.text(&text);
                     }
                     ('C', None) => self.unknown("a callback that is run as a command"),

@@ -127,6 +127,19 @@ impl Runner<'_> {
         }
     }
 
+    /// `shift 2 name`: what is left of the arrays is not known.
+    pub(super) fn shift_arrays(&mut self, arguments: &[Value]) {
+        for argument in arguments {
+            match argument {
+                Value::Known(name) if crate::shell::lexer::is_name(name.as_bytes()) => {
+                    self.set_named(name, None);
+                }
+                Value::Known(_) => {}
+                _ => self.unknown("a variable's name that is not known"),
+            }
+        }
+    }
+
     /// zsh: options that change what words become.
     pub(super) fn zsh_options(&mut self, words: &[&str], on: bool) {
         for word in words {

@@ -2,6 +2,7 @@
 
 use crate::shell::{
     ast::{Heredoc, Redirect, Word},
+    known,
     parse::parse,
     redirect::Streams,
     run::Runner,
@@ -13,7 +14,8 @@ impl Runner<'_> {
     pub(super) fn alias(
         &mut self,
         assigned: &[Word<'_>],
-        text: &str,
+        words: &[Word<'_>],
+        (text, names): (&str, Vec<String>),
         redirects: &[Redirect<'_>],
         texts: &[Heredoc<'_>],
     ) -> Out {
@@ -29,6 +31,12 @@ impl Runner<'_> {
             whole.push(' ');
         }
         whole.push_str(text);
+        if words
+            .first()
+            .is_some_and(|word| self.is_shadowing(word, text))
+        {
+            self.note_shadowed();
+        }
         self.nesting += 1;
         let out = if !self.spend_bytes(whole.len()) || self.nesting > 12 {
             self.unknown("aliases inside aliases");
@@ -41,9 +49,13 @@ impl Runner<'_> {
             if self.state.doubts_aliases() {
                 self.unknown("an alias that may not be set");
             }
-            self.redirected_run(streams.may_fail, |runner| {
+            let outer = self.expanding.len();
+            self.expanding.extend(names);
+            let out = self.redirected_run(streams.may_fail, |runner| {
                 runner.script(&script, whole.as_bytes())
-            })
+            });
+            self.expanding.truncate(outer);
+            out
         };
         self.nesting -= 1;
         if let Some(outer) = outer {
@@ -73,10 +85,10 @@ impl Runner<'_> {
     }
 
     /// The text that a command becomes when its name is an alias; aliases in it are replaced, too.
-    pub(super) fn aliased(&self, words: &[Word<'_>]) -> Option<String> {
+    pub(super) fn aliased(&self, words: &[Word<'_>]) -> Option<(String, Vec<String>)> {
         let mut text = String::new();
         let mut words = words.iter();
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
         let mut more = true;
         let mut any = false;
         while more {
@@ -86,9 +98,9 @@ impl Runner<'_> {
             let mut rest = String::new();
             let mut found = false;
             while let Some((key, value)) = self.alias_entry(&name)
-                && !seen.contains(&key)
+                && !seen.iter().any(|other| other == key)
             {
-                seen.push(key);
+                seen.push(key.to_owned());
                 found = true;
                 let (first, behind) = match value.split_once([' ', '\t', '\n', ';', '|', '&']) {
                     Some((first, _)) => (first, value.get(first.len()..).unwrap_or_default()),
@@ -110,11 +122,26 @@ impl Runner<'_> {
             text.push_str(std::str::from_utf8(word.raw).ok()?);
             text.push(' ');
         }
-        Some(text)
+        Some((text, seen))
+    }
+
+    /// Whether an alias is more than a short name: for something that has that name already, or with
+    /// text that changes how the line is read.
+    fn is_shadowing(&self, word: &Word<'_>, text: &str) -> bool {
+        let name = crate::shell::expand::lossy(word.raw);
+        let is_same = text.split_ascii_whitespace().next() == Some(&*name);
+        let is_taken = known::path_of(&name).is_some() || self.is_builtin(&name);
+        let value = self.alias_entry(&name).map(|(_, value)| value.as_str());
+        let is_plain = value.is_some_and(|value| {
+            !value.contains(|c: char| "#<>|&;(){}`$\n\"'\\*?[~".contains(c))
+                && !value.ends_with([' ', '\t'])
+        });
+        is_taken && !is_same || !is_plain
     }
 
     pub(super) fn alias_entry(&self, name: &str) -> Option<(&str, &String)> {
-        if name.is_empty() || name.contains(['\'', '"', '\\', '$']) {
+        let is_text = name.is_empty() || name.contains(['\'', '"', '\\', '$']);
+        if is_text || self.expanding.iter().any(|other| other == name) {
             return None;
         }
         self.alias_pair(name)

@@ -86,7 +86,12 @@ impl Runner<'_> {
         if let Some(list) = value.strip_prefix(b"(") {
             let list = list.strip_suffix(b")").unwrap_or(list).to_vec();
             let _is_table = self.set_in_table(&name, None, None);
-            return self.assign_list(&name, &list, appends);
+            self.assign_list(&name, &list, appends);
+            if index.is_some() {
+                // zsh puts it in place of some elements.
+                self.state.set(&name, Variable::Unknown);
+            }
+            return;
         }
         let value = self.whole(value, Mode::Word);
         if index.is_none() && name == "PATH" && self.assign_search_path(&value, appends) {
@@ -240,12 +245,21 @@ impl Runner<'_> {
                 _ => variable = Variable::Unknown,
             },
             Variable::Array(array) => {
-                let at = self
-                    .arithmetic(index)
-                    .and_then(|at| usize::try_from(at).ok());
-                match (at, text) {
+                let at = self.arithmetic(index);
+                // The first one of zsh has the number 1, and a comma stands between two ends.
+                let at = match self.dialect() {
+                    Dialect::Zsh if index.contains(&b',') => None,
+                    Dialect::Zsh => at.and_then(|at| at.checked_sub(1)),
+                    _ => at,
+                };
+                match (at.and_then(|at| usize::try_from(at).ok()), text) {
                     (Some(at), Some(text)) => {
-                        array.insert(at, text);
+                        // zsh fills up with empty ones.
+                        if self.dialect() == Dialect::Zsh && at > array.len() {
+                            variable = Variable::Unknown;
+                        } else {
+                            array.insert(at, text);
+                        }
                     }
                     _ => variable = Variable::Unknown,
                 }

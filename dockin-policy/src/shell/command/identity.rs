@@ -79,10 +79,16 @@ impl Runner<'_> {
             self.found_in_search_path(program)
         };
         match file {
-            Some(File::Program(_)) => return,
+            Some(File::Program(name)) => {
+                if name != base_name(program) {
+                    self.note_shadowed();
+                }
+                return;
+            }
             Some(File::Text(text)) => {
                 // A script that is known.
                 let text = text.clone();
+                self.note_made_text();
                 let _out = self.below(|runner| runner.text(&text));
                 return;
             }

@@ -113,15 +113,19 @@ impl Runner<'_> {
             self.dead(|runner| runner.inner(inner));
         }
         self.runs_by_table(name, arguments);
+        // Each of them is a guess.
+        let computed = std::mem::take(&mut self.computed);
         for inner in wrapper::other_programs(name, arguments) {
             self.dead(|runner| runner.inner(inner));
         }
+        self.computed = computed;
         match wrapper::unwrap(name, argv, &self.stdin) {
             Inner::None if self.starts_shell(name, arguments) => {
                 return self.below(Self::input_as_commands);
             }
             Inner::None => {}
             Inner::Argv(inner) => {
+                self.note_inner_name(&inner, arguments);
                 let own = arguments.len().saturating_sub(inner.len());
                 let given = arguments.get(..own).unwrap_or_default().to_vec();
                 return self.below(|runner| {
@@ -146,6 +150,7 @@ impl Runner<'_> {
                     }
                 }
                 for inner in list {
+                    self.note_inner_name(&inner, arguments);
                     let _out = if self.dialect() == Dialect::Busybox {
                         self.applet(inner)
                     } else {
@@ -284,6 +289,7 @@ impl Runner<'_> {
                 return Out::Unknown(OUTPUT);
             }
         };
+        self.note_computed_name(&program);
         let dialect = self.dialect();
         if dialect == Dialect::Busybox {
             // The applet behind `busybox env` is started by its own name.

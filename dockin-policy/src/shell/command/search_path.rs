@@ -120,16 +120,26 @@ impl Runner<'_> {
                 folder => self.file_at(&format!("{folder}/{program}")),
             })
         };
-        match self.state.variable("PATH")? {
+        let found = match self.state.variable("PATH")? {
             Variable::Text(text) => in_folders(text),
             Variable::Around(before, behind) => in_folders(before).or_else(|| in_folders(behind)),
-            _ => {
-                let tail = format!("/{program}");
-                let mut files = self.state.files();
-                files
-                    .find(|(path, _)| path.ends_with(&tail) || *path == program)
-                    .map(|(_, file)| file)
-            }
-        }
+            _ => None,
+        };
+        // Which folder is which is not always known.
+        let tail = format!("/{program}");
+        let is_known = matches!(
+            self.state.variable("PATH"),
+            Some(Variable::Text(_) | Variable::Around(..))
+        );
+        let is_one = |path: &str, file: &File| {
+            (matches!(file, File::Program(_)) || !is_known)
+                && (path.ends_with(&tail) || path == program)
+        };
+        found.or_else(|| {
+            let mut files = self.state.files();
+            files
+                .find(|(path, file)| is_one(path, file))
+                .map(|(_, file)| file)
+        })
     }
 }

@@ -62,6 +62,7 @@ impl Runner<'_> {
             match *options {
                 utility::ShellRuns::Text(Value::Known(text), rest) => {
                     let text = text.clone();
+                    runner.note_computed_text(&text);
                     runner.arguments(program, rest);
                     runner.read_text(&text)
                 }
@@ -131,13 +132,14 @@ impl Runner<'_> {
                 .any(|it| it == "--login" || !it.starts_with("--") && it.contains(['l', 'i']));
         let files: &[&str] = match (dialect, reads_more) {
             (Dialect::Zsh, false) => &[".zshenv"],
-            (Dialect::Zsh, true) => &[".zshenv", ".zprofile", ".zshrc", ".zlogin"],
+            (Dialect::Zsh, true) => &[".zshenv", ".zprofile", ".zshrc", ".zlogin", ".zlogout"],
             (_, false) => &[],
             (Dialect::Bash, true) => &[
                 ".bashrc",
                 ".bash_profile",
                 ".bash_login",
                 ".profile",
+                ".bash_logout",
                 ".kshrc",
                 ".mkshrc",
             ],
@@ -188,7 +190,10 @@ impl Runner<'_> {
                 self.stdin = Input::Inherited;
                 Out::Unknown(OUTPUT)
             }
-            Input::Text(text) => self.read_text(&text),
+            Input::Text(text) => {
+                self.note_made_text();
+                self.read_text(&text)
+            }
             Input::Unknown(reason) => {
                 if reason == DOWNLOADED {
                     self.shape(Shape::DownloadIntoShell);
@@ -210,6 +215,7 @@ impl Runner<'_> {
         }
         match self.file_text(path) {
             Out::Known(text) => {
+                self.note_made_text();
                 self.sources += 1;
                 let out = self.in_function(|runner| runner.read_text(&text));
                 self.sources -= 1;

@@ -73,7 +73,7 @@ fn use_of(name: &str) -> Option<Use> {
         | "SSLKEYLOGFILE"
         | "PERLIO_DEBUG"
         | "LD_DEBUG_OUTPUT" => Use::Written,
-        "PERL5DB" | "LUA_INIT" | "GIT_CONFIG_PARAMETERS" => Use::Code,
+        "PERL5DB" | "LUA_INIT" | "GIT_CONFIG_PARAMETERS" | "ARGV0" => Use::Code,
         "PS4" => Use::Trace,
         "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" | "RPS1" | "PROMPT2" | "RPS2" | "RPROMPT2" => {
             Use::Expanded
@@ -175,6 +175,10 @@ impl Runner<'_> {
                     .trim_start_matches('-')
                     .trim_start_matches('!')
                     .to_owned();
+                if matches!(name, "NULLCMD" | "READNULLCMD") {
+                    // With what a redirection gives it to read.
+                    self.note_shadowed();
+                }
                 // Who runs it, and when, is another matter: it is judged here.
                 let _out = self.dead(|runner| runner.text(&command));
                 if let Some(program) = command.split_whitespace().next() {
@@ -250,8 +254,11 @@ impl Runner<'_> {
         let Some(table) = self.table(name) else {
             return false;
         };
+        if table == Table::Other && matches!(name, "path" | "fpath") {
+            return false;
+        }
+        self.note_shadowed();
         let kept = match (table, index, text) {
-            (Table::Other, ..) if matches!(name, "path" | "fpath") => return false,
             (Table::Aliases, Some(index), Some(text)) => {
                 self.state.set_alias(index, Some(text.to_owned()))
             }

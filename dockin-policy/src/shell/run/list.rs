@@ -167,6 +167,9 @@ impl Runner<'_> {
         let out = if item.rest.is_empty() {
             if item.background || item.coprocess {
                 let stdin = self.stdin.clone();
+                if item.coprocess {
+                    self.stdin = Input::Unknown(OUTPUT);
+                }
                 let out = self.in_background(|runner| runner.command(&item.first, texts));
                 self.stdin = stdin;
                 if item.coprocess {
@@ -345,6 +348,9 @@ impl Runner<'_> {
             self.shape(Shape::ForkBomb);
         }
         let body = String::from_utf8_lossy(body).into_owned();
+        if is_called_by_the_shell(&name) {
+            self.note_shadowed();
+        }
         let kept = self.state.set_function(&name, Some(body));
         if !kept {
             self.unknown("more functions than are kept");
@@ -375,4 +381,20 @@ fn calls_itself_twice(command: &Command<'_>, name: &str) -> bool {
 fn is_said(command: &Command<'_>) -> bool {
     matches!(&command.kind, Kind::Simple { assignments: 0, words }
         if words.first().is_some_and(|word| matches!(word.raw, b"echo" | b"printf")))
+}
+
+/// Whether shells call the function by themselves: when it is not written.
+fn is_called_by_the_shell(name: &str) -> bool {
+    name.starts_with("TRAP")
+        || matches!(
+            name,
+            "chpwd"
+                | "precmd"
+                | "preexec"
+                | "periodic"
+                | "zshexit"
+                | "zshaddhistory"
+                | "command_not_found_handle"
+                | "command_not_found_handler"
+        )
 }
