@@ -11,6 +11,7 @@ use names::{BUILTINS, HARMLESS, STARTERS, SURE, ZSH};
 
 use super::{
     Dialect,
+    command::is_run_by_calculations,
     expand::Mode,
     redirect::Streams,
     run::{Certainty, Flow, Resolved, Runner},
@@ -45,8 +46,25 @@ impl Runner<'_> {
     }
 
     /// Whether the shell does it itself.
-    pub(super) fn is_builtin(&self, name: &str) -> bool {
+    pub(in crate::shell) fn is_builtin(&self, name: &str) -> bool {
         BUILTINS.contains(&name) || self.dialect() == Dialect::Zsh && ZSH.contains(&name)
+    }
+
+    /// Whether the shell finds variables, and their indexes, in the builtin's arguments.
+    fn sets_by_name(&self, program: &str) -> bool {
+        let takes_texts = matches!(
+            program,
+            "eval" | "echo" | "trap" | "alias" | ":" | "true" | "false" | "history" | "bind"
+        );
+        self.is_builtin(program) && !takes_texts && !STARTERS.contains(&program)
+    }
+
+    /// Whether `name=text` gives something that has the name already another meaning.
+    fn renames(&self, definition: &str) -> bool {
+        definition.split_once('=').is_some_and(|(name, text)| {
+            let is_taken = super::known::path_of(name).is_some() || self.is_builtin(name);
+            is_taken && text.split_ascii_whitespace().next() != Some(name)
+        })
     }
 
     fn done_inside(&mut self, program: &str, argv: &[Value], streams: &mut Streams) -> Option<Out> {
@@ -55,6 +73,19 @@ impl Runner<'_> {
         let bash = !self.dialect().is_small();
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
         let before = (self.status, self.hoped);
+        let has = |letter| {
+            let mut words = arguments.iter().filter_map(Value::known);
+            words.any(|it| it.starts_with('-') && it.contains(letter))
+        };
+        if zsh && program == "print" && has('v') || has('f') && has('u') && program == "typeset" {
+            self.note_made_text();
+        }
+        if self.sets_by_name(program) && (program != "printf" || has('v')) {
+            let is_run = |it: &Value| it.known().is_some_and(is_run_by_calculations);
+            if arguments.iter().any(is_run) {
+                self.soft_unknown("an index that runs something");
+            }
+        }
         self.status = Some(0);
         self.hoped = !SURE.contains(&program);
         let out = match program {
@@ -62,6 +93,9 @@ impl Runner<'_> {
                 self.stand_alone(streams);
                 if std::mem::take(&mut self.absent) {
                     self.soft_unknown(VARIABLE);
+                }
+                if !self.computed.is_empty() {
+                    self.note_made_text();
                 }
                 // `$?` in it is the status before; nothing to run ends well.
                 match known {
@@ -74,9 +108,6 @@ impl Runner<'_> {
                             ["--", rest @ ..] => rest,
                             all => all,
                         };
-                        if !self.computed.is_empty() {
-                            self.note_made_text();
-                        }
                         self.read_text(&words.join(" "))
                     }
                     None => {
@@ -157,7 +188,12 @@ impl Runner<'_> {
             "-" if zsh => {
                 // Builtins and words in front of commands stay what they are.
                 let rest = arguments.to_vec();
-                let _out = self.maybe(|runner| runner.argv(rest, &mut Streams::default()));
+                let is_own = rest.first().and_then(Value::known).is_none_or(|name| {
+                    self.is_builtin(name) || self.state.function(name).is_some()
+                });
+                if is_own {
+                    let _out = self.maybe(|runner| runner.argv(rest, &mut Streams::default()));
+                }
                 // The program gets a dash in front of its name.
                 return Some(self.renamed(arguments, streams, |name| format!("-{name}")));
             }
@@ -204,6 +240,13 @@ impl Runner<'_> {
             }
             "alias" => {
                 self.record(program, argv, streams);
+                if arguments
+                    .iter()
+                    .filter_map(Value::known)
+                    .any(|it| self.renames(it))
+                {
+                    self.note_shadowed();
+                }
                 let everywhere = zsh
                     && arguments
                         .iter()
@@ -623,6 +666,9 @@ impl Runner<'_> {
                     && (words.contains(&"autocd") || words.contains(&"cdable_vars"))
                 {
                     self.unknown("an option that makes other words folders to go to");
+                }
+                if program == "shopt" && words.contains(&"extdebug") {
+                    self.soft_unknown("an option that changes what words become");
                 }
                 if program == "shopt" && words.contains(&"lastpipe") {
                     self.last_stays = !words.contains(&"-u");

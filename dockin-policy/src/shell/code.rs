@@ -21,6 +21,8 @@ pub(super) use printed::{awk_prints, prints};
 
 const INTERPRETERS: &[&str] = &[
     "python",
+    "pdb",
+    "pydoc",
     "perl",
     "ruby",
     "node",

@@ -23,7 +23,7 @@ use super::{
 };
 use assign::joined_name;
 use computed::is_written;
-pub(super) use watched::is_watched;
+pub(super) use watched::{is_run_by_calculations, is_watched};
 
 /// Functions inside the same function.
 const MAX_CALLS: usize = 3;

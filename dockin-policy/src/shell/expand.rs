@@ -240,6 +240,10 @@ impl Runner<'_> {
     pub(super) fn command_word(&mut self, word: &Word<'_>) -> Vec<Value> {
         let mut values = Vec::new();
         let braces = !(self.dialect() == Dialect::Zsh && word.raw.first() == Some(&b'{'));
+        if !braces && word.raw.len() > 1 {
+            // zsh needs no blank behind the brace of a group.
+            self.soft_unknown("a brace that may begin a group");
+        }
         self.word_into(word, &mut values, braces);
         values
     }

@@ -18,14 +18,16 @@ pub(super) fn is_applet(name: &str) -> bool {
 pub(super) fn may_exist(program: &str) -> bool {
     let name = base_name(program);
     let plausible = |c: char| c.is_ascii_alphanumeric() || "._+-@?~:[".contains(c);
-    let is_path = program.contains('/');
     if name.is_empty() || matches!(program, "." | "..") {
         return false;
     }
-    if !is_path && (name.starts_with('-') || name.len() == 1 && !matches!(name, "w" | "R" | "[")) {
+    if let Some((folder, _)) = program.rsplit_once('/') {
+        return folder.chars().all(|c| c == '/' || plausible(c));
+    }
+    if name.starts_with('-') || name.len() == 1 && !matches!(name, "w" | "R" | "[") {
         return false;
     }
-    program.chars().all(|c| c == '/' || plausible(c))
+    program.chars().all(plausible)
 }
 
 /// Where the program stands in most images.

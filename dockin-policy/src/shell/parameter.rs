@@ -144,6 +144,10 @@ impl Runner<'_> {
         if zsh {
             while let Some(byte @ (b'=' | b'~' | b'^')) = inside.first() {
                 splits |= *byte == b'=';
+                if *byte == b'~' {
+                    // It is a pattern, which may have code in it.
+                    self.note_made_text();
+                }
                 inside = inside.get(1..).unwrap_or_default();
             }
             if inside.first() == Some(&b'(') {
@@ -255,6 +259,9 @@ impl Runner<'_> {
             return Held::Unknown;
         };
         let flags = lossy(inside.get(1..end).unwrap_or_default());
+        if flags.contains(['P', 'e', '%', '~']) {
+            self.note_made_text();
+        }
         let held = self.held_by(inside.get(end + 1..).unwrap_or_default(), quoted);
         let mut held = match held {
             Held::Word(word) => self

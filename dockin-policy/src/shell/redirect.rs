@@ -235,6 +235,10 @@ impl Runner<'_> {
         } else {
             std::borrow::Cow::Borrowed(heredoc.body)
         };
+        if heredoc.quoted || memchr::memchr3(b'$', b'`', b'\\', &body).is_none() {
+            self.written
+                .push(String::from_utf8_lossy(&body).into_owned());
+        }
         if heredoc.quoted {
             return Input::Text(String::from_utf8_lossy(&body).into_owned());
         }

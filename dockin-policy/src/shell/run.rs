@@ -181,6 +181,8 @@ pub(crate) struct Runner<'s> {
     pub(super) reads_lines: bool,
     /// What the words of the command became that are not what they say.
     pub(super) computed: Vec<String>,
+    /// Here-documents that are what they say.
+    pub(super) written: Vec<String>,
     /// Aliases whose text is being run: in it they are no aliases.
     pub(super) expanding: Vec<String>,
     /// Functions that are being run.
@@ -245,6 +247,7 @@ impl<'s> Runner<'s> {
             sources: 0,
             reads_lines: true,
             computed: Vec::new(),
+            written: Vec::new(),
             expanding: Vec::new(),
             calls: Vec::new(),
             pipes: BTreeMap::new(),
@@ -386,6 +389,15 @@ impl<'s> Runner<'s> {
         };
         if resolved.writes.iter().any(sets_keys) {
             self.unknown("a file that line editors take their keys from");
+        }
+        let is_gits = |path: &Value| {
+            let text = path.shown();
+            text.ends_with(".gitconfig")
+                || text.contains(".git/config")
+                || text.contains(".git/hooks/")
+        };
+        if resolved.writes.iter().any(is_gits) {
+            self.soft_unknown("a file that git runs programs from");
         }
         // What may run again is the same program.
         if resolved.certainty == Certainty::Maybe

@@ -228,7 +228,17 @@ impl SessionState {
             Some(false) => Variable::Unknown,
             None => value,
         };
-        if super::command::is_watched(name) && self.watched.len() < MAX_NAMED {
+        let is_run = match &value {
+            Variable::Text(text) => super::command::is_run_by_calculations(text),
+            Variable::Array(texts) => texts
+                .values()
+                .any(|text| super::command::is_run_by_calculations(text)),
+            Variable::Map(texts) => texts
+                .values()
+                .any(|text| super::command::is_run_by_calculations(text)),
+            _ => false,
+        };
+        if (is_run || super::command::is_watched(name)) && self.watched.len() < MAX_NAMED {
             self.watched.push((name.to_owned(), value.clone()));
         }
         let elements = match &value {

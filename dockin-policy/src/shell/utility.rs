@@ -18,7 +18,7 @@ use filter::{
 pub(super) use git::git_written;
 use print::unescaped;
 pub(super) use print::{echo, printf};
-pub(super) use sed_script::effects as sed_effects;
+pub(super) use sed_script::{effects as sed_effects, may_run as sed_may_run};
 pub(super) use tar::tar_values;
 pub(super) use writers::altered;
 

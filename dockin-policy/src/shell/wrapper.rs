@@ -318,6 +318,13 @@ fn split_string(arguments: &[Value]) -> Inner {
     let mut words: Vec<Value> = arguments.get(..at).unwrap_or_default().to_vec();
     words.extend(env_words(&text).into_iter().map(Value::Known));
     words.extend(rest.unwrap_or_default().iter().cloned());
+    if words
+        .iter()
+        .take_while(|it| it.known().is_some_and(|it| it.starts_with('-')))
+        .any(is_split_string)
+    {
+        return Inner::Unknown("a command text inside a command text");
+    }
     behind(
         &words,
         &["-u", "--unset", "-C", "--chdir", "-a", "--argv0"],
@@ -347,7 +354,7 @@ fn env_words(text: &str) -> Vec<String> {
                 Some('c') | None => break,
                 Some(other) => word.get_or_insert_default().push(other),
             },
-            (None, ' ' | '\t' | '\n') => words.extend(word.take()),
+            (None, c) if c.is_ascii_whitespace() || c == '\u{b}' => words.extend(word.take()),
             (_, c) => word.get_or_insert_default().push(c),
         }
     }
@@ -373,6 +380,9 @@ fn behind(arguments: &[Value], values: &[&str], mut operands: usize, assignments
             }
             Some("-") if options && assignments => {}
             Some(text) if assignments && is_assignment(text) => {}
+            Some(text) if assignments && text.contains('=') => {
+                return Inner::Unknown("an assignment to what is no name");
+            }
             None if assignments
                 && matches!(first, Value::Unknown { prefix, .. } if prefix.contains('=')) => {}
             _ if operands > 0 => {

@@ -144,6 +144,18 @@ impl Runner<'_> {
             Value::Known(text) => {
                 let text = text.clone();
                 self.note_computed_text(&text);
+                let first = text
+                    .split([' ', '\t', '\n', ';'])
+                    .next()
+                    .unwrap_or_default();
+                let is_plain = first.is_empty()
+                    || crate::shell::known::path_of(first).is_some()
+                    || self.is_builtin(first)
+                    || first.contains('=');
+                if !is_plain {
+                    // It is another thing by then, perhaps.
+                    self.note_shadowed();
+                }
                 for signal in &signals {
                     if !self.state.set_trap(signal, Some(text.clone())) {
                         self.unknown("more traps than are kept");

@@ -414,6 +414,7 @@ impl Runner<'_> {
                 Some("-o" | "+o") => {
                     match (first.known(), behind.first().and_then(Value::known)) {
                         (Some("-o"), Some("xtrace")) => self.traced(),
+                        (Some("-o"), Some("history" | "histexpand")) => self.note_made_text(),
                         (Some("-o"), Some("keyword")) => {
                             self.unknown("an option that makes arguments assignments");
                         }
@@ -430,6 +431,19 @@ impl Runner<'_> {
                     if option.starts_with('-') && option.contains('x') {
                         self.traced();
                     }
+                    if option.starts_with('-') && option.contains('H') {
+                        // Older lines become part of later ones.
+                        self.note_made_text();
+                    }
+                    if option.contains('o') && self.dialect() != Dialect::Zsh {
+                        let named = behind.first().and_then(Value::known);
+                        match (option.starts_with('-'), named) {
+                            (true, Some("xtrace")) => self.traced(),
+                            (true, Some("history" | "histexpand")) => self.note_made_text(),
+                            (on, Some("allexport")) => self.state.export_all(on),
+                            _ => {}
+                        }
+                    }
                     if self.dialect() == Dialect::Zsh && option.contains('y') {
                         self.state.set_splitting(option.starts_with('-'));
                     }
@@ -439,7 +453,12 @@ impl Runner<'_> {
                     if option.contains('a') {
                         self.state.export_all(option.starts_with('-'));
                     }
-                    rest = behind;
+                    if option.contains('A') {
+                        // An array of zsh, perhaps one of its tables.
+                        self.note_made_text();
+                    }
+                    let named = option.contains('o') && self.dialect() != Dialect::Zsh;
+                    rest = behind.get(usize::from(named)..).unwrap_or_default();
                 }
                 _ => {
                     sets = true;

@@ -13,8 +13,36 @@ impl Runner<'_> {
     ) -> bool {
         let known: Option<Vec<&str>> = arguments.iter().map(Value::known).collect();
         match program {
+            "functions" if arguments.iter().any(is_option) => {
+                self.record(program, argv, streams);
+                self.note_shadowed();
+                true
+            }
+            "print" if arguments.iter().any(|it| is_option(it) && sets(it)) => {
+                self.record(program, argv, streams);
+                self.note_made_text();
+                true
+            }
+            "zstyle" if arguments.iter().any(is_option) => {
+                self.record(program, argv, streams);
+                self.note_made_text();
+                true
+            }
+            "zregexparse" | "zparseopts" | "strftime" | "zformat" | "sysread" | "getln"
+            | "vared" | "private" | "zselect" => {
+                self.record(program, argv, streams);
+                self.note_made_text();
+                true
+            }
             "autoload" => {
                 self.record(program, argv, streams);
+                let is_path = |it: &Value| it.known().is_none_or(|text| text.contains('/'));
+                if self.state.variable("FPATH").is_some()
+                    || self.state.variable("fpath").is_some()
+                    || arguments.iter().any(is_path)
+                {
+                    self.note_shadowed();
+                }
                 const PACKAGED: &[&str] = &[
                     "compinit",
                     "bashcompinit",
@@ -150,6 +178,12 @@ impl Runner<'_> {
             };
             match name {
                 "shwordsplit" => self.state.set_splitting(on),
+                "equals" if !on => {
+                    self.unknown("an option that changes what words become");
+                }
+                "extendedglob" | "braceccl" | "pathdirs" if on => {
+                    self.soft_unknown("an option that changes what words become");
+                }
                 "autocd" | "cdablevars" if on => {
                     self.unknown("an option that makes other words folders to go to");
                 }
@@ -164,4 +198,13 @@ impl Runner<'_> {
             }
         }
     }
+}
+
+fn is_option(word: &Value) -> bool {
+    word.known().is_none_or(|text| text.starts_with('-'))
+}
+
+/// Whether the option of `print` has it set a variable.
+fn sets(word: &Value) -> bool {
+    word.known().is_none_or(|text| text.contains('v'))
 }

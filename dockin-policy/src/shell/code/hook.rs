@@ -223,7 +223,7 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                         plain.starts_with('f')
                     })
             });
-            dangerous.then_some(CODE)
+            (dangerous || utility::sed_may_run(arguments)).then_some(CODE)
         }
         name if is_vi(name) || matches!(name, "emacs" | "emacsclient" | "xemacs") => {
             let plain = known
@@ -274,7 +274,8 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             runs.then_some(HOOK)
         }
         "make" | "gmake" | "ninja" | "ant" | "rake" => {
-            let asks = has("-n") || has("--version") || has("--help") || has("-v");
+            // `-n` runs what a build file calculates by a shell all the same.
+            let asks = has("--version") || has("--help") || has("-v");
             (!asks).then_some("what a build file runs cannot be judged")
         }
         "ssh" | "scp" | "sftp" => {

@@ -139,7 +139,7 @@ impl Runner<'_> {
         is_taken && !is_same || !is_plain
     }
 
-    pub(super) fn alias_entry(&self, name: &str) -> Option<(&str, &String)> {
+    pub(in crate::shell) fn alias_entry(&self, name: &str) -> Option<(&str, &String)> {
         let is_text = name.is_empty() || name.contains(['\'', '"', '\\', '$']);
         if is_text || self.expanding.iter().any(|other| other == name) {
             return None;

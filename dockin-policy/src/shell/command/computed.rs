@@ -71,7 +71,7 @@ impl Runner<'_> {
 
     /// Notes a text that is run, when no word of the command says it.
     pub(in crate::shell) fn note_computed_text(&mut self, text: &str) {
-        let is_part = |part: &String| !part.is_empty() && text.contains(part.as_str());
+        let is_part = |part: &String| part.is_empty() == text.is_empty() && text.contains(&**part);
         if self.computed.iter().any(is_part) {
             self.note_doubtful(TEXT);
         }

@@ -31,10 +31,25 @@ impl Runner<'_> {
             if !runs {
                 continue;
             }
+            let ends = |at: usize, it: &Value| match it.known() {
+                Some(";") => true,
+                // Behind the files alone.
+                Some("+") => {
+                    let before = at.checked_sub(1).and_then(|at| behind.get(at));
+                    before.and_then(Value::known) == Some("{}")
+                }
+                _ => false,
+            };
             let end = behind
                 .iter()
-                .position(|it| matches!(it.known(), Some(";" | "+")))
+                .enumerate()
+                .position(|(at, it)| ends(at, it))
                 .unwrap_or(behind.len());
+            let program = behind.first().and_then(Value::known);
+            if program.is_some_and(|program| program.contains("{}")) {
+                // Which files are found is more than is followed.
+                self.note_found_name();
+            }
             if !self.spend_words(end) {
                 return;
             }

@@ -24,6 +24,8 @@ impl Runner<'_> {
         if !self.spend_words(argv.len()) {
             return Out::Unknown(OUTPUT);
         }
+        let exists =
+            known::may_exist(program) || program.contains('/') && self.file_at(program).is_some();
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);
@@ -59,16 +61,16 @@ impl Runner<'_> {
             reads,
             span,
             certainty: self.certainty,
-            is_program: !inside && known::may_exist(program) && !is_loaded,
+            is_program: !inside && exists && !is_loaded,
         });
-        self.ends_with((!known::may_exist(program)).then_some(127));
+        self.ends_with((!exists).then_some(127));
         if matches!(name.as_str(), "true" | "false") {
             self.status = Some(i32::from(name == "false"));
         }
-        if program.starts_with(['/', '.', '~']) || known::may_exist(program) {
+        if program.starts_with(['/', '.', '~']) || exists {
             self.outside_of_image(program);
         }
-        if !known::may_exist(program) {
+        if !exists {
             return Out::nothing();
         }
         if !program.contains('/')
@@ -106,6 +108,13 @@ impl Runner<'_> {
         if utility::shell(name).is_some() {
             return self.shell(name, program, arguments);
         }
+        if matches!(
+            name,
+            "vi" | "vim" | "view" | "nvim" | "rvim" | "vimdiff" | "nano" | "less"
+        ) && !matches!(self.stdin, Input::Inherited)
+        {
+            self.soft_unknown("keys that are no person's");
+        }
         if let Some(verb) = name.strip_prefix("git-").filter(|verb| !verb.is_empty()) {
             // The programs that git keeps for its verbs.
             let inner = ["git", verb].map(|word| Value::Known(word.to_owned()));
@@ -119,7 +128,19 @@ impl Runner<'_> {
             self.dead(|runner| runner.inner(inner));
         }
         self.computed = computed;
-        match wrapper::unwrap(name, argv, &self.stdin) {
+        let inner = wrapper::unwrap(name, argv, &self.stdin);
+        if name == "xargs" {
+            // What it reads is no word of the command.
+            let told: &[Vec<Value>] = match &inner {
+                Inner::Argv(one) => std::slice::from_ref(one),
+                Inner::Several(several) => several,
+                _ => &[],
+            };
+            let read = told.iter().flatten().filter_map(Value::known);
+            let read = read.filter(|text| !arguments.iter().any(|it| it.known() == Some(*text)));
+            self.computed.extend(read.map(str::to_owned));
+        }
+        match inner {
             Inner::None if self.starts_shell(name, arguments) => {
                 return self.below(Self::input_as_commands);
             }

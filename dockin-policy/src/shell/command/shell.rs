@@ -191,7 +191,9 @@ impl Runner<'_> {
                 Out::Unknown(OUTPUT)
             }
             Input::Text(text) => {
-                self.note_made_text();
+                if !self.written.contains(&text) {
+                    self.note_made_text();
+                }
                 self.read_text(&text)
             }
             Input::Unknown(reason) => {

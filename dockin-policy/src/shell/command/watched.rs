@@ -73,8 +73,14 @@ fn use_of(name: &str) -> Option<Use> {
         | "SSLKEYLOGFILE"
         | "PERLIO_DEBUG"
         | "LD_DEBUG_OUTPUT" => Use::Written,
-        "PERL5DB" | "LUA_INIT" | "GIT_CONFIG_PARAMETERS" | "ARGV0" => Use::Code,
-        "PS4" => Use::Trace,
+        "PERL5DB"
+        | "LUA_INIT"
+        | "GIT_CONFIG_PARAMETERS"
+        | "ARGV0"
+        | "TAR_OPTIONS"
+        | "EXINIT"
+        | "VIMINIT" => Use::Code,
+        "PS4" | "PROMPT4" => Use::Trace,
         "PS1" | "PS2" | "PS0" | "PROMPT" | "RPROMPT" | "RPS1" | "PROMPT2" | "RPS2" | "RPROMPT2" => {
             Use::Expanded
         }
@@ -93,7 +99,6 @@ fn use_of(name: &str) -> Option<Use> {
         | "FCEDIT"
         | "BROWSER"
         | "GIT_SEQUENCE_EDITOR"
-        | "TAR_OPTIONS"
         | "SUDO_ASKPASS"
         | "SSH_ASKPASS"
         | "GIT_SSH"
@@ -155,6 +160,10 @@ impl Runner<'_> {
             Use::Loads => self.unknown("a variable that makes programs load other code"),
             Use::Code if value.trim().is_empty() => {}
             Use::Code => self.unknown("a variable that is run as code"),
+            Use::Trace | Use::Expanded if has_number(&value) => {
+                // Prompts have characters by their numbers.
+                self.unknown("a prompt that is run");
+            }
             Use::Trace => {
                 self.dead(|runner| runner.text_of(value.as_bytes(), Mode::Text));
             }
@@ -175,7 +184,7 @@ impl Runner<'_> {
                     .trim_start_matches('-')
                     .trim_start_matches('!')
                     .to_owned();
-                if matches!(name, "NULLCMD" | "READNULLCMD") {
+                if matches!(name, "NULLCMD" | "READNULLCMD") || name.ends_with("_functions") {
                     // With what a redirection gives it to read.
                     self.note_shadowed();
                 }
@@ -191,6 +200,11 @@ impl Runner<'_> {
     /// Looks at the watched variables that were set by `read`, `printf -v`, a loop and their like.
     pub(in crate::shell) fn look_at_watched(&mut self) {
         for (name, value) in self.state.take_watched() {
+            if use_of(&name).is_none() && !search_path::is_one(&name) {
+                // It was watched for what it holds.
+                self.soft_unknown("a text that is run where it is calculated with");
+                continue;
+            }
             if search_path::is_one(&name) {
                 self.look_at_search_path(&name, value);
                 continue;
@@ -277,6 +291,16 @@ impl Runner<'_> {
         }
         true
     }
+}
+
+fn has_number(prompt: &str) -> bool {
+    let mut behind = prompt.split('\\').skip(1);
+    behind.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether a calculation that meets the text runs commands: in an index.
+pub(in crate::shell) fn is_run_by_calculations(text: &str) -> bool {
+    text.contains('[') && (text.contains("$(") || text.contains('`'))
 }
 
 /// Values of one line that were looked at.

@@ -75,6 +75,13 @@ impl Runner<'_> {
                         .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
                     rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
                 }
+                (b'e', b'|' | b'.' | b'*' | b'?' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
+                    if rest.iter().skip(1).any(|other| *other == open) =>
+                {
+                    // Most likely alternatives, or letters.
+                    self.note_made_text();
+                    continue;
+                }
                 (b'e', b'|' | b'.' | b'*' | b'?') => continue,
                 (b'e', open) if open.is_ascii_punctuation() => {
                     let close = match open {

@@ -33,6 +33,10 @@ impl Runner<'_> {
                 match takes {
                     Some(false) => held,
                     Some(true) if assigns => {
+                        if head.index.is_some() {
+                            // An element, perhaps of a table.
+                            self.note_made_text();
+                        }
                         let text = self.text_of(word, mode);
                         let value = text.clone().map_or(Variable::Unknown, Variable::Text);
                         self.state.set(&head.name, value);
@@ -89,6 +93,11 @@ impl Runner<'_> {
             {
                 self.changed(held, rest, mode)
             }
+            [b':', b':', b'=', ..] if self.dialect() == Dialect::Zsh => {
+                self.note_made_text();
+                self.state.set(&head.name, Variable::Unknown);
+                Held::Unknown
+            }
             [b':', range @ ..] => self.substring(&head.name, held, range),
             other => self.changed(held, other, mode),
         }
@@ -96,7 +105,7 @@ impl Runner<'_> {
 
     pub(super) fn transform(&mut self, held: Held, operator: u8) -> Held {
         match operator {
-            b'P' => match held {
+            b'P' => match self.doubted(held) {
                 // A prompt's text is expanded as if it stood in double quotes.
                 Held::Text(text) => self
                     .text_of(text.as_bytes(), Mode::Quoted)
@@ -110,6 +119,12 @@ impl Runner<'_> {
             b'Q' => held.map(|text| Some(format!("'{}'", text.replace('\'', "'\\''")))),
             _ => Held::Unknown,
         }
+    }
+
+    /// A text that is expanded as a prompt, which has more than words have.
+    fn doubted(&mut self, held: Held) -> Held {
+        self.note_made_text();
+        held
     }
 
     fn trim(&mut self, held: Held, word: &[u8], side: Side, longest: bool) -> Held {

@@ -158,6 +158,11 @@ impl Runner<'_> {
     pub(super) fn item(&mut self, item: &Item<'_>, texts: &[Heredoc<'_>]) -> Out {
         // A program of the small shells, and below zsh.
         if item.timed && self.dialect() != Dialect::Bash {
+            if let Kind::Simple { words, .. } = &item.first.kind
+                && words.first().is_some_and(|word| word.raw.starts_with(b"-"))
+            {
+                self.unknown("options of a program that measures another");
+            }
             return self.in_doubt(|runner| runner.measured(item, texts));
         }
         self.measured(item, texts)
@@ -348,7 +353,7 @@ impl Runner<'_> {
             self.shape(Shape::ForkBomb);
         }
         let body = String::from_utf8_lossy(body).into_owned();
-        if is_called_by_the_shell(&name) {
+        if is_called_by_the_shell(&name) || self.alias_entry(&name).is_some() {
             self.note_shadowed();
         }
         let kept = self.state.set_function(&name, Some(body));

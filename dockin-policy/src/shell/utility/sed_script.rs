@@ -7,6 +7,8 @@ use crate::shell::value::Value;
 struct Call<'a> {
     in_place: bool,
     scripts: Vec<&'a str>,
+    /// Another script stands in a file.
+    has_file: bool,
     files: Vec<&'a Value>,
 }
 
@@ -17,6 +19,8 @@ pub(in crate::shell) struct Effects {
     pub(in crate::shell) writes: Vec<String>,
     /// It runs a program.
     pub(in crate::shell) runs: bool,
+    /// It goes on where it cannot be read.
+    pub(in crate::shell) is_cut: bool,
 }
 
 /// The files that sed writes.
@@ -62,6 +66,7 @@ fn call(arguments: &[Value]) -> Call<'_> {
                 call.in_place = true;
             } else if is("expression") || is("file") {
                 scripted = true;
+                call.has_file |= !is("expression");
                 let value = value.or_else(|| rest.next().and_then(Value::known));
                 call.scripts.extend(value.filter(|_| is("expression")));
             } else if is("line-length") && value.is_none() {
@@ -79,6 +84,7 @@ fn call(arguments: &[Value]) -> Call<'_> {
                 }
                 'e' | 'f' => {
                     scripted = true;
+                    call.has_file |= letter == 'f';
                     let value = if glued.is_empty() {
                         rest.next().and_then(Value::known)
                     } else {
@@ -108,13 +114,30 @@ fn call(arguments: &[Value]) -> Call<'_> {
 /// What a script does, as far as it can be read.
 pub(in crate::shell) fn effects(script: &str) -> Effects {
     let mut found = Effects::default();
-    let mut reader = Reader { rest: script };
+    let mut reader = Reader {
+        rest: script,
+        is_cut: false,
+    };
     while reader.command(&mut found).is_some() {}
+    found.is_cut = reader.is_cut;
     found
+}
+
+/// Whether the scripts in sed's arguments may run something, or one of them stands in a file.
+pub(in crate::shell) fn may_run(arguments: &[Value]) -> bool {
+    let call = call(arguments);
+    let may = |script: &&str| {
+        let effects = effects(script);
+        effects.runs || effects.is_cut
+    };
+    // It stays what it is where no file is called so.
+    let is_pattern = |it: &Value| matches!(it, Value::Pattern(text) if text.contains('/'));
+    call.has_file || call.scripts.iter().any(may) || arguments.iter().any(is_pattern)
 }
 
 struct Reader<'a> {
     rest: &'a str,
+    is_cut: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -130,10 +153,10 @@ impl<'a> Reader<'a> {
         let command = loop {
             let first = self.next()?;
             match first {
-                '/' => self.delimited('/')?,
+                '/' => self.pattern('/')?,
                 '\\' => {
                     let delimiter = self.next()?;
-                    self.delimited(delimiter)?;
+                    self.pattern(delimiter)?;
                 }
                 'I' | 'M' if behind_pattern => {}
                 '0'..='9' | '$' | ',' | '~' | '+' | '!' | ';' | '{' | '}' => {}
@@ -145,7 +168,7 @@ impl<'a> Reader<'a> {
         match command {
             's' => {
                 let delimiter = self.next()?;
-                self.delimited(delimiter)?;
+                self.pattern(delimiter)?;
                 self.delimited(delimiter)?;
                 self.flags(found);
             }
@@ -163,16 +186,19 @@ impl<'a> Reader<'a> {
                 // Text, which goes on behind a backslash.
                 while self.line().ends_with('\\') && !self.rest.is_empty() {}
             }
-            'r' | 'R' | '#' | ':' => {
+            'r' | 'R' | '#' => {
                 self.line();
             }
-            'b' | 't' | 'T' => {
+            'b' | 't' | 'T' | ':' | 'v' => {
                 let end = self.rest.find([';', '\n', '}']).unwrap_or(self.rest.len());
                 self.rest = self.rest.get(end..)?;
             }
             'd' | 'D' | 'g' | 'G' | 'h' | 'H' | 'l' | 'n' | 'N' | 'p' | 'P' | 'q' | 'Q' | 'x'
             | 'z' | 'F' | '=' | 'L' => {}
-            _ => return None,
+            _ => {
+                self.is_cut = true;
+                return None;
+            }
         }
         Some(())
     }
@@ -204,6 +230,27 @@ impl<'a> Reader<'a> {
         let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
         self.rest = rest;
         line
+    }
+
+    /// The same for a pattern: between brackets a delimiter is a letter.
+    fn pattern(&mut self, delimiter: char) -> Option<()> {
+        let mut is_set = false;
+        loop {
+            match self.next()? {
+                '\\' if !is_set => {
+                    let _escaped = self.next()?;
+                }
+                other if other == delimiter && !is_set => return Some(()),
+                '[' if !is_set => {
+                    is_set = true;
+                    // What stands first in it is no end of it.
+                    self.rest = self.rest.strip_prefix('^').unwrap_or(self.rest);
+                    self.rest = self.rest.strip_prefix(']').unwrap_or(self.rest);
+                }
+                ']' => is_set = false,
+                _ => {}
+            }
+        }
     }
 
     /// Goes behind the next `delimiter` that no backslash stands before.

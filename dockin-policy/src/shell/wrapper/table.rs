@@ -304,6 +304,7 @@ pub(super) const WRAPPERS: &[Wrapper] = &[
             "--ambient-caps",
             "--bounding-set",
             "--securebits",
+            "--pdeathsig",
             "--ruid",
             "--euid",
             "--rgid",

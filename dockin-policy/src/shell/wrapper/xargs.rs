@@ -73,6 +73,9 @@ pub(super) fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                 }
                 "delimiter" => delimiter = value(glued),
                 "null" => delimiter = Some("\0".to_owned()),
+                "max-args" | "max-lines" if replace.is_some() => {
+                    return Inner::Unknown("options of which one takes the other back");
+                }
                 "max-args" => batch = value(glued).and_then(|text| text.parse().ok()),
                 "max-lines" => batch = glued.parse().ok(),
                 "max-procs" | "max-chars" | "process-slot-var" => {
@@ -105,6 +108,9 @@ pub(super) fn xargs(arguments: &[Value], stdin: &Input) -> Inner {
                 'd' => {
                     delimiter = value(glued);
                     break;
+                }
+                'n' | 'L' if replace.is_some() => {
+                    return Inner::Unknown("options of which one takes the other back");
                 }
                 'n' | 'L' => {
                     batch = value(glued).and_then(|text| text.parse().ok());
