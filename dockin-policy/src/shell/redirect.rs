@@ -43,6 +43,11 @@ impl Streams {
     }
 }
 
+/// Here-documents of a line that are kept, to know a text by that somebody wrote.
+const MAX_WRITTEN: usize = 32;
+/// Bytes of one of them.
+const MAX_BODY: usize = 16 * 1024;
+
 impl Runner<'_> {
     pub(super) fn redirects(
         &mut self,
@@ -235,7 +240,8 @@ impl Runner<'_> {
         } else {
             std::borrow::Cow::Borrowed(heredoc.body)
         };
-        if heredoc.quoted || memchr::memchr3(b'$', b'`', b'\\', &body).is_none() {
+        let is_written = heredoc.quoted || memchr::memchr3(b'$', b'`', b'\\', &body).is_none();
+        if is_written && self.written.len() < MAX_WRITTEN && body.len() <= MAX_BODY {
             self.written
                 .push(String::from_utf8_lossy(&body).into_owned());
         }

@@ -10,6 +10,9 @@ use crate::shell::{ast::Word, lexer::class, run::Runner, value::Value};
 /// What makes a word another than it is written; a `$` may stand between quotes.
 const COMPUTES: u16 = class::DOLLAR | class::GLOB | class::BRACE | class::PROCESS | class::QUOTE;
 
+/// Values that a text is compared with.
+const MAX_COMPARED: usize = 64;
+
 const NAME: &str = "the name of a program is computed";
 const TEXT: &str = "a text that is run is computed";
 const SHADOWED: &str = "a program's name that was given another meaning";
@@ -72,7 +75,7 @@ impl Runner<'_> {
     /// Notes a text that is run, when no word of the command says it.
     pub(in crate::shell) fn note_computed_text(&mut self, text: &str) {
         let is_part = |part: &String| part.is_empty() == text.is_empty() && text.contains(&**part);
-        if self.computed.iter().any(is_part) {
+        if self.computed.len() > MAX_COMPARED || self.computed.iter().any(is_part) {
             self.note_doubtful(TEXT);
         }
     }

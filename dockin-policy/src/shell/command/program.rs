@@ -10,6 +10,8 @@ use crate::shell::{
     wrapper::{self, Inner},
 };
 
+/// Words that xargs reads, as far as they are kept.
+const MAX_READ: usize = 64;
 /// Arguments among which other programs are sought.
 const MAX_ARGUMENTS: usize = 1024;
 
@@ -138,7 +140,11 @@ impl Runner<'_> {
             };
             let read = told.iter().flatten().filter_map(Value::known);
             let read = read.filter(|text| !arguments.iter().any(|it| it.known() == Some(*text)));
-            self.computed.extend(read.map(str::to_owned));
+            let read: Vec<String> = read.take(MAX_READ + 1).map(str::to_owned).collect();
+            if read.len() > MAX_READ {
+                self.note_found_name();
+            }
+            self.computed.extend(read);
         }
         match inner {
             Inner::None if self.starts_shell(name, arguments) => {
