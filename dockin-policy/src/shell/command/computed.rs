@@ -19,7 +19,7 @@ const SHADOWED: &str = "a program's name that was given another meaning";
 
 /// Whether the word is what it says, but for quotes.
 pub(super) fn is_written(word: &Word<'_>) -> bool {
-    if word.classes & COMPUTES == 0 || matches!(word.raw, b"[" | b"[[" | b"{" | b"?") {
+    if word.classes & COMPUTES == 0 || matches!(word.raw, b"[" | b"[[" | b"{" | b"{}" | b"?") {
         return true;
     }
     if word.classes & (COMPUTES & !class::QUOTE) != 0 && word.classes & class::QUOTE == 0 {
@@ -74,7 +74,13 @@ impl Runner<'_> {
 
     /// Notes a text that is run, when no word of the command says it.
     pub(in crate::shell) fn note_computed_text(&mut self, text: &str) {
-        let is_part = |part: &String| part.is_empty() == text.is_empty() && text.contains(&**part);
+        // Words are put together with blanks between them, or stand behind an option's letter.
+        let is_part = |part: &String| {
+            part == text
+                || !text.is_empty() && part.ends_with(text)
+                || part.contains(char::is_whitespace) && text.contains(&**part)
+                || text.split_ascii_whitespace().any(|word| word == part)
+        };
         if self.computed.len() > MAX_COMPARED || self.computed.iter().any(is_part) {
             self.note_doubtful(TEXT);
         }

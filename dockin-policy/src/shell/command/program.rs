@@ -110,10 +110,10 @@ impl Runner<'_> {
         if utility::shell(name).is_some() {
             return self.shell(name, program, arguments);
         }
-        if matches!(
-            name,
-            "vi" | "vim" | "view" | "nvim" | "rvim" | "vimdiff" | "nano" | "less"
-        ) && !matches!(self.stdin, Input::Inherited)
+        // Told `-` they read a file there, and their keys from the terminal.
+        if matches!(name, "vi" | "vim" | "view" | "nvim" | "rvim" | "vimdiff")
+            && !matches!(self.stdin, Input::Inherited)
+            && !arguments.iter().any(|it| it.known() == Some("-"))
         {
             self.soft_unknown("keys that are no person's");
         }
