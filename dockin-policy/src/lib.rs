@@ -9,7 +9,8 @@
 //! the person's own screen → an [`audit`] event, always.
 //!
 //! What cannot be parsed or known is never let through silently: the rule set's `on_unknown`
-//! decides, and that is deny unless it says otherwise.
+//! decides, and that is deny unless it says otherwise. What was computed before it is run is
+//! followed, to deny it for what it comes to; it is never allowed for that alone.
 
 pub mod access;
 pub mod audit;
