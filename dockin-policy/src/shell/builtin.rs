@@ -183,6 +183,9 @@ impl Runner<'_> {
                 return Some(self.in_doubt(|runner| runner.without_functions(arguments, streams)));
             }
             "noglob" | "nocorrect" if zsh => {
+                if let Some(Value::Known(program)) = arguments.first() {
+                    self.note_computed_name(program);
+                }
                 return Some(self.argv(arguments.to_vec(), streams));
             }
             "-" if zsh => {
@@ -563,6 +566,9 @@ impl Runner<'_> {
             "jobs" if bash && arguments.iter().any(|it| it.known() == Some("-x")) => {
                 self.record(program, argv, streams);
                 let rest = skip_options(arguments, &["-x", "--"]).to_vec();
+                if let Some(Value::Known(program)) = rest.first() {
+                    self.note_computed_name(program);
+                }
                 self.argv(rest, streams)
             }
             "history" if bash => {

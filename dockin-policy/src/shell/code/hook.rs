@@ -164,6 +164,15 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                     || !all_known && !awk_program_is_known(arguments);
                 dangerous.then_some(CODE)
             }
+            // It takes quotes away from what a shell gets, and puts others there.
+            "sqlite"
+                if known.iter().any(|text| {
+                    (text.contains(".sh") || text.contains(".sys"))
+                        && text.contains(['$', '`', '\\'])
+                }) =>
+            {
+                Some(CODE)
+            }
             "m4" => (!(known.is_empty() || has("--version") || has("--help"))).then_some(FILE),
             "dc" if utility::operands("dc", arguments)
                 .iter()
@@ -266,6 +275,10 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
                 || has("-x")
                 || has("--exec")
                 || starts("--config-env")
+                || has("config")
+                    && known
+                        .windows(2)
+                        .any(|it| matches!(it, [key, _] if key.starts_with("alias.")))
                 || starts("--template")
                 || has("bisect") && has("run")
                 || has("filter-branch")
@@ -309,7 +322,8 @@ pub(super) fn hidden_code(name: &str, arguments: &[Value]) -> Option<&'static st
             .any(|it| is_long(it, "--filter"))
             .then_some(HOOK),
         "gcc" | "cc" | "clang" | "g++" | "clang++" | "c++" => {
-            let loads = ["-fplugin=", "-specs", "--specs"]
+            // `-B`: where it looks for the programs that it is made of.
+            let loads = ["-fplugin=", "-specs", "--specs", "-B", "--prefix"]
                 .iter()
                 .any(|it| starts(it));
             (has("-wrapper") || loads).then_some(HOOK)

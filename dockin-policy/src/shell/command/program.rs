@@ -26,8 +26,12 @@ impl Runner<'_> {
         if !self.spend_words(argv.len()) {
             return Out::Unknown(OUTPUT);
         }
-        let exists =
-            known::may_exist(program) || program.contains('/') && self.file_at(program).is_some();
+        let made = if program.contains('/') {
+            self.file_at(program)
+        } else {
+            self.found_in_search_path(program)
+        };
+        let exists = known::may_exist(program) || made.is_some();
         let name = self.identity(program);
         let arguments = argv.get(1..).unwrap_or_default().to_vec();
         let mut writes = std::mem::take(&mut streams.writes);

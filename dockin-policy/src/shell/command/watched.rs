@@ -36,6 +36,8 @@ fn use_of(name: &str) -> Option<Use> {
         | "LD_LIBRARY_PATH"
         | "LD_AUDIT"
         | "GCONV_PATH"
+        | "COMPILER_PATH"
+        | "GCC_EXEC_PREFIX"
         | "PYTHONPATH"
         | "PYTHONSTARTUP"
         | "PERL5LIB"
@@ -184,7 +186,11 @@ impl Runner<'_> {
                     .trim_start_matches('-')
                     .trim_start_matches('!')
                     .to_owned();
-                if matches!(name, "NULLCMD" | "READNULLCMD") || name.ends_with("_functions") {
+                let is_filled_in = name.starts_with("LESS") && value.contains('%');
+                if matches!(name, "NULLCMD" | "READNULLCMD")
+                    || name.ends_with("_functions")
+                    || is_filled_in
+                {
                     // With what a redirection gives it to read.
                     self.note_shadowed();
                 }

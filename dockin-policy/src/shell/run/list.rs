@@ -353,7 +353,10 @@ impl Runner<'_> {
             self.shape(Shape::ForkBomb);
         }
         let body = String::from_utf8_lossy(body).into_owned();
-        if is_called_by_the_shell(&name) || self.alias_entry(&name).is_some() {
+        if is_called_by_the_shell(&name)
+            || self.alias_entry(&name).is_some()
+            || name.contains(['\'', '"', '\\'])
+        {
             self.note_shadowed();
         }
         let kept = self.state.set_function(&name, Some(body));
